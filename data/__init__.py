@@ -1,0 +1,1 @@
+"""What is known: units, sources, catalogs, and the corpus pipeline. No torch."""

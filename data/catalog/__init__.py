@@ -1,0 +1,1 @@
+"""Catalogs: hardware, prices, corpora and laws, each row sourced and dated."""

@@ -1,0 +1,68 @@
+"""The error tree: a user's mistake is a `UserError` that says what was found, what was expected and the next step.
+
+A programmer's mistake stays ValueError or TypeError. The command line turns a `UserError` into one sentence on stderr
+and its `exit_code`; nothing else may catch one except to add context.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+    def __init__(self, found: str, *, expected: str = "", next_step: str = "") -> None:
+        self.found = found
+        self.expected = expected
+        self.next_step = next_step
+        super().__init__("; ".join(part for part in (found, expected, next_step) if part))
+
+
+class InfeasibleError(UserError):
+    """No plan meets the constraints; `relaxations` lists the smallest changes that would."""
+
+    exit_code = 3
+
+    def __init__(self, found: str, *, relaxations: tuple[str, ...], expected: str = "") -> None:
+        self.relaxations = relaxations
+        next_step = "relax one of: " + " · ".join(relaxations) if relaxations else ""
+        super().__init__(found, expected=expected, next_step=next_step)
+
+
+class NotApprovedError(UserError):
+    """The plan is not approved, or the approval does not hold."""
+
+    exit_code = 4
+
+
+class StalePlanError(UserError):
+    """What the plan was approved for has changed; `changes` lists each field as `name: old -> new`."""
+
+    exit_code = 5
+
+    def __init__(self, found: str, *, changes: tuple[str, ...], next_step: str) -> None:
+        self.changes = changes
+        super().__init__(found, expected="\n  " + "\n  ".join(changes), next_step=next_step)
+
+
+class PreflightError(UserError):
+    """The machine cannot run the plan as it stands."""
+
+    exit_code = 8
+
+
+class LockedError(UserError):
+    """Another process holds what this one needs."""
+
+    exit_code = 9
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "did you mean 'x'?" for the closest known name, or the whole list when nothing is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{next(n for n in names if n.lower() == close[0])}'?"
+    return f"known: {', '.join(names)}"

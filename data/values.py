@@ -1,0 +1,28 @@
+"""The base of everything that crosses a file or a human: frozen, closed, and strict about numbers."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen value. Unknown fields, NaN and infinity are refused; change is a new value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="null")
+
+
+class Band(Value):
+    """A prediction as its 10th, 50th and 90th percentiles, in the unit its field names."""
+
+    p10: float
+    p50: float
+    p90: float
+
+    @classmethod
+    def exactly(cls, value: float) -> "Band":
+        """A band of no width, for what is decided rather than predicted."""
+        return cls(p10=value, p50=value, p90=value)
+
+
+NConvention = Literal["total", "non-embedding", "matmul"]
+"""How parameters are counted: all of them; without embedding and head; matmul weights including the head."""

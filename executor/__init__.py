@@ -1,0 +1,1 @@
+"""Doing it: preflight, model, training, evaluation, checkpoints, guards, records."""

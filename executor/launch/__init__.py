@@ -1,0 +1,1 @@
+"""Starting a run as its own process."""

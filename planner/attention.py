@@ -1,0 +1,65 @@
+"""What each layer may look at, and what that costs: full, sliding window or block sparse, always causal, with GQA.
+
+Conventions. A token at position i sees keys 0..i, itself included. `mean_keys` is the average number of keys per query
+over one sequence, so the attention core costs `4 * heads * head_dim * mean_keys` FLOP per token forward (scores and
+values, a multiply and an add each). PaLM, FlashAttention-2 and Megatron before 2025 count every key (`seq_len`), about twice as
+much; see docs/conventions.md.
+"""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from data.units import Count
+from data.values import Value
+
+AttentionKind = Literal["full", "sliding_window", "block_sparse"]
+
+
+class AttentionSpec(Value):
+    """Which keys a query sees. `global_every` = k makes every k-th layer full; 0 means none is.
+
+    Block sparse sees its own block, the `window // block` blocks before it, and the first `num_sink_blocks` blocks.
+    """
+
+    kind: AttentionKind = "full"
+    window: Count | None = None
+    block: Count | None = None
+    num_sink_blocks: int = 0
+    global_every: int = 0
+
+    @model_validator(mode="after")
+    def _complete(self) -> "AttentionSpec":
+        if (self.kind == "full") != (self.window is None):
+            raise ValueError("a window belongs to sliding_window and block_sparse, and only to them")
+        if (self.kind == "block_sparse") != (self.block is not None):
+            raise ValueError("a block belongs to block_sparse, and only to it")
+        if self.block and self.window and self.window % self.block:
+            raise ValueError(f"the window {self.window} is not a multiple of the block {self.block}")
+        if self.num_sink_blocks < 0 or self.global_every < 0:
+            raise ValueError("num_sink_blocks and global_every are not negative")
+        return self
+
+    def is_global(self, layer: int) -> bool:
+        """Return whether `layer`, counted from 0, sees every earlier key."""
+        return self.kind == "full" or (self.global_every > 0 and (layer + 1) % self.global_every == 0)
+
+    def mean_keys(self, seq_len: int, *, layer: int) -> float:
+        """Return the keys a query sees on average in `layer`, over one sequence of `seq_len` tokens."""
+        if self.is_global(layer) or self.window is None:
+            return (seq_len + 1) / 2
+        if self.kind == "sliding_window":
+            reach = min(self.window, seq_len)
+            return reach - reach * (reach - 1) / (2 * seq_len)
+        return _block_sparse_keys(self, seq_len) / seq_len
+
+
+def _block_sparse_keys(spec: AttentionSpec, seq_len: int) -> float:
+    block = spec.block or seq_len
+    reach = (spec.window or 0) // block
+    total = 0
+    for index in range(-(-seq_len // block)):
+        size = min(block, seq_len - index * block)
+        seen = min(index, reach) + min(spec.num_sink_blocks, max(0, index - reach))
+        total += size * seen * block + size * (size + 1) // 2
+    return float(total)

@@ -1,0 +1,1 @@
+"""Scaling laws: forms, fits, uncertainty, the registry of published laws, pilot-run design."""

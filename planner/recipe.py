@@ -1,0 +1,156 @@
+"""How a model is trained: everything the executor needs besides the shape and the text. The executor chooses nothing."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data.units import Count, Fraction, Seconds, Tokens, Usd
+from data.values import Value
+from planner.model import ModelShape, flop_per_token
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Optimiser(Value):
+    """AdamW with decoupled weight decay on matrices only, and a global gradient-norm clip."""
+
+    kind: Literal["adamw"] = "adamw"
+    peak_lr: float = Field(gt=0)
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+
+
+class Schedule(Value):
+    """Learning rate over steps: linear warm-up, then stable and a linear decay (`wsd`), or a cosine."""
+
+    kind: Literal["wsd", "cosine"] = "wsd"
+    warmup_steps: int = Field(ge=0)
+    decay_steps: int = Field(ge=0)
+    final_lr_fraction: Fraction = 0.0
+
+
+class Recipe(Value):
+    """One training run, decided. A step is `sequences_per_step` sequences of `seq_len` tokens."""
+
+    seq_len: Count
+    micro_batch_sequences: Count
+    accumulation_steps: Count = 1
+    num_data_parallel: Count = 1
+    num_steps: Count
+    optimiser: Optimiser
+    schedule: Schedule
+    precision: Precision = "fp32"
+    is_compiled: bool = False
+    num_threads: int = Field(default=0, ge=0, description="CPU threads of the process; 0 on an accelerator")
+    eval_sequences: Count = Field(description="held-out sequences scored at each gate")
+    checkpoint_every_steps: Count
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Recipe":
+        if self.schedule.warmup_steps + self.schedule.decay_steps > self.num_steps:
+            raise ValueError("warm-up and decay are longer than the run")
+        return self
+
+    @property
+    def sequences_per_step(self) -> int:
+        """Sequences in one optimizer step, over all devices."""
+        return self.micro_batch_sequences * self.accumulation_steps * self.num_data_parallel
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in one optimizer step, over all devices."""
+        return self.sequences_per_step * self.seq_len
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.tokens_per_step * self.num_steps
+
+
+class CorpusRef(Value):
+    """The text a run reads: where it was, and the digest of the manifest it must still have."""
+
+    path: str
+    digest: str
+    unique_tokens: Tokens
+    bytes_per_token: float = Field(gt=0)
+
+
+class Gate(Value):
+    """A planned evaluation: after `step` steps the held-out loss is compared with the predicted band.
+
+    `stop_above_loss` ends the run with exit 6 when the loss is higher; None only records.
+    """
+
+    step: Count
+    loss_p10: float
+    loss_p50: float
+    loss_p90: float
+    stop_above_loss: float | None = None
+
+
+class Caps(Value):
+    """What the run may not exceed over all its attempts. None is no cap."""
+
+    cost_usd: Usd
+    wall_seconds: Seconds
+    num_tokens: Tokens
+
+
+class Rates(Value):
+    """What a second of the run costs, so that the executor's dollars and the plan's come from one formula."""
+
+    num_devices: Count
+    usd_per_device_hour: Usd
+    device_watts: float = Field(ge=0, description="average draw of one device with its share of the server")
+    usd_per_kwh: Usd = 0.0
+    pue: float = Field(default=1.0, ge=1)
+    is_energy_billed: bool = Field(default=False, description="false where the hourly price includes electricity")
+
+
+class Job(Value):
+    """What the executor trains: a pilot run and a planned main run are both one of these."""
+
+    shape: ModelShape
+    recipe: Recipe
+    corpus: CorpusRef
+    gates: tuple[Gate, ...]
+    caps: Caps
+    rates: Rates
+    peak_flop_per_s: float = Field(gt=0, description="dense peak of one device at this precision; the divisor of MFU")
+    predicted_step_seconds: float = Field(gt=0)
+
+
+def total_flop(job: Job) -> float:
+    """Exact training FLOP of the job, evaluation excluded."""
+    return flop_per_token(job.shape, seq_len=job.recipe.seq_len) * job.recipe.num_tokens
+
+
+def mfu(flop: float, *, seconds: float, rates: Rates, peak_flop_per_s: float) -> float:
+    """Model FLOP utilisation: model FLOP done over what all devices could do at their dense peak in that time.
+
+    Our FLOP are causal with the head counted (docs/conventions.md); PaLM's full-attention MFU is higher.
+    """
+    return flop / (seconds * rates.num_devices * peak_flop_per_s)
+
+
+def run_energy_joules(seconds: float, rates: Rates) -> float:
+    """Energy of the whole job at the wall, data-centre overhead included."""
+    return seconds * rates.num_devices * rates.device_watts * rates.pue
+
+
+def run_cost_usd(seconds: float, rates: Rates) -> float:
+    """Dollars that `seconds` of the whole job cost: rent, and electricity where it is billed apart."""
+    rent = seconds / 3600 * rates.num_devices * rates.usd_per_device_hour
+    energy = run_energy_joules(seconds, rates) / 3.6e6 * rates.usd_per_kwh if rates.is_energy_billed else 0.0
+    return rent + energy
+
+
+def seconds_for_cost(cost_usd: float, rates: Rates) -> float:
+    """The inverse of `run_cost_usd`: how long the job may run for that money."""
+    per_second = run_cost_usd(1.0, rates)
+    return cost_usd / per_second if per_second else float("inf")

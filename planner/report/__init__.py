@@ -1,0 +1,1 @@
+"""One structured report, rendered to HTML and Markdown."""

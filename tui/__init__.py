@@ -1,0 +1,1 @@
+"""Showing it: the command line and the screens. Decides nothing."""
