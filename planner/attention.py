@@ -2,8 +2,8 @@
 
 Conventions. A token at position i sees keys 0..i, itself included. `mean_keys` is the average number of keys per query
 over one sequence, so the attention core costs `4 * heads * head_dim * mean_keys` FLOP per token forward (scores and
-values, a multiply and an add each). PaLM, FlashAttention-2 and Megatron before 2025 count every key (`seq_len`), about twice as
-much; see docs/conventions.md.
+values, a multiply and an add each). PaLM, FlashAttention-2 and Megatron before 2025 count every key (`seq_len`), about
+twice as much; see docs/conventions.md.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""How a model is trained: everything the executor needs besides the shape and the text. The executor chooses nothing."""
+"""How a model is trained: all the executor needs besides the shape and the text. The executor chooses nothing."""
 
 from typing import Literal
 
