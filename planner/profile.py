@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from data.units import Bytes, BytesPerS, Count, FlopPerS, Seconds, Watts
+from data.units import Bytes, BytesPerS, Count, FlopPerS, Watts
 from data.values import Value
 from planner.model import ModelShape
 from planner.recipe import Precision
@@ -31,7 +31,7 @@ class MatmulRate(Value):
 class StepProbe(Value):
     """One real optimizer step, measured: the median seconds of a whole step, data loading and the update included.
 
-    A step is `accumulation_steps` micro-batches of `micro_batch_sequences` sequences of `seq_len` tokens, on one device.
+    A step is `accumulation_steps` micro-batches, each of `micro_batch_sequences` sequences, on one device.
     """
 
     shape: ModelShape
