@@ -1,8 +1,8 @@
 """The base of everything that crosses a file or a human: frozen, closed, and strict about numbers."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 
 class Value(BaseModel):
@@ -26,3 +26,6 @@ class Band(Value):
 
 NConvention = Literal["total", "non-embedding", "matmul"]
 """How parameters are counted: all of them; without embedding and head; matmul weights including the head."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@:+/-]{0,127}$")]
+"""Free text that may reach a path, a screen or a report: printable, short, starting with a letter or digit."""

@@ -1,0 +1,216 @@
+"""Consent: a person signs one plan, by digest, with a dollar cap, for a time, for one start.
+
+The statement carries a copy of the plan it approves, so that a refusal can say what changed, old -> new. Who may
+approve is the allowed-signers file's business, in OpenSSH's format; `ssh-keygen -Y verify` accepts our signatures.
+Nothing here reads a clock: `now` is an argument.
+"""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import Field, ValidationError
+
+from data.canonical import Json, canonical_bytes, changes, parse_strict
+from data.durable import write_atomic
+from data.errors import NotApprovedError, StalePlanError, UserError
+from data.values import Name, Value
+from planner.plan import Plan, as_json, content_digest
+from planner.recipe import Caps
+from planner.sshsig import fingerprint, public_line, sign, verify
+
+NAMESPACE = "isoplan-approval@v1"
+DEFAULT_VALIDITY = timedelta(days=7)
+
+
+class Statement(Value):
+    """What is signed. `plan` is the approved plan as it was; `nonce` makes the approval good for one start."""
+
+    schema_: Literal["isoplan.statement/1"] = Field(default="isoplan.statement/1", alias="schema")
+    plan_id: str
+    plan_digest: str
+    cap_usd: float = Field(gt=0)
+    approver: Name
+    approved_at: datetime
+    expires_at: datetime
+    nonce: str = Field(pattern="^[0-9a-f]{32}$")
+    comment: str = Field(default="", max_length=500)
+    plan: Plan
+
+
+class Approval(Value):
+    """A statement and its SSH signature."""
+
+    schema_: Literal["isoplan.approval/1"] = Field(default="isoplan.approval/1", alias="schema")
+    statement: Statement
+    signature: str
+
+
+def approve_plan(
+    plan: Plan,
+    *,
+    cap_usd: float,
+    approver: str,
+    key: Ed25519PrivateKey,
+    now: datetime,
+    nonce: str,
+    validity: timedelta = DEFAULT_VALIDITY,
+    comment: str = "",
+) -> Approval:
+    """Sign `plan` with a cap in dollars.
+
+    Raises:
+        UserError: the cap is not above zero, or the approver's name is not printable text.
+    """
+    if not 0 < cap_usd < float("inf"):
+        raise UserError(f"a cap of {cap_usd} dollars", expected="an amount above zero", next_step="--cap USD")
+    try:
+        statement = Statement(
+            plan_id=plan.id,
+            plan_digest=plan.digest,
+            cap_usd=cap_usd,
+            approver=approver,
+            approved_at=now,
+            expires_at=now + validity,
+            nonce=nonce,
+            comment=comment,
+            plan=plan,
+        )
+    except ValidationError as error:
+        raise UserError(f"cannot approve as '{approver}': {error.errors()[0]['msg']}") from error
+    return Approval(statement=statement, signature=sign(_message(statement), key, namespace=NAMESPACE))
+
+
+def save_approval(approval: Approval, folder: Path) -> Path:
+    """Write `folder/p-xxxxxx.approval.json`; a newer approval of the same plan replaces an older one."""
+    path = approval_path(folder, approval.statement.plan_id)
+    write_atomic(path, canonical_bytes(as_json(approval)) + b"\n")
+    return path
+
+
+def approval_path(folder: Path, plan_id: str) -> Path:
+    """Return where the approval of a plan lies."""
+    return folder / f"{plan_id}.approval.json"
+
+
+def load_approval(path: Path) -> Approval:
+    """Read an approval.
+
+    Raises:
+        NotApprovedError: there is none, or the file is not one.
+    """
+    plan_id = path.name.removesuffix(".approval.json")
+    if not path.exists():
+        raise NotApprovedError(
+            f"plan {plan_id} is not approved", next_step=f"isoplan approve {plan_id} --cap USD --as NAME"
+        )
+    try:
+        document = parse_strict(path.read_bytes(), name=path.name)
+        return Approval.model_validate(document)
+    except (UserError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise NotApprovedError(f"{path.name} is not a valid approval: {reason}") from error
+
+
+def check_approval(approval: Approval, *, allowed_signers: str, now: datetime) -> None:
+    """Check signature, signer and dates of an approval.
+
+    Raises:
+        NotApprovedError: the first of these that does not hold.
+    """
+    statement = approval.statement
+    public = verify(_message(statement), approval.signature, namespace=NAMESPACE)
+    if _principal(statement.approver) not in signers_of(public, allowed_signers):
+        raise NotApprovedError(
+            f"the key {fingerprint(public)} may not approve as '{statement.approver}'",
+            expected="a line for that name and key in the allowed-signers file",
+        )
+    if content_digest(as_json(statement.plan)) != statement.plan_digest:
+        raise NotApprovedError("the approval's copy of the plan does not have the digest it approves")
+    if not statement.approved_at <= now < statement.expires_at:
+        raise NotApprovedError(
+            f"the approval of {statement.plan_id} ran out on {statement.expires_at:%Y-%m-%d %H:%M} UTC",
+            next_step=f"isoplan approve {statement.plan_id} --cap USD --as NAME",
+        )
+
+
+def check_plan_bytes(text: bytes, approval: Approval, *, name: str) -> Plan:
+    """Return the approved plan if `text` is, byte for byte, what was approved.
+
+    Raises:
+        NotApprovedError: it is not; the message lists every changed field, old -> new.
+    """
+    approved = canonical_bytes(as_json(approval.statement.plan)) + b"\n"
+    if text == approved:
+        return approval.statement.plan
+    raise NotApprovedError(
+        f"{name} is not what was approved as {approval.statement.plan_id}; nothing was started",
+        expected="\n  " + "\n  ".join(_differences(approved, text)),
+        next_step="restore the file, or make a new plan with isoplan plan",
+    )
+
+
+def check_drift(approved: dict[str, Json], current: dict[str, Json], *, plan_id: str) -> None:
+    """Compare what a plan was made with against what is there now: prices, hardware, data, code.
+
+    Raises:
+        StalePlanError: something differs; `changes` has each field, old -> new.
+    """
+    drift = changes(approved, current)
+    if drift:
+        raise StalePlanError(
+            f"plan {plan_id} is stale: {len(drift)} input(s) changed since it was made; nothing was started",
+            changes=drift,
+            next_step="isoplan plan ... makes a new plan from today's inputs",
+        )
+
+
+def effective_caps(plan: Plan, approval: Approval) -> Caps:
+    """Return the plan's caps with the approved dollars in place of the planned ones."""
+    return Caps(
+        cost_usd=approval.statement.cap_usd,
+        wall_seconds=plan.caps.wall_seconds,
+        num_tokens=plan.caps.num_tokens,
+    )
+
+
+def allow_signer(allowed_signers: str, *, name: str, key: Ed25519PrivateKey) -> str:
+    """Return the allowed-signers text with one more line, for this purpose only."""
+    return f'{allowed_signers}{_principal(name)} namespaces="{NAMESPACE}" {public_line(key)}\n'
+
+
+def signers_of(public: str, allowed_signers: str) -> tuple[str, ...]:
+    """Return the names under which a public key may approve, by OpenSSH's allowed-signers lines."""
+    names: list[str] = []
+    for line in allowed_signers.splitlines():
+        match = _SIGNER.fullmatch(line.strip())
+        if match and match["key"] == public and NAMESPACE in (match["namespaces"] or NAMESPACE).split(","):
+            names.extend(match["names"].split(","))
+    return tuple(names)
+
+
+_SIGNER = re.compile(
+    r'(?P<names>[^#\s]\S*)\s+(?:namespaces="(?P<namespaces>[^"]*)"\s+)?(?P<key>ssh-ed25519 [A-Za-z0-9+/=]+)(?:\s.*)?'
+)
+
+
+def _principal(name: str) -> str:
+    # OpenSSH's names have no spaces.
+    return name.replace(" ", "_")
+
+
+def _message(statement: Statement) -> bytes:
+    return canonical_bytes(as_json(statement))
+
+
+def _differences(approved: bytes, found: bytes) -> tuple[str, ...]:
+    try:
+        lines = changes(parse_strict(approved, name="approved"), parse_strict(found, name="found"))
+    except UserError as error:
+        lines = (str(error),)
+    if lines:
+        return lines
+    offset = next((i for i, (a, b) in enumerate(zip(approved, found, strict=False)) if a != b), len(approved))
+    return (f"the same fields, but written differently from byte {offset} on",)

@@ -1,0 +1,50 @@
+"""What the user asks for, in base units. Everything else in a plan follows from this, the law and the catalogs."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
+from data.values import Name, Value
+from planner.recipe import Precision
+
+Objective = Literal["budget", "deadline", "target-loss", "fixed"]
+
+
+class Request(Value):
+    """A question to the planner. At least one of budget, deadline, target loss, or fixed size and tokens is given."""
+
+    name: Name = "run"
+    budget_usd: Usd | None = None
+    deadline_seconds: Seconds | None = None
+    target_loss: float | None = Field(default=None, gt=0)
+    num_params: Params | None = Field(default=None, description="fix the model size instead of searching it")
+    num_tokens: Tokens | None = Field(default=None, description="fix the training tokens instead of searching them")
+    hardware: str
+    num_devices: Count = 1
+    price_usd_per_device_hour: Usd | None = Field(default=None, description="the user's own price; else the price book")
+    provider: str | None = None
+    tier: str = "on-demand"
+    law: str = Field(description="a published law's name, or the path of a fit")
+    corpus: str | None = Field(default=None, description="folder of token shards")
+    unique_tokens: Tokens | None = Field(
+        default=None, description="distinct training tokens at hand; else the corpus's"
+    )
+    max_epochs: float = Field(default=4.0, gt=0)
+    inference_tokens: Tokens = Field(default=0, description="tokens the model will serve over its life")
+    vocab_size: Count | None = None
+    seq_len: Count | None = None
+    precision: Precision | None = None
+    gate_fraction: Fraction = Field(default=0.1, description="share of training between two evaluations")
+    min_tokens_per_param: float = Field(default=2.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "Request":
+        limits = (self.budget_usd, self.deadline_seconds, self.target_loss)
+        is_fixed = self.num_params is not None and self.num_tokens is not None
+        if all(limit is None for limit in limits) and not is_fixed:
+            raise ValueError("give a budget, a deadline, a target loss, or both params and tokens")
+        if not 0 < self.gate_fraction <= 0.5:
+            raise ValueError(f"gate_fraction {self.gate_fraction} is not in (0, 0.5]")
+        return self
