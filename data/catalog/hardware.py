@@ -1,0 +1,166 @@
+"""Accelerators and CPUs: dense peaks, memory, links and power, each row with its source (hardware.csv).
+
+Peaks are dense: vendors print twice that for 2:4 sparsity. Links count one direction, of one device; a network counts
+one direction of a whole node. A TOML file of the same columns adds devices or overrides one (`base = "h100-sxm"`).
+"""
+
+import csv
+import tomllib
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from data.errors import UserError, nearest
+from data.source import Source
+from data.units import Bytes, BytesPerS, Count, FlopPerS, Fraction, Watts
+from data.values import Value
+
+DeviceKind = Literal["gpu", "tpu", "cpu"]
+Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"]
+DTYPES: tuple[Dtype, ...] = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4")
+
+_TERA, _GIGA, _GIB = 1e12, 1e9, 2.0**30
+
+
+class Peak(Value):
+    """The dense peak of one number format, accumulating in fp32."""
+
+    dtype: Dtype
+    flop_per_s: FlopPerS
+
+
+class Hardware(Value):
+    """One kind of device and the machine it usually sits in."""
+
+    name: str
+    vendor: str
+    kind: DeviceKind
+    peaks: tuple[Peak, ...]
+    memory_bytes: Bytes
+    memory_bytes_per_s: BytesPerS
+    link_bytes_per_s: BytesPerS = Field(description="one device to its neighbours in the link domain, one direction")
+    link_domain: Count = Field(description="devices that reach each other over the link")
+    node_devices: Count
+    network_bytes_per_s_per_node: BytesPerS
+    tdp_watts: Watts
+    server_power_ratio: float = Field(ge=1, description="server power over the power of its chips (Epoch AI)")
+    average_power_fraction: Fraction = Field(description="average draw over TDP while training (Epoch AI)")
+    released: str
+    source: Source
+
+    @property
+    def average_watts(self) -> float:
+        """Average draw of one device while training, its share of the server included, cooling excluded."""
+        return self.tdp_watts * self.server_power_ratio * self.average_power_fraction
+
+    def has_peak(self, dtype: Dtype) -> bool:
+        """Return whether the device computes in `dtype`."""
+        return any(peak.dtype == dtype for peak in self.peaks)
+
+    def peak_flop_per_s(self, dtype: Dtype) -> float:
+        """Dense peak of one device in `dtype`, the divisor of MFU.
+
+        Raises:
+            UserError: the device has no such units.
+        """
+        for peak in self.peaks:
+            if peak.dtype == dtype:
+                return peak.flop_per_s
+        known = ", ".join(peak.dtype for peak in self.peaks)
+        raise UserError(f"{self.name} has no {dtype} peak", expected=f"one of {known}")
+
+
+def hardware(name: str, *, overlay: Path | None = None) -> Hardware:
+    """The device called `name`; `overlay`, a TOML file, goes before the catalog.
+
+    Raises:
+        UserError: no such device, or the overlay is broken.
+    """
+    known = {**_catalog(), **(_read_overlay(overlay) if overlay else {})}
+    if name not in known:
+        raise UserError(f"no hardware '{name}'", expected=nearest(name, known), next_step="describe yours in TOML")
+    return known[name]
+
+
+def hardware_names() -> tuple[str, ...]:
+    """Every name of the shipped catalog, in its order."""
+    return tuple(_catalog())
+
+
+@cache
+def _catalog() -> dict[str, Hardware]:
+    with files("data.catalog").joinpath("hardware.csv").open(encoding="utf-8") as file:
+        return {row["name"]: _device(row) for row in csv.DictReader(file)}
+
+
+def _device(row: dict[str, str]) -> Hardware:
+    return Hardware(
+        name=row["name"],
+        vendor=row["vendor"],
+        kind=_kind(row["kind"]),
+        peaks=tuple(
+            Peak(dtype=dtype, flop_per_s=float(row[f"{dtype}_tflops"]) * _TERA)
+            for dtype in DTYPES
+            if row.get(f"{dtype}_tflops")
+        ),
+        memory_bytes=float(row["memory_gib"]) * _GIB,
+        memory_bytes_per_s=float(row["memory_gb_per_s"]) * _GIGA,
+        link_bytes_per_s=float(row["link_gb_per_s"]) * _GIGA,
+        link_domain=int(row["link_domain"]),
+        node_devices=int(row["node_devices"]),
+        network_bytes_per_s_per_node=float(row["network_gb_per_s_per_node"]) * _GIGA,
+        tdp_watts=float(row["tdp_w"]),
+        server_power_ratio=float(row["server_power_ratio"]),
+        average_power_fraction=float(row["average_power_fraction"]),
+        released=row["released"],
+        source=Source(url=row["source_url"], accessed=date.fromisoformat(row["accessed"]), note=row["note"]),
+    )
+
+
+def _kind(text: str) -> DeviceKind:
+    for kind in ("gpu", "tpu", "cpu"):
+        if text == kind:
+            return kind
+    raise UserError(f"no device kind '{text}'", expected="gpu, tpu or cpu")
+
+
+def _read_overlay(path: Path) -> dict[str, Hardware]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    return {name: _overlaid(name, table, path) for name, table in tables.items()}
+
+
+def _overlaid(name: str, table: object, path: Path) -> Hardware:
+    if not isinstance(table, dict):
+        raise UserError(f"{path}: '{name}' is not a table", expected=f"[{name}] and the columns of hardware.csv")
+    given = {str(key): str(value) for key, value in table.items()}
+    base = _base_row(given.pop("base", ""))
+    unknown = [column for column in given if column not in _columns()]
+    if unknown:
+        raise UserError(f"{path}: [{name}] has no column '{unknown[0]}'", expected=nearest(unknown[0], _columns()))
+    try:
+        return _device({**base, **given, "name": name})
+    except (KeyError, ValueError, ValidationError) as error:
+        raise UserError(f"{path}: [{name}] is not a device: {error}", expected="every column, or a base") from error
+
+
+def _base_row(name: str) -> dict[str, str]:
+    if not name:
+        return {"vendor": "user", "accessed": "1970-01-01", "source_url": "user", "note": "", "released": ""}
+    with files("data.catalog").joinpath("hardware.csv").open(encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    if name not in rows:
+        raise UserError(f"no hardware '{name}' to base on", expected=nearest(name, rows))
+    return rows[name]
+
+
+@cache
+def _columns() -> tuple[str, ...]:
+    with files("data.catalog").joinpath("hardware.csv").open(encoding="utf-8") as file:
+        return tuple(next(csv.reader(file)))
