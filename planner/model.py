@@ -16,6 +16,28 @@ from planner.attention import AttentionSpec
 MlpKind = Literal["swiglu", "gelu"]
 
 
+class MoeSpec(Value):
+    """Experts in place of the feed-forward of every layer but the first `num_dense_layers`.
+
+    Each token visits `experts_per_token` of `num_experts` and, where `shared_ffn_width` is above 0, one shared
+    feed-forward of that width besides. `capacity_factor` above 0 pads every expert to that multiple of its fair share
+    of tokens; 0 drops and pads nothing.
+    """
+
+    num_experts: Count
+    experts_per_token: Count
+    expert_ffn_width: Count
+    shared_ffn_width: int = Field(default=0, ge=0)
+    num_dense_layers: int = Field(default=0, ge=0)
+    capacity_factor: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MoeSpec":
+        if self.experts_per_token > self.num_experts:
+            raise ValueError(f"{self.experts_per_token} experts a token of {self.num_experts}")
+        return self
+
+
 class ModelShape(Value):
     """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, no biases."""
 
@@ -30,6 +52,7 @@ class ModelShape(Value):
     is_head_tied: bool = True
     has_qk_norm: bool = True
     attention: AttentionSpec = Field(default_factory=AttentionSpec)
+    moe: MoeSpec | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelShape":
@@ -37,7 +60,19 @@ class ModelShape(Value):
             raise ValueError(f"{self.num_heads} heads are not a multiple of {self.num_kv_heads} KV heads")
         if self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
+        if self.moe and self.moe.num_dense_layers > self.num_layers:
+            raise ValueError(f"{self.moe.num_dense_layers} dense layers of {self.num_layers}")
         return self
+
+    @property
+    def num_moe_layers(self) -> int:
+        """Layers whose feed-forward is experts."""
+        return self.num_layers - self.moe.num_dense_layers if self.moe else 0
+
+    @property
+    def num_mlp_matrices(self) -> int:
+        """Matrices of one feed-forward: three for SwiGLU (gate, up, down), two for GELU."""
+        return 3 if self.mlp == "swiglu" else 2
 
 
 def attention_matmul_params(shape: ModelShape) -> int:
@@ -46,8 +81,25 @@ def attention_matmul_params(shape: ModelShape) -> int:
 
 
 def mlp_matmul_params(shape: ModelShape) -> int:
-    """Parameters of one layer's feed-forward matrices: three for SwiGLU, two for GELU."""
-    return (3 if shape.mlp == "swiglu" else 2) * shape.width * shape.ffn_width
+    """Parameters of one dense layer's feed-forward matrices: three for SwiGLU, two for GELU."""
+    return shape.num_mlp_matrices * shape.width * shape.ffn_width
+
+
+def moe_matmul_params(shape: ModelShape) -> int:
+    """Parameters of one expert layer: router, every expert, the shared feed-forward; 0 for a dense model."""
+    if shape.moe is None:
+        return 0
+    widths = shape.moe.num_experts * shape.moe.expert_ffn_width + shape.moe.shared_ffn_width
+    return shape.width * (shape.num_mlp_matrices * widths + shape.moe.num_experts)
+
+
+def moe_active_matmul_params(shape: ModelShape) -> float:
+    """Parameters of one expert layer that multiply one token; a capacity factor counts its padding."""
+    if shape.moe is None:
+        return 0.0
+    padding = shape.moe.capacity_factor or 1.0
+    widths = shape.moe.experts_per_token * shape.moe.expert_ffn_width * padding + shape.moe.shared_ffn_width
+    return shape.width * (shape.num_mlp_matrices * widths + shape.moe.num_experts)
 
 
 def norm_params(shape: ModelShape) -> int:
@@ -57,8 +109,10 @@ def norm_params(shape: ModelShape) -> int:
 
 
 def num_params(shape: ModelShape, *, convention: NConvention = "total") -> int:
-    """Parameters of the model under one convention; see the module's first lines."""
-    layers = shape.num_layers * (attention_matmul_params(shape) + mlp_matmul_params(shape))
+    """Parameters of the model under one convention, every expert included; see the module's first lines."""
+    num_dense = shape.num_layers - shape.num_moe_layers
+    layers = shape.num_layers * attention_matmul_params(shape) + num_dense * mlp_matmul_params(shape)
+    layers += shape.num_moe_layers * moe_matmul_params(shape)
     embedding = shape.vocab_size * shape.width
     if convention == "matmul":
         return layers + embedding
@@ -67,12 +121,20 @@ def num_params(shape: ModelShape, *, convention: NConvention = "total") -> int:
     return layers + norm_params(shape) + embedding * (1 if shape.is_head_tied else 2)
 
 
+def num_active_matmul_params(shape: ModelShape) -> float:
+    """Weights that multiply one token, the head included: `matmul` for a dense model, fewer with experts."""
+    num_dense = shape.num_layers - shape.num_moe_layers
+    layers = shape.num_layers * attention_matmul_params(shape) + num_dense * mlp_matmul_params(shape)
+    layers += shape.num_moe_layers * moe_active_matmul_params(shape)
+    return float(layers + shape.vocab_size * shape.width)
+
+
 def matmul_flop_per_token(shape: ModelShape) -> float:
     """Training FLOP of every matrix product with a weight, per token: forward plus twice that backward.
 
-    The head counts once whether tied or not; the embedding is a look-up and costs nothing.
+    The head counts once whether tied or not; the embedding is a look-up and costs nothing; experts count where visited.
     """
-    return 6.0 * num_params(shape, convention="matmul")
+    return 6.0 * num_active_matmul_params(shape)
 
 
 def attention_flop_per_token(shape: ModelShape, *, seq_len: int) -> float:
