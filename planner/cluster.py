@@ -16,8 +16,9 @@ from data.values import Value
 Sharding = Literal["none", "zero1", "zero2", "fsdp", "hsdp"]
 """What data-parallel ranks split: nothing; optimizer; and gradients; and weights; weights inside each node only."""
 
-Recompute = Literal["none", "selective", "full"]
-"""What backward computes again: nothing; the attention core (free with flash attention) and the MLP's activation; all."""
+Recompute = Literal["none", "selective", "alternate", "full"]
+"""What backward computes again: nothing; the attention core, which flash attention does anyway; every second product
+(torchtitan's operator policy) or every second layer; everything."""
 
 ComputePrecision = Literal["fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 

@@ -1,0 +1,209 @@
+"""Configurations as arrays: one element per configuration, so that one formula serves a scalar, a table and a search.
+
+Everything here is a count, a size in base units, or a 0/1 switch, in float64; fields broadcast against each other. The
+formulas that read them are in `planner.compute`, `planner.collective`, `planner.memory` and `planner.step`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.cluster import MATMUL_DTYPE, Cluster, ComputePrecision, Layout, Recompute, num_micro_batches
+from planner.model import ModelShape
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeNumbers:
+    """A model. The expert fields are 0 for a dense one; `mean_keys` is the causal mean over layers and queries."""
+
+    num_layers: Numbers
+    num_moe_layers: Numbers
+    width: Numbers
+    query_width: Numbers
+    kv_width: Numbers
+    num_heads: Numbers
+    ffn_width: Numbers
+    num_mlp_matrices: Numbers
+    vocab_size: Numbers
+    is_head_tied: Numbers
+    num_experts: Numbers
+    experts_per_token: Numbers
+    expert_ffn_width: Numbers
+    shared_ffn_width: Numbers
+    mean_keys: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutNumbers:
+    """A layout and its batch. `shards_*` are 0/1; `recomputed` is the share of the layers' forward done twice."""
+
+    seq_len: Numbers
+    micro_batch: Numbers
+    num_micro_batches: Numbers
+    dp: Numbers
+    tp: Numbers
+    pp: Numbers
+    cp: Numbers
+    ep: Numbers
+    num_model_chunks: Numbers
+    is_sequence_parallel: Numbers
+    shards_optimizer: Numbers
+    shards_gradients: Numbers
+    shards_weights: Numbers
+    shards_within_node: Numbers
+    recomputed: Numbers
+    recomputes_core: Numbers
+    has_flash: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNumbers:
+    """One device at one precision. `matmul_flop_per_s` is the dense peak of the products with weights."""
+
+    matmul_flop_per_s: Numbers
+    core_flop_per_s: Numbers
+    memory_bytes: Numbers
+    memory_bytes_per_s: Numbers
+    link_bytes_per_s: Numbers
+    link_domain: Numbers
+    node_devices: Numbers
+    network_bytes_per_s_per_node: Numbers
+    element_bytes: Numbers
+    is_fp8: Numbers
+    is_fp4: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What one optimizer step has to do, and with what."""
+
+    shape: ShapeNumbers
+    layout: LayoutNumbers
+    device: DeviceNumbers
+
+
+def workload(
+    shape: ModelShape,
+    layout: Layout,
+    cluster: Cluster,
+    *,
+    seq_len: int,
+    sequences_per_step: int,
+    precision: ComputePrecision,
+    has_flash: bool = True,
+) -> Workload:
+    """One configuration as arrays of one element.
+
+    Raises:
+        UserError: the batch does not divide, or the device lacks the precision.
+    """
+    return Workload(
+        shape=shape_numbers(shape, seq_len=seq_len),
+        layout=layout_numbers(layout, seq_len=seq_len, sequences_per_step=sequences_per_step, has_flash=has_flash),
+        device=device_numbers(cluster, precision=precision),
+    )
+
+
+def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
+    """A model's sizes at one sequence length."""
+    moe = shape.moe
+    keys = [shape.attention.mean_keys(seq_len, layer=layer) for layer in range(shape.num_layers)]
+    return ShapeNumbers(
+        num_layers=_one(shape.num_layers),
+        num_moe_layers=_one(shape.num_moe_layers),
+        width=_one(shape.width),
+        query_width=_one(shape.num_heads * shape.head_dim),
+        kv_width=_one(shape.num_kv_heads * shape.head_dim),
+        num_heads=_one(shape.num_heads),
+        ffn_width=_one(shape.ffn_width),
+        num_mlp_matrices=_one(shape.num_mlp_matrices),
+        vocab_size=_one(shape.vocab_size),
+        is_head_tied=_one(shape.is_head_tied),
+        num_experts=_one(moe.num_experts if moe else 0),
+        experts_per_token=_one(moe.experts_per_token * (moe.capacity_factor or 1.0) if moe else 0),
+        expert_ffn_width=_one(moe.expert_ffn_width if moe else 0),
+        shared_ffn_width=_one(moe.shared_ffn_width if moe else 0),
+        mean_keys=_one(sum(keys) / len(keys)),
+    )
+
+
+RECOMPUTED: dict[Recompute, float] = {"none": 0.0, "selective": 0.0, "alternate": 0.5, "full": 1.0}
+
+
+def layout_numbers(layout: Layout, *, seq_len: int, sequences_per_step: int, has_flash: bool = True) -> LayoutNumbers:
+    """A layout's sizes for one batch.
+
+    Raises:
+        UserError: the batch does not divide.
+    """
+    return LayoutNumbers(
+        seq_len=_one(seq_len),
+        micro_batch=_one(layout.micro_batch),
+        num_micro_batches=_one(num_micro_batches(layout, sequences_per_step=sequences_per_step)),
+        dp=_one(layout.dp),
+        tp=_one(layout.tp),
+        pp=_one(layout.pp),
+        cp=_one(layout.cp),
+        ep=_one(layout.ep),
+        num_model_chunks=_one(layout.num_model_chunks),
+        is_sequence_parallel=_one(layout.is_sequence_parallel and layout.tp > 1),
+        shards_optimizer=_one(layout.sharding != "none"),
+        shards_gradients=_one(layout.sharding in ("zero2", "fsdp", "hsdp")),
+        shards_weights=_one(layout.sharding in ("fsdp", "hsdp")),
+        shards_within_node=_one(layout.sharding == "hsdp"),
+        recomputed=_one(RECOMPUTED[layout.recompute]),
+        recomputes_core=_one(layout.recompute in ("selective", "full")),
+        has_flash=_one(has_flash),
+    )
+
+
+def device_numbers(cluster: Cluster, *, precision: ComputePrecision) -> DeviceNumbers:
+    """A device's rates at one precision.
+
+    Raises:
+        UserError: the device lacks the precision.
+    """
+    hardware = cluster.hardware
+    dtype = MATMUL_DTYPE[precision]
+    # Attention cores run in 16 bits under FP8 and FP4 recipes (Transformer Engine's default).
+    core = "bf16" if dtype in ("fp8", "fp4") else dtype
+    return DeviceNumbers(
+        matmul_flop_per_s=_one(hardware.peak_flop_per_s(dtype)),
+        core_flop_per_s=_one(hardware.peak_flop_per_s(core)),
+        memory_bytes=_one(hardware.memory_bytes),
+        memory_bytes_per_s=_one(hardware.memory_bytes_per_s),
+        link_bytes_per_s=_one(hardware.link_bytes_per_s),
+        link_domain=_one(hardware.link_domain),
+        node_devices=_one(cluster.devices_per_node),
+        network_bytes_per_s_per_node=_one(hardware.network_bytes_per_s_per_node),
+        element_bytes=_one(4 if precision == "fp32" else 2),
+        is_fp8=_one(dtype == "fp8"),
+        is_fp4=_one(dtype == "fp4"),
+    )
+
+
+def stacked(workloads: Sequence[Workload]) -> Workload:
+    """Many configurations as one."""
+    return Workload(
+        shape=joined([work.shape for work in workloads]),
+        layout=joined([work.layout for work in workloads]),
+        device=joined([work.device for work in workloads]),
+    )
+
+
+Part = TypeVar("Part", ShapeNumbers, LayoutNumbers, DeviceNumbers)
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """The same numbers of many configurations, one after another."""
+    kind = type(parts[0])
+    return kind(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind)))
+
+
+def _one(value: float) -> Numbers:
+    return np.array([value], dtype=np.float64)
