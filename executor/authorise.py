@@ -1,0 +1,235 @@
+"""From a plan file to the right to start it: approved, unchanged, current, and not started before.
+
+This is the one door. `run` goes through `authorise` and `claim_start`; `resume` goes through `authorise_resume`, which
+lets a newer, higher approval of the same plan continue the run it once stopped.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from data.canonical import Json, canonical_bytes
+from data.catalog.prices import price
+from data.code_version import code_version
+from data.corpus.manifest import verify
+from data.durable import claim, write_atomic
+from data.errors import NotApprovedError, StalePlanError, UserError
+from executor.paths import Workspace, home
+from planner.approval import (
+    Approval,
+    allow_signer,
+    approval_path,
+    check_approval,
+    check_drift,
+    check_plan_bytes,
+    effective_caps,
+    load_approval,
+)
+from planner.ledger import Entry, EntryKind, append_entry, holds, read_ledger
+from planner.plan import Plan, as_json, find_plan
+from planner.recipe import Caps
+from planner.resolve import resolve_hardware
+from planner.sshsig import load_key, make_key
+
+
+@dataclass(frozen=True, slots=True)
+class Authorised:
+    """A plan that may start now, the approval that says so, and the caps it runs under."""
+
+    plan: Plan
+    approval: Approval
+    caps: Caps
+
+
+def authorise(name: str, workspace: Workspace, *, now: datetime) -> Authorised:
+    """Check everything that must hold before `run` starts anything.
+
+    Raises:
+        NotApprovedError: no approval, a broken signature, an edited plan, an approval used before.
+        StalePlanError: price, hardware, data or code changed since the plan was made.
+    """
+    path = find_plan(name, workspace.plans)
+    approval = load_approval(approval_path(workspace.plans, path.stem))
+    plan = _approved_plan(path, approval, workspace, now=now)
+    _check_unused(approval, workspace)
+    check_inputs(plan, workspace)
+    return Authorised(plan=plan, approval=approval, caps=effective_caps(plan, approval))
+
+
+def authorise_resume(run: Path, workspace: Workspace, *, now: datetime) -> Authorised:
+    """Check that a run may go on: under the approval it started with, or a newer one of the same plan.
+
+    Raises:
+        NotApprovedError, StalePlanError: as `authorise`.
+    """
+    approval = load_approval(run / "approval.json")
+    newest_path = approval_path(workspace.plans, approval.statement.plan_id)
+    newest = load_approval(newest_path) if newest_path.exists() else approval
+    plan = _approved_plan(run / "plan.json", newest, workspace, now=now)
+    if newest.statement.nonce != approval.statement.nonce:
+        _check_unused(newest, workspace)
+        use_approval(newest, run, workspace, now=now)
+    check_inputs(plan, workspace)
+    return Authorised(plan=plan, approval=newest, caps=effective_caps(plan, newest))
+
+
+def claim_start(authorised: Authorised, workspace: Workspace, *, now: datetime) -> Path:
+    """Use the approval up and return the new run folder, holding plan, approval and caps.
+
+    Raises:
+        NotApprovedError: another process used this approval first.
+    """
+    run = workspace.new_run()
+    use_approval(authorised.approval, run, workspace, now=now)
+    write_atomic(run / "plan.json", canonical_bytes(as_json(authorised.plan)) + b"\n")
+    return run
+
+
+def use_approval(approval: Approval, run: Path, workspace: Workspace, *, now: datetime) -> None:
+    """Bind an approval to one run, for good: the first to claim its nonce wins.
+
+    Raises:
+        NotApprovedError: it is used.
+    """
+    statement = approval.statement
+    if not claim(workspace.runs / ".claims" / statement.nonce, run.name.encode()):
+        raise _used(approval)
+    write_atomic(run / "approval.json", canonical_bytes(as_json(approval)) + b"\n")
+    write_atomic(run / "caps.json", canonical_bytes(as_json(effective_caps(statement.plan, approval))) + b"\n")
+    append_entry(workspace.ledger, ledger_entry(approval, kind="start", now=now, run_id=run.name))
+
+
+def ledger_entry(approval: Approval, *, kind: EntryKind, now: datetime, run_id: str = "", detail: str = "") -> Entry:
+    """Return the ledger line for something that happened under an approval."""
+    statement = approval.statement
+    return Entry(
+        index=0,
+        previous="",
+        kind=kind,
+        at=now,
+        who=statement.approver,
+        plan_id=statement.plan_id,
+        plan_digest=statement.plan_digest,
+        nonce=statement.nonce,
+        run_id=run_id,
+        cap_usd=statement.cap_usd,
+        detail=detail,
+    )
+
+
+def check_inputs(plan: Plan, workspace: Workspace) -> None:
+    """Look again at what the plan was made from.
+
+    Raises:
+        StalePlanError: with each changed input, old -> new.
+    """
+    check_drift(_planned_inputs(plan), _current_inputs(plan, workspace), plan_id=plan.id)
+    if plan.data.corpus is not None:
+        _check_shards(plan)
+
+
+def allowed_signers_path() -> Path:
+    """Return the file that says which keys may approve, in OpenSSH's allowed-signers format."""
+    return home() / "allowed_signers"
+
+
+def read_allowed_signers() -> str:
+    """Return that file's text; no file allows no one."""
+    path = allowed_signers_path()
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def signing_key(name: str, key_path: Path | None):
+    """Return the approver's key; the first approver on a machine gets one made and allowed.
+
+    Later names and keys are added to the allowed-signers file by a person, not by asking to approve.
+    """
+    path = key_path or home() / "keys" / "id_ed25519"
+    key = load_key(path) if path.exists() or key_path else make_key(path)
+    if not allowed_signers_path().exists():
+        write_atomic(allowed_signers_path(), allow_signer("", name=name, key=key).encode(), mode=0o600)
+    return key
+
+
+def new_nonce() -> str:
+    """Return 128 random bits in hex: what makes an approval good for one start."""
+    return secrets.token_hex(16)
+
+
+def _approved_plan(path: Path, approval: Approval, workspace: Workspace, *, now: datetime) -> Plan:
+    check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read plan {path}: {error.strerror}") from error
+    plan = check_plan_bytes(text, approval, name=path.name)
+    if not holds(read_ledger(workspace.ledger), kind="approval", nonce=approval.statement.nonce):
+        raise NotApprovedError(
+            f"the approval of {plan.id} is not in {workspace.ledger.name}",
+            expected="the ledger this working folder's approvals are written to",
+            next_step=f"isoplan approve {plan.id} --cap USD --as NAME",
+        )
+    if now >= plan.valid_until:
+        raise StalePlanError(
+            f"plan {plan.id} is out of date; nothing was started",
+            changes=(f"valid_until: {plan.valid_until:%Y-%m-%d %H:%M} -> now {now:%Y-%m-%d %H:%M} UTC",),
+            next_step="isoplan plan ... makes a new plan from today's prices",
+        )
+    return plan
+
+
+def _check_unused(approval: Approval, workspace: Workspace) -> None:
+    if (workspace.runs / ".claims" / approval.statement.nonce).exists() or holds(
+        read_ledger(workspace.ledger), kind="start", nonce=approval.statement.nonce
+    ):
+        raise _used(approval)
+
+
+def _used(approval: Approval) -> NotApprovedError:
+    statement = approval.statement
+    return NotApprovedError(
+        f"the approval of {statement.plan_id} has been used: one approval starts one run",
+        next_step=f"isoplan resume RUN goes on with that run; isoplan approve {statement.plan_id} allows another",
+    )
+
+
+def _planned_inputs(plan: Plan) -> dict[str, Json]:
+    return {
+        "price.key": plan.price.key,
+        "price.usd_per_device_hour": plan.price.usd_per_device_hour,
+        "hardware.digest": plan.hardware.digest,
+        "code_version": plan.code_version,
+    }
+
+
+def _current_inputs(plan: Plan, workspace: Workspace) -> dict[str, Json]:
+    request = plan.request
+    hardware = resolve_hardware(
+        request.hardware, overlay=workspace.hardware, calibration=workspace.calibration, precision=plan.recipe.precision
+    )
+    inputs: dict[str, Json] = {
+        "price.key": plan.price.key,
+        "price.usd_per_device_hour": plan.price.usd_per_device_hour,
+        "hardware.digest": hardware.digest,
+        "code_version": code_version(),
+    }
+    if request.price_usd_per_device_hour is None:
+        now = price(request.hardware, provider=request.provider, tier=request.tier, overlay=workspace.prices)
+        inputs["price.key"] = now.key
+        inputs["price.usd_per_device_hour"] = now.usd_per_device_hour
+    return inputs
+
+
+def _check_shards(plan: Plan) -> None:
+    corpus = plan.data.corpus
+    assert corpus is not None, "the caller asked"
+    try:
+        manifest = verify(Path(corpus.path))
+    except UserError as error:
+        raise StalePlanError(
+            f"plan {plan.id} is stale: its corpus is not what it was; nothing was started",
+            changes=(str(error),),
+            next_step="rebuild the corpus, then isoplan plan ...",
+        ) from error
+    check_drift({"data.corpus.digest": corpus.digest}, {"data.corpus.digest": manifest.digest}, plan_id=plan.id)

@@ -1,0 +1,78 @@
+"""`isoplan approve` and `isoplan verify`: consent, and the proof of it."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from data.errors import UserError
+from data.units import parse_usd, show_usd
+from tui.output import emit_json, say
+
+
+@click.command()
+@click.argument("plan")
+@click.option("--cap", help="The most the run may spend, in dollars; asked for when not given.")
+@click.option("--as", "approver", required=True, help="Who approves.")
+@click.option("--key", type=click.Path(path_type=Path), help="OpenSSH Ed25519 private key; else this machine's own.")
+@click.option("--comment", default="", help="Why, for the ledger.")
+@click.option("--json", "as_data", is_flag=True, help="Print the approval as JSON.")
+def approve(plan: str, cap: str | None, approver: str, key: Path | None, comment: str, as_data: bool) -> None:
+    """Sign PLAN with a dollar cap: one start, seven days, in the ledger."""
+    from executor.authorise import allowed_signers_path, ledger_entry, new_nonce, read_allowed_signers, signing_key
+    from executor.paths import Workspace
+    from planner.approval import approve_plan, check_approval, save_approval
+    from planner.ledger import append_entry
+    from planner.plan import as_json, find_plan, load_plan
+
+    workspace = Workspace(Path.cwd())
+    loaded = load_plan(find_plan(plan, workspace.plans))
+    predicted = loaded.predicted
+    say(
+        f"{loaded.id}: expected {show_usd(predicted.cost_usd.p50)} (P90 {show_usd(predicted.cost_usd.p90)}), "
+        f"planned cap {show_usd(loaded.caps.cost_usd)}"
+    )
+    cap_usd = parse_usd(cap if cap is not None else _ask_cap(loaded.id))
+    now = datetime.now(UTC)
+    signer = signing_key(approver, key)
+    approval = approve_plan(
+        loaded, cap_usd=cap_usd, approver=approver, key=signer, now=now, nonce=new_nonce(), comment=comment
+    )
+    check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
+    append_entry(workspace.ledger, ledger_entry(approval, kind="approval", now=now, detail=comment))
+    save_approval(approval, workspace.plans)
+    statement = approval.statement
+    if as_data:
+        emit_json(as_json(approval))
+    if cap_usd < predicted.cost_usd.p50:
+        say(f"note: the cap is below the expected {show_usd(predicted.cost_usd.p50)}; the run will stop at the cap")
+    say(
+        f"Approved {loaded.id} as {statement.approver}, cap {show_usd(cap_usd)}, "
+        f"until {statement.expires_at:%Y-%m-%d %H:%M} UTC. Signers: {allowed_signers_path()}"
+    )
+    say(f"Next: isoplan run {loaded.id}")
+
+
+@click.command()
+@click.argument("plan", required=False)
+@click.option("--json", "as_data", is_flag=True, help="Print the result as JSON.")
+def verify(plan: str | None, as_data: bool) -> None:
+    """Check the ledger's chain and, for PLAN, everything `run` would check."""
+    from executor.authorise import authorise
+    from executor.paths import Workspace
+    from planner.ledger import read_ledger
+
+    workspace = Workspace(Path.cwd())
+    entries = read_ledger(workspace.ledger)
+    if plan is not None:
+        authorise(plan, workspace, now=datetime.now(UTC))
+    if as_data:
+        emit_json({"schema": "isoplan.verify/1", "ledger_entries": len(entries), "plan": plan, "ok": True})
+    say(f"{workspace.ledger.name}: {len(entries)} entries, chain unbroken" + (f"; {plan} may run" if plan else ""))
+
+
+def _ask_cap(plan_id: str) -> str:
+    if not sys.stdin.isatty():
+        raise UserError("no cap given and no terminal to ask on", next_step=f"isoplan approve {plan_id} --cap USD")
+    return str(click.prompt("Type the cap in dollars to approve", err=True))
