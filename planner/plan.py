@@ -52,15 +52,26 @@ class PlannedCompute(Value):
     six_nd_flop: Flop
 
 
-class PlannedLaw(Value):
-    """The law behind the loss, where it was fitted, and how far this plan reaches beyond that."""
+class LawParameter(Value):
+    """One constant of a law, with its standard error where one is known."""
 
     name: str
-    formula: str
+    value: float
+    standard_error: float | None
+
+
+class PlannedLaw(Value):
+    """The law behind the loss, its constants, and how far this plan reaches beyond the runs it was fitted on."""
+
+    name: str
+    form: str
+    parameters: tuple[LawParameter, ...]
     digest: str
     n_convention: NConvention
     status: str
-    extrapolation_ratio: float = Field(description="planned compute over the largest compute the law was fitted on")
+    extrapolation_ratio: float | None = Field(
+        description="planned 6ND over the largest fitted; None: range not published"
+    )
     source: Source
 
 

@@ -1,0 +1,83 @@
+"""The law a plan rests on, whichever it is: a fit of the user's own runs or a published one, with repeated text priced in.
+
+Repetition: tokens beyond the unique ones are worth less, D_eff = U + U R* (1 - e^(-R/R*)) with R = D/U - 1 and
+R* = 15.387756 (Muennighoff et al. 2023, arXiv 2305.16264, equation 5 and the constants of its repository).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.source import Source
+from data.values import Band, NConvention
+from planner.law.forms import Array
+from planner.law.predict import Bands, Predictor, extrapolation_ratio, predict_losses, range_warnings
+from planner.law.registry import PublishedLaw
+from planner.plan import LawParameter, PlannedLaw
+
+REPETITION_HALF_LIFE_EPOCHS = 15.387756
+
+
+@dataclass(frozen=True, slots=True)
+class LawBelief:
+    """A law, its origin, and the distinct tokens at hand (None: enough)."""
+
+    by: Predictor
+    name: str
+    digest: str
+    source: Source
+    unique_tokens: int | None
+
+    @property
+    def n_convention(self) -> NConvention:
+        """How the law counts parameters."""
+        return self.by.law.n_convention
+
+    def losses(self, params: Array, tokens: Array) -> Bands:
+        """Predicted held-out losses at `params` and `tokens`, arrays of one shape, repetition priced in."""
+        return predict_losses(self.by, params, effective_tokens(tokens, self.unique_tokens))
+
+    def loss(self, params: float, tokens: float) -> Band:
+        """Predicted held-out loss of one run."""
+        bands = self.losses(np.array([params]), np.array([tokens]))
+        return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
+
+    def planned(self, params: float, tokens: float) -> PlannedLaw:
+        """The law as a plan states it, with how far the plan reaches beyond the law's runs."""
+        ratio = extrapolation_ratio(self.by, params, tokens)
+        constants = self.by.law.model_dump(exclude={"form", "n_convention", "flop_convention", "loss_unit"})
+        return PlannedLaw(
+            name=self.name,
+            form=self.by.law.form,
+            parameters=tuple(
+                LawParameter(name=name, value=value, standard_error=self.by.se.get(name))
+                for name, value in constants.items()
+                if isinstance(value, int | float)
+            ),
+            digest=self.digest,
+            n_convention=self.n_convention,
+            status="published" if isinstance(self.by, PublishedLaw) else self.by.status,
+            extrapolation_ratio=ratio if math.isfinite(ratio) else None,
+            source=self.source,
+        )
+
+    def warnings(self, params: float, tokens: float) -> tuple[str, ...]:
+        """What a reader must know before trusting the loss: range, status, identifiability."""
+        reach = tuple(f"law {self.name}: {note}" for note in range_warnings(self.by, params, tokens))
+        if isinstance(self.by, PublishedLaw):
+            own = (f"law {self.name} is from other data and tokenizers; your loss will differ: isoplan ladder run",)
+        else:
+            own = tuple(f"fit: {warning}" for warning in self.by.warnings)
+        return reach + own
+
+
+def effective_tokens(tokens: Array, unique_tokens: int | None) -> Array:
+    """Tokens' worth of fresh text in `tokens` drawn from `unique_tokens`; equal to `tokens` within one epoch."""
+    if unique_tokens is None:
+        return tokens
+    repeats = np.maximum(tokens / unique_tokens - 1.0, 0.0)
+    fresh = np.minimum(tokens, unique_tokens)
+    half_life = REPETITION_HALF_LIFE_EPOCHS
+    result: Array = fresh + unique_tokens * half_life * -np.expm1(-repeats / half_life)
+    return result

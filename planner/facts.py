@@ -1,0 +1,59 @@
+"""What a recommendation is made from, resolved: device, price, law, text, overheads, and the time it is made at.
+
+`planner.resolve` fills it from the catalogs and files; `planner.recommend` only reads it, so the same facts give the
+same plan everywhere.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from planner.belief import LawBelief
+from planner.cluster import Cluster
+from planner.plan import PlannedHardware, PlannedPrice
+from planner.profile import Profile
+from planner.recipe import CorpusRef, Precision, Rates
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The text: built shards, or only what the user says of it. None is unknown, and then no limit."""
+
+    corpus: CorpusRef | None
+    unique_tokens: int | None
+    heldout_tokens: int | None
+    knowledge_cutoff: date | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overheads:
+    """The seconds around training. `is_measured` says whether start-up was timed here or is assumed."""
+
+    startup_seconds: float
+    checkpoint_bytes_per_s: float
+    restart_seconds: float
+    failures_per_node_day: float
+    storage_usd_per_byte_month: float
+    is_measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything outside the request that decides a plan. `assumptions` are shown as the plan's warnings."""
+
+    cluster: Cluster
+    profile: Profile
+    hardware: PlannedHardware
+    price: PlannedPrice
+    rates: Rates
+    law: LawBelief
+    data: DataFacts
+    overheads: Overheads
+    vocab_size: int
+    seq_len: int
+    precision: Precision
+    num_threads: int
+    now: datetime
+    valid_until: datetime
+    code_version: str
+    assumptions: tuple[str, ...]
