@@ -1,0 +1,201 @@
+"""The engineer's page: everything that was decided, and where each figure comes from."""
+
+from data.source import Source
+from data.units import (
+    show_bytes,
+    show_count,
+    show_energy,
+    show_flop,
+    show_flop_per_s,
+    show_fraction,
+    show_seconds,
+    show_usd,
+)
+from planner.approval import Approval
+from planner.plan import Plan
+from planner.recipe import Gate
+from planner.record import GateResult, RunRecord
+from planner.report.document import Block, Column, Commands, Facts, Row, Section, Status, Table
+from planner.report.words import plan_command, reach, show_band, show_loss
+
+
+def gates(plan: Plan, record: RunRecord | None) -> Section:
+    """The planned evaluations and, once there is a record, what they measured."""
+    results = {result.step: result for result in record.gates} if record else {}
+    titles = ("Step", "Tokens", "Loss expected (P10 – P90)", "Stops above", *(("Actual",) if record else ()))
+    table = Table(
+        columns=tuple(Column(title=title, is_number=True) for title in titles),
+        rows=tuple(_gate_row(plan, gate, results.get(gate.step), has_record=record is not None) for gate in plan.gates),
+        note=f"Each evaluation scores {plan.recipe.eval_sequences} held-out sequences of {plan.recipe.seq_len} tokens.",
+    )
+    return _section("gates", "Evaluations and stop rules", table)
+
+
+def law(plan: Plan) -> Section:
+    """The scaling law behind the loss."""
+    used = plan.law
+    return _section(
+        "law",
+        "Scaling law",
+        Facts(
+            items=(
+                ("Law", f"{used.name}, of the form {used.form}"),
+                ("Status of the fit", used.status),
+                ("Parameters counted", used.n_convention),
+                ("Reach", reach(used)),
+                ("Predicted loss", show_band(plan.predicted.loss, show_loss)),
+                ("Source", _source(used.source)),
+            )
+        ),
+        Table(
+            columns=(
+                Column(title="Constant"),
+                Column(title="Value", is_number=True),
+                Column(title="SE", is_number=True),
+            ),
+            rows=tuple(
+                Row(cells=(constant.name, f"{constant.value:.6g}", _number(constant.standard_error)))
+                for constant in used.parameters
+            ),
+        ),
+    )
+
+
+def model(plan: Plan) -> Section:
+    """The shape of the model and its compute."""
+    shape, counts, compute = plan.model.shape, plan.model, plan.compute
+    heads = f"{shape.num_heads} heads of {shape.head_dim}, {shape.num_kv_heads} for keys and values"
+    return _section(
+        "model",
+        "Model",
+        Facts(
+            items=(
+                ("Layers and width", f"{shape.num_layers} layers, {shape.width} wide, feed-forward {shape.ffn_width}"),
+                ("Attention", f"{heads}; {shape.attention.kind.replace('_', ' ')}"),
+                ("Feed-forward", shape.mlp),
+                ("Vocabulary", f"{shape.vocab_size:,}, head {'tied' if shape.is_head_tied else 'apart'}"),
+                ("Parameters, all", f"{counts.num_params:,}"),
+                ("Parameters, without embedding", f"{counts.num_params_non_embedding:,}"),
+                ("Parameters, in matrix products", f"{counts.num_params_matmul:,}"),
+                ("Training compute, exact", show_flop(compute.total_flop)),
+                ("Training compute, 6ND", show_flop(compute.six_nd_flop)),
+            )
+        ),
+    )
+
+
+def training(plan: Plan) -> Section:
+    """The recipe."""
+    recipe, optimiser, schedule = plan.recipe, plan.recipe.optimiser, plan.recipe.schedule
+    rate = f"{optimiser.peak_lr:g}; warm-up {schedule.warmup_steps:,} steps, {schedule.kind}"
+    return _section(
+        "training",
+        "Training",
+        Facts(
+            items=(
+                ("Steps", f"{recipe.num_steps:,} of {show_count(recipe.tokens_per_step)} tokens"),
+                ("Batch", f"{recipe.sequences_per_step} sequences of {recipe.seq_len} tokens"),
+                ("Optimiser", f"{optimiser.kind}, betas {optimiser.beta1:g} and {optimiser.beta2:g}"),
+                ("Weight decay, clip", f"{optimiser.weight_decay:g}, {optimiser.clip_norm:g}"),
+                ("Learning rate", f"{rate}, decay {schedule.decay_steps:,} steps"),
+                ("Precision", f"{recipe.precision}{', compiled' if recipe.is_compiled else ''}"),
+                ("Checkpoint every", f"{recipe.checkpoint_every_steps:,} steps"),
+                ("Seed", str(recipe.seed)),
+            )
+        ),
+    )
+
+
+def machine(plan: Plan) -> Section:
+    """The devices, the layout and the predicted step."""
+    hardware, layout, predicted = plan.hardware, plan.layout, plan.predicted
+    axes = f"dp {layout.dp}, tp {layout.tp}, pp {layout.pp}, cp {layout.cp}, ep {layout.ep}"
+    return _section(
+        "machine",
+        "Machine and step",
+        Facts(
+            items=(
+                ("Devices", f"{hardware.num_devices} × {hardware.name}"),
+                ("Peak of one", show_flop_per_s(hardware.peak_flop_per_s)),
+                ("Profile", hardware.profile),
+                ("Layout", f"{axes}; sharding {layout.sharding}, recompute {layout.recompute}"),
+                ("Time per step", show_band(predicted.step_seconds_band, show_seconds)),
+                ("Tokens per second", show_count(predicted.tokens_per_second)),
+                ("MFU", f"{predicted.mfu:.3f}, bound by {predicted.bound_by}"),
+                ("Memory", f"{show_bytes(predicted.memory_bytes)} of {show_bytes(predicted.memory_limit_bytes)}"),
+                ("Energy", show_energy(predicted.energy_joules)),
+                ("Useful share of time", show_fraction(predicted.goodput_fraction)),
+                ("Source", _source(hardware.source)),
+            )
+        ),
+    )
+
+
+def corpus(plan: Plan) -> Section:
+    """The text."""
+    data = plan.data
+    unique = "unknown" if data.unique_tokens is None else show_count(data.unique_tokens)
+    items = [("Tokens", f"{data.num_tokens:,}"), ("Distinct tokens at hand", unique)]
+    if data.num_epochs is not None:
+        items.append(("Epochs", f"{data.num_epochs:.3g}"))
+    if data.summary:
+        items.append(("Text", data.summary))
+    if data.corpus is None:
+        items.append(("Corpus", "not built yet: this plan cannot run"))
+    else:
+        items += [("Corpus", data.corpus.path), ("Manifest digest", data.corpus.digest)]
+    if data.knowledge_cutoff is not None:
+        items.append(("Knowledge ends", f"{data.knowledge_cutoff}"))
+    return _section("corpus", "Data", Facts(items=tuple(items)))
+
+
+def provenance(plan: Plan, approval: Approval | None, record: RunRecord | None) -> Section:
+    """Digests, versions and sources."""
+    items = [
+        ("Plan", plan.id),
+        ("Plan digest, sha256", plan.digest),
+        ("Made by code", plan.code_version),
+        ("Law digest", plan.law.digest),
+        ("Hardware digest", plan.hardware.digest),
+        ("Price", f"{plan.price.key}: {show_usd(plan.price.usd_per_device_hour)}/h as of {plan.price.as_of}"),
+        ("Price source", _source(plan.price.source)),
+    ]
+    if approval is not None:
+        items.append(("Approval nonce", approval.statement.nonce))
+    if record is not None:
+        items += [("Run", record.run_id), ("Run by code", record.code_version), ("Run on", record.device)]
+        items.append(("Last checkpoint", record.checkpoint or "none"))
+    formulas = Table(
+        columns=(Column(title="Cost line"), Column(title="Formula")),
+        rows=tuple(Row(cells=(line.name, line.formula)) for line in plan.cost_lines),
+    )
+    return _section("provenance", "Provenance", Facts(items=tuple(items)), formulas)
+
+
+def reproduce(plan: Plan, record: RunRecord | None) -> Section:
+    """What to type to get the same again."""
+    after = (f"isoplan compare {record.run_id}",) if record else ()
+    lines = (plan_command(plan.request), f"isoplan review {plan.id}", f"isoplan verify {plan.id}", *after)
+    return _section("reproduce", "Commands", Commands(lines=lines))
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3g}"
+
+
+def _section(key: str, title: str, *blocks: Block) -> Section:
+    return Section(key=key, title=title, part="details", blocks=blocks)
+
+
+def _source(source: Source) -> str:
+    note = f" ({source.note})" if source.note else ""
+    return f"{source.url}, read {source.accessed}{note}"
+
+
+def _gate_row(plan: Plan, gate: Gate, result: GateResult | None, *, has_record: bool) -> Row:
+    band = f"{show_loss(gate.loss_p50)} ({show_loss(gate.loss_p10)} – {show_loss(gate.loss_p90)})"
+    stop = "–" if gate.stop_above_loss is None else show_loss(gate.stop_above_loss)
+    actual = (show_loss(result.loss) if result else "not reached",) if has_record else ()
+    status: Status = "plain" if result is None else "good" if result.is_within_band else "warn"
+    tokens = show_count(gate.step * plan.recipe.tokens_per_step)
+    return Row(cells=(f"{gate.step:,}", tokens, band, stop, *actual), status=status)

@@ -1,0 +1,200 @@
+"""The executive's page: what it costs, what it brings, what may go wrong, what else one could do, who decides."""
+
+from data.units import show_count, show_fraction, show_seconds, show_usd
+from data.values import Band
+from planner.approval import Approval
+from planner.compare import Comparison
+from planner.plan import Alternative, Plan
+from planner.record import RunRecord
+from planner.report.document import (
+    BandChart,
+    Bar,
+    BarChart,
+    Column,
+    CurvePoint,
+    KeyFigure,
+    KeyFigures,
+    LossChart,
+    Notices,
+    Row,
+    Section,
+    SignOff,
+    Status,
+    Strip,
+    Table,
+    Text,
+)
+from planner.report.words import Show, alternative_note, devices, reach, show_band, show_loss
+
+
+def key_figures(plan: Plan, score: Comparison | None) -> Section:
+    """The four figures a reader takes away."""
+    predicted = plan.predicted
+    cap = show_usd(plan.caps.cost_usd)
+    spent, taken = (score.cost_usd.actual, score.wall_seconds.actual) if score else (None, None)
+    figures = (
+        _figure("Cost", predicted.cost_usd, show_usd, f"cap {cap}", spent),
+        _figure("Time", predicted.wall_seconds, show_seconds, devices(plan), taken),
+        _figure("Held-out loss", predicted.loss, show_loss, "nats per token", _final_loss(score)),
+        KeyFigure(
+            label="Model",
+            text=f"{show_count(plan.model.num_params)} parameters",
+            detail=f"{show_count(plan.data.num_tokens)} tokens",
+        ),
+    )
+    return Section(key="figures", title="In short", part="summary", blocks=(KeyFigures(figures=figures),))
+
+
+def money(plan: Plan, score: Comparison | None, *, num_checks: int) -> Section:
+    """What it costs, line by line, with the basis of each."""
+    total = plan.predicted.cost_usd
+    spent = (
+        () if score is None else (Row(cells=("Actual", score.run_id, show_usd(score.cost_usd.actual)), style="chosen"),)
+    )
+    rows = (
+        *(Row(cells=(line.name, line.basis, show_usd(line.usd))) for line in plan.cost_lines),
+        Row(cells=("Expected total", f"P10 – P90: {_range(total, show_usd)}", show_usd(total.p50)), style="total"),
+        *spent,
+        Row(cells=("Cap", "the run stops itself here", show_usd(plan.caps.cost_usd))),
+    )
+    table = Table(
+        columns=(Column(title="Line"), Column(title="Basis"), Column(title="US dollars", is_number=True)),
+        rows=rows,
+        note=f"Audit ✓ {len(plan.cost_lines)} lines sum to the expected total; {num_checks} checks of figures held. "
+        f"Price: {show_usd(plan.price.usd_per_device_hour)} per device hour, as of {plan.price.as_of}.",
+    )
+    bars = BarChart(
+        bars=tuple(Bar(label=line.name, value=line.usd, text=show_usd(line.usd)) for line in plan.cost_lines),
+        summary="Where the money goes, line by line; the table has the same figures.",
+    )
+    return Section(key="cost", title="What it costs", part="summary", blocks=(bars, table))
+
+
+def quality(plan: Plan, record: RunRecord | None) -> Section:
+    """How good the model will be, and how that comes about."""
+    tokens_per_step = plan.recipe.tokens_per_step
+    final = plan.predicted.loss
+    chart = LossChart(
+        points=tuple(CurvePoint(x=point.num_tokens, band=point.loss) for point in plan.predicted.trajectory),
+        gates=tuple(float(gate.step * tokens_per_step) for gate in plan.gates),
+        actual=tuple((float(result.num_tokens), result.loss) for result in record.gates) if record else (),
+        summary=f"Predicted held-out loss over training tokens, ending at {show_band(final, show_loss)}.",
+    )
+    law = plan.law
+    lead = Text(text=f"Predicted by the law {law.name} ({law.status}); reach: {reach(law)}.")
+    return Section(key="quality", title="How good the model will be", part="summary", blocks=(lead, chart))
+
+
+def risk(plan: Plan) -> Section:
+    """How far it may go otherwise."""
+    predicted, caps = plan.predicted, plan.caps
+    strips = (
+        _strip("Cost", predicted.cost_usd, show_usd, limit=caps.cost_usd, limit_name="cap"),
+        _strip("Time", predicted.wall_seconds, show_seconds, limit=caps.wall_seconds, limit_name="limit"),
+        _strip("Held-out loss", predicted.loss, show_loss),
+    )
+    chart = BandChart(strips=strips, summary="P10, P50 and P90 of cost, time and loss, with their limits.")
+    over = predicted.probability_over_cap
+    level: Status = "good" if over <= 0.05 else "warn" if over <= 0.5 else "bad"
+    notices = Notices(
+        items=(
+            (level, f"Chance of reaching a limit before the end: {show_fraction(over)}. A run that does stops itself."),
+            ("plain", f"Expected useful share of the time: {show_fraction(predicted.goodput_fraction)}."),
+            *(("warn", warning) for warning in plan.warnings),
+        )
+    )
+    return Section(key="risk", title="What may go otherwise", part="summary", blocks=(chart, notices))
+
+
+def alternatives(plan: Plan) -> Section:
+    """What else one could do, the chosen plan first."""
+    predicted = plan.predicted
+    chosen = Row(
+        cells=(
+            "★ this plan",
+            show_count(plan.model.num_params),
+            show_count(plan.data.num_tokens),
+            show_loss(predicted.loss.p50),
+            show_usd(predicted.cost_usd.p50),
+            show_seconds(predicted.wall_seconds.p50),
+            "",
+        ),
+        style="chosen",
+    )
+    titles = ("Instead", "Parameters", "Tokens", "Loss", "Cost", "Time", "Note")
+    table = Table(
+        columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title in titles),
+        rows=(chosen, *map(_alternative, plan.alternatives)),
+        note=_binding(plan),
+    )
+    return Section(key="alternatives", title="What else one could do", part="summary", blocks=(table,))
+
+
+def decision(plan: Plan, approval: Approval | None) -> Section:
+    """Who approves, up to how much."""
+    if approval is None:
+        items = (("Approved by", ""), ("Up to, US dollars", ""), ("Date", ""), ("Plan digest", plan.digest))
+        lead = Text(
+            text="Not approved yet. Signing binds the approval to the digest below; any change makes a new plan."
+        )
+        return Section(key="decision", title="Decision", part="summary", blocks=(lead, SignOff(items=items)))
+    statement = approval.statement
+    items = (
+        ("Approved by", statement.approver),
+        ("Up to", show_usd(statement.cap_usd)),
+        ("On", f"{statement.approved_at:%Y-%m-%d %H:%M} UTC, until {statement.expires_at:%Y-%m-%d %H:%M} UTC"),
+        ("Plan digest", statement.plan_digest),
+        *((("Comment", statement.comment),) if statement.comment else ()),
+    )
+    return Section(key="decision", title="Decision", part="summary", blocks=(SignOff(items=items),))
+
+
+def _figure(label: str, band: Band, show: Show, detail: str, actual: float | None) -> KeyFigure:
+    if actual is None:
+        return KeyFigure(label=label, text=show(band.p50), detail=f"P10 – P90: {_range(band, show)} · {detail}")
+    status: Status = "good" if band.p10 <= actual <= band.p90 else "warn"
+    return KeyFigure(label=label, text=show(actual), detail=f"planned {show_band(band, show)}", status=status)
+
+
+def _final_loss(score: Comparison | None) -> float | None:
+    return score.loss.actual if score and score.loss else None
+
+
+def _range(band: Band, show: Show) -> str:
+    return f"{show(band.p10)} – {show(band.p90)}"
+
+
+def _strip(label: str, band: Band, show: Show, *, limit: float | None = None, limit_name: str = "") -> Strip:
+    return Strip(
+        label=label,
+        band=band,
+        label_p10=show(band.p10),
+        label_p50=show(band.p50),
+        label_p90=show(band.p90),
+        limit=limit,
+        label_limit=f"{limit_name} {show(limit)}" if limit is not None else "",
+    )
+
+
+def _alternative(alternative: Alternative) -> Row:
+    def known(value: float | None, show: Show) -> str:
+        return "–" if value is None else show(value)
+
+    return Row(
+        cells=(
+            alternative.name,
+            known(alternative.num_params, show_count),
+            known(alternative.num_tokens, show_count),
+            known(alternative.loss_p50, show_loss),
+            known(alternative.cost_usd, show_usd),
+            known(alternative.wall_seconds, show_seconds),
+            alternative_note(alternative),
+        )
+    )
+
+
+def _binding(plan: Plan) -> str:
+    binding = plan.binding
+    gain = binding.loss_change_for_10_percent_more
+    more = f"; 10 % more changes the loss by {gain:+.3f}" if gain is not None else ""
+    return f"What limits the plan: {binding.constraint}{more}. {binding.note}".strip()

@@ -1,0 +1,141 @@
+"""How figures of plans and records read: one function for each, used by reports, commands and screens alike."""
+
+import shlex
+from collections.abc import Callable
+
+from data.units import show_count, show_delta, show_seconds, show_usd
+from data.values import Band
+from planner.compare import Comparison, Scored
+from planner.plan import Alternative, Plan, PlannedLaw
+from planner.request import Request
+
+Show = Callable[[float], str]
+
+
+def show_loss(value: float) -> str:
+    """Return a loss in nats per token to three decimals: 2.687."""
+    return f"{value:.3f}"
+
+
+def show_band(band: Band, show: Show) -> str:
+    """Return a prediction with its P10 and P90: 2.687 (2.662 – 2.712); a band of no width is its one figure."""
+    if band.p10 == band.p90:
+        return show(band.p50)
+    return f"{show(band.p50)} ({show(band.p10)} – {show(band.p90)})"
+
+
+def show_percentile(percentile: float | None) -> str:
+    """Return where an actual lies in its prediction: P68, or <P1 and >P99 in the tails."""
+    if percentile is None:
+        return "not scored"
+    if not 0.01 <= percentile <= 0.99:
+        return "<P1" if percentile < 0.5 else ">P99"
+    return f"P{percentile * 100:.0f}"
+
+
+def show_change(delta_fraction: float | None) -> str:
+    """Return a relative change with its sign, or a dash where there is nothing to relate to."""
+    return "–" if delta_fraction is None else show_delta(delta_fraction)
+
+
+def place(score: Scored) -> str:
+    """Return where a scored actual lies, in words: within P10–P90 (P68)."""
+    if score.percentile is None:
+        return "not scored, the run is unfinished"
+    where = (
+        "within P10–P90" if score.is_within_band else ("below P10" if score.actual < score.plan.p10 else "above P90")
+    )
+    return f"{where} ({show_percentile(score.percentile)})"
+
+
+def devices(plan: Plan) -> str:
+    """Return what the run needs: 8 × h100-sxm."""
+    return f"{plan.hardware.num_devices} × {plan.hardware.name}"
+
+
+def plan_verdict(plan: Plan) -> str:
+    """Return the plan in one sentence."""
+    predicted = plan.predicted
+    return (
+        f"Train {show_count(plan.model.num_params)} parameters on {show_count(plan.data.num_tokens)} tokens"
+        f" with {devices(plan)}: held-out loss {show_band(predicted.loss, show_loss)},"
+        f" {show_usd(predicted.cost_usd.p50)} under a cap of {show_usd(plan.caps.cost_usd)},"
+        f" {show_seconds(predicted.wall_seconds.p50)}. Limited by: {plan.binding.constraint}."
+    )
+
+
+def run_verdict(score: Comparison) -> str:
+    """Return in one sentence how the run did against the plan."""
+    parts = [] if score.loss is None else [_against("loss", score.loss, show_loss)]
+    if score.verdict == "unfinished":
+        done = f"{score.tokens_done_fraction * 100:.0f} % of the tokens"
+        spent = f"{show_usd(score.cost_usd.actual)} in {show_seconds(score.wall_seconds.actual)}"
+        reason = f" ({score.reason})" if score.reason else ""
+        return f"{score.run_id} ended {score.state} after {done}{reason}, having spent {spent}."
+    parts += [_against("cost", score.cost_usd, show_usd), _against("time", score.wall_seconds, show_seconds)]
+    ending = "All within the predicted band." if score.verdict == "as planned" else "Not all within the predicted band."
+    return f"{score.run_id}: {', '.join(parts)}. {ending}"
+
+
+def lessons(score: Comparison) -> tuple[str, ...]:
+    """Return what the run teaches, one sentence a line."""
+    step = f"Steps took {show_seconds(score.step_seconds.actual)}, {show_change(score.step_seconds.delta_fraction)}"
+    lines = [
+        f"{step} to the plan; MFU {score.mfu.actual:.3f} against {score.mfu.plan:.3f}.",
+        f"{score.gates_within_band} of {score.num_gates} evaluations lay within their predicted band.",
+    ]
+    if score.loss is not None and score.loss.percentile is not None:
+        lines.append(f"The final loss lay {place(score.loss)}.")
+    lines.append(f"isoplan fit --add {score.run_id} adds this run to the next fit.")
+    return tuple(lines)
+
+
+def reach(law: PlannedLaw) -> str:
+    """Return how far the plan goes beyond what its law was fitted on."""
+    if law.extrapolation_ratio is None:
+        return "the range of the fit was not published"
+    if law.extrapolation_ratio <= 1:
+        return "within the compute it was fitted on"
+    return f"{law.extrapolation_ratio:.3g} times the largest compute it was fitted on"
+
+
+def alternative_note(alternative: Alternative) -> str:
+    """Return an alternative's note, with what is not known said outright."""
+    return alternative.note if alternative.loss_p50 is not None else f"loss not predicted; {alternative.note}"
+
+
+def plan_command(request: Request) -> str:
+    """Return the command line that asks this request again."""
+    words = ["isoplan", "plan"]
+    for flag, value in _flags(request):
+        words += [flag, shlex.quote(value)]
+    return " ".join(words)
+
+
+def _flags(request: Request) -> list[tuple[str, str]]:
+    asked = (
+        ("--name", request.name),
+        ("--budget", _number(request.budget_usd)),
+        ("--deadline", _number(request.deadline_seconds, unit="s")),
+        ("--target-loss", _number(request.target_loss)),
+        ("--params", _number(request.num_params)),
+        ("--tokens", _number(request.num_tokens)),
+        ("--hardware", request.hardware),
+        ("--num-devices", str(request.num_devices)),
+        ("--price", _number(request.price_usd_per_device_hour)),
+        ("--provider", request.provider),
+        ("--tier", request.tier),
+        ("--law", request.law),
+        ("--corpus", request.corpus),
+        ("--unique-tokens", _number(request.unique_tokens)),
+    )
+    return [(flag, value) for flag, value in asked if value is not None]
+
+
+def _number(value: float | None, *, unit: str = "") -> str | None:
+    return None if value is None else f"{value:.12g}{unit}"
+
+
+def _against(name: str, score: Scored, show: Show) -> str:
+    change = f"{show_change(score.delta_fraction)}, {show_percentile(score.percentile)}"
+    return f"{name} {show(score.actual)} against {show(score.plan.p50)} ({change})"
