@@ -1,0 +1,107 @@
+"""Causal attention in three kinds behind one function; a kind that sees fewer keys also costs less.
+
+Full attention is SDPA's flash kernel. A sliding window and block sparse attention are the same thing seen in blocks:
+each block of queries gathers the few blocks of keys it may see and attends to those under a small mask. FlexAttention
+would say the same but has no backward on CPU (torch 2.13).
+
+Axes: B batch, H query heads, G key/value heads (H is a multiple of G), T positions, D head size; N blocks of C
+positions, M key blocks that one query block gathers.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from planner.attention import AttentionSpec
+
+# A window is cut into blocks of a quarter of it: smaller blocks waste fewer keys, larger ones run nearer the matmul
+# peak. Best of {1/4, 1/2, 1} for windows of 64 and 256 on CPU at 1k and 4k positions; see docs/executor.md.
+_BLOCKS_PER_WINDOW = 4
+_SMALLEST_BLOCK = 32
+_LARGEST_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """Which key blocks each query block gathers, and what it may see in them."""
+
+    block: int
+    gathered_NM: Tensor
+    is_visible_N1CK: Tensor
+
+    @property
+    def num_blocks(self) -> int:
+        return self.gathered_NM.shape[0]
+
+
+def attend(q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, spec: AttentionSpec, layer: int) -> Tensor:
+    """Return the attention output (B, H, T, D) of `layer` under `spec`, scaled by 1/sqrt(D), always causal."""
+    num_positions = q_BHTD.shape[2]
+    is_grouped = q_BHTD.shape[1] != k_BGTD.shape[1]
+    if spec.is_global(layer) or _sees_everything(spec, num_positions):
+        return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, is_causal=True, enable_gqa=is_grouped)
+    return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, _pattern(spec, num_positions, q_BHTD.device))
+
+
+def _sees_everything(spec: AttentionSpec, num_positions: int) -> bool:
+    return spec.window is None or spec.window >= num_positions
+
+
+def _attend_in_blocks(q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, pattern: _Pattern) -> Tensor:
+    # Blocks become the batch and (batch, head) become the heads, so that one mask per block serves all of them; query
+    # head b*H+h then reads key head b*G+h//(H/G), which is exactly what enable_gqa computes.
+    num_sequences, num_heads, num_positions, head_dim = q_BHTD.shape
+    q_NHCD = _in_blocks(q_BHTD, pattern)
+    k_NGKD, v_NGKD = (_gather(_in_blocks(x, pattern), pattern) for x in (k_BGTD, v_BGTD))
+    out_NHCD = scaled_dot_product_attention(
+        q_NHCD, k_NGKD, v_NGKD, attn_mask=pattern.is_visible_N1CK, enable_gqa=num_heads != k_BGTD.shape[1]
+    )
+    return out_NHCD.transpose(0, 1).reshape(num_sequences, num_heads, -1, head_dim)[:, :, :num_positions]
+
+
+def _in_blocks(x_BHTD: Tensor, pattern: _Pattern) -> Tensor:
+    """Return (N, B*H, C, D); positions past the end are zeros, which no real query sees."""
+    missing = pattern.num_blocks * pattern.block - x_BHTD.shape[2]
+    padded = pad(x_BHTD, (0, 0, 0, missing)) if missing else x_BHTD
+    return padded.reshape(-1, pattern.num_blocks, pattern.block, x_BHTD.shape[3]).transpose(0, 1)
+
+
+def _gather(x_NGCD: Tensor, pattern: _Pattern) -> Tensor:
+    """Return (N, B*G, M*C, D): for each query block, its key blocks one after another."""
+    num_blocks, num_gathered = pattern.gathered_NM.shape
+    x_NMGCD = x_NGCD.index_select(0, pattern.gathered_NM.flatten()).unflatten(0, (num_blocks, num_gathered))
+    return x_NMGCD.transpose(1, 2).flatten(2, 3)
+
+
+@lru_cache(maxsize=8)
+def _pattern(spec: AttentionSpec, num_positions: int, device: torch.device) -> _Pattern:
+    assert spec.window is not None, "full attention has no pattern"
+    block = spec.block or _window_block(spec.window)
+    num_sinks = spec.num_sink_blocks if spec.kind == "block_sparse" else 0
+    reach = spec.window // block if spec.kind == "block_sparse" else -(-(spec.window - 1) // block)
+
+    query_N1 = torch.arange(-(-num_positions // block))[:, None]
+    sink_NM = torch.arange(num_sinks).expand(len(query_N1), -1)
+    local_NM = query_N1 + torch.arange(-reach, 1)
+    # A sink inside the local reach would be seen twice; a block before the start does not exist.
+    is_used_NM = torch.cat((sink_NM < query_N1 - reach, local_NM >= 0), dim=1)
+    gathered_NM = torch.cat((sink_NM, local_NM), dim=1).where(is_used_NM, 0)
+
+    offset_C = torch.arange(block)
+    query_NC11 = (query_N1 * block + offset_C)[:, :, None, None]
+    distance_NCMC = query_NC11 - (gathered_NM[:, :, None] * block + offset_C)[:, None]
+    is_visible_NCMC = (distance_NCMC >= 0) & is_used_NM[:, None, :, None]
+    if spec.kind == "sliding_window":
+        is_visible_NCMC &= distance_NCMC < spec.window
+    return _Pattern(
+        block=block,
+        gathered_NM=gathered_NM.to(device),
+        is_visible_N1CK=is_visible_NCMC.flatten(2)[:, None].to(device),
+    )
+
+
+def _window_block(window: int) -> int:
+    return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, window // _BLOCKS_PER_WINDOW))
