@@ -1,0 +1,162 @@
+"""What a law says at (N, D), with P10, P50 and P90; and the compute-optimal split of a budget.
+
+Three things spread a prediction: the constants (bootstrap draws, or a published covariance), the scatter of a single
+run, and, beyond the data, the form itself. All are log-normal factors on the loss. A published law has instead of the
+last two the spread of other groups' runs about it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.values import Band
+from planner.law.chinchilla import row_of
+from planner.law.forms import Array, ChinchillaLaw, Law, LawBase, law_loss
+from planner.law.registry import PublishedLaw
+from planner.law.result import FitResult
+
+Predictor = FitResult | PublishedLaw
+NUM_DRAWS = 500
+_FLOP_PER_PARAM_TOKEN = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """P10, P50 and P90 of many predictions, arrays of one shape."""
+
+    p10: Array
+    p50: Array
+    p90: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """A split of a compute budget: parameters, tokens, and the law's loss there."""
+
+    N: float
+    D: float
+    loss: float
+
+
+def predict_loss(by: Predictor, N: float, D: float) -> Band:
+    """Held-out loss of one run at `N` parameters and `D` tokens, in the law's unit."""
+    bands = predict_losses(by, np.array([N], dtype=np.float64), np.array([D], dtype=np.float64))
+    return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
+
+
+def predict_losses(by: Predictor, N: Array, D: Array) -> Bands:
+    """`predict_loss` for arrays `N` and `D` (points,). The median is the law's own value."""
+    middle = law_loss(by.law, N, D)
+    draws = loss_draws(by, N, D, np.random.default_rng(0))
+    low, high = np.percentile(draws, [10.0, 90.0], axis=0)
+    return Bands(np.minimum(low, middle), middle, np.maximum(high, middle))
+
+
+def loss_draws(by: Predictor, N: Array, D: Array, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
+    """Draws (num, points) of the loss of a run at each point; one draw is one world, so points move together."""
+    constants = _mean_losses(by, N, D, rng, num=num)
+    scatter = rng.standard_normal((num, 1)) * _scatter(by, N, D)
+    result: Array = constants * np.exp(scatter)
+    return result
+
+
+def law_draws(by: Predictor, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
+    """Draws (num, 5) of (ln E, ln A, ln B, alpha, beta) of a Chinchilla law."""
+    assert isinstance(by.law, ChinchillaLaw)
+    if isinstance(by, FitResult):
+        stored = np.array(by.draws)
+        if len(stored) == num:
+            return stored
+        return stored[rng.integers(0, len(stored), num)]
+    if not by.covariance:
+        return np.repeat(row_of(by.law)[None], num, axis=0)
+    return rng.multivariate_normal(row_of(by.law), np.array(by.covariance), num)
+
+
+def extrapolation_ratio(by: Predictor, N: float, D: float) -> float:
+    """How many times the compute (6ND) of the largest fitted run; inf where the fitted range is unknown."""
+    if by.fitted_range is None:
+        return math.inf
+    return _FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high
+
+
+def range_warnings(by: Predictor, N: float, D: float) -> tuple[str, ...]:
+    """One sentence for each way the point lies outside the runs the law was fitted to, with the ratio."""
+    if by.fitted_range is None:
+        return ("the law's fitted range is not published",)
+    notes: list[str] = []
+    for name, value, known in (
+        ("parameters", N, by.fitted_range.N),
+        ("tokens", D, by.fitted_range.D),
+        ("compute", _FLOP_PER_PARAM_TOKEN * N * D, by.fitted_range.C),
+    ):
+        if value > known.high * (1 + 1e-9):
+            notes.append(f"{name} {value:.3g} is {value / known.high:.3g}x the largest fitted run ({known.high:.3g})")
+        elif value < known.low * (1 - 1e-9):
+            notes.append(
+                f"{name} {value:.3g} is {known.low / value:.3g}x below the smallest fitted run ({known.low:.3g})"
+            )
+    return tuple(notes)
+
+
+def optimal_allocation(law: Law, C: float) -> Allocation:
+    """The N and D that minimise the law's loss at `C` = 6ND FLOP; for exact FLOP search shapes instead.
+
+    Closed form for Chinchilla (Hoffmann et al. 2022, equation 4); golden section over ln N for any other form.
+    """
+    product = C / _FLOP_PER_PARAM_TOKEN
+    if isinstance(law, ChinchillaLaw):
+        G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / (law.alpha + law.beta))
+        N = G * product ** (law.beta / (law.alpha + law.beta))
+    else:
+        N = math.exp(_golden_minimum(law, product))
+    return Allocation(N=N, D=product / N, loss=law_loss(law, N, product / N))
+
+
+def compute_for_loss(law: ChinchillaLaw, loss: float) -> float:
+    """The least C = 6ND FLOP that reaches `loss`; inf at or below E."""
+    if loss <= law.E:
+        return math.inf
+    total = law.alpha + law.beta
+    G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / total)
+    size = law.A * G**-law.alpha + law.B * G**law.beta
+    return _FLOP_PER_PARAM_TOKEN * ((loss - law.E) / size) ** (-total / (law.alpha * law.beta))
+
+
+def _mean_losses(by: Predictor, N: Array, D: Array, rng: np.random.Generator, *, num: int) -> Array:
+    if not isinstance(by.law, ChinchillaLaw):
+        return np.repeat(np.atleast_1d(law_loss(by.law, N, D))[None], num, axis=0)
+    log_E, log_A, log_B, alpha, beta = (column[:, None] for column in law_draws(by, rng, num=num).T)
+    return np.exp(log_E) + np.exp(log_A - alpha * np.log(N)) + np.exp(log_B - beta * np.log(D))
+
+
+def _scatter(by: Predictor, N: Array, D: Array) -> Array:
+    """Standard deviation of log loss about the law at each point, (points,)."""
+    if isinstance(by, PublishedLaw):
+        return np.full(np.broadcast(N, D).shape, by.log_spread)
+    beyond = np.maximum(0.0, np.log(_FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
+    result: Array = np.hypot(by.noise_log_sd, by.drift_log_sd * beyond)
+    return result
+
+
+def _golden_minimum(law: LawBase, product: float) -> float:
+    """ln N of the least loss at N D = `product`, by golden section; the loss must have one minimum along the budget."""
+    ratio = (math.sqrt(5) - 1) / 2
+    low, high = 0.0, math.log(product)
+
+    def at(x: float) -> float:
+        return float(law.loss(np.array(math.exp(x)), np.array(product / math.exp(x))))
+
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    f_left, f_right = at(left), at(right)
+    while high - low > 1e-9:
+        if f_left <= f_right:
+            high, right, f_right = right, left, f_left
+            left = high - ratio * (high - low)
+            f_left = at(left)
+        else:
+            low, left, f_left = left, right, f_right
+            right = low + ratio * (high - low)
+            f_right = at(right)
+    return (low + high) / 2

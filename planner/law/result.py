@@ -1,0 +1,87 @@
+"""What a fit is: one frozen value that carries the law, how far to trust it, and all that is needed to say so again."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from data.canonical import parse_strict
+from data.errors import UserError
+from data.values import Value
+from planner.law.forms import Law
+
+FitStatus = Literal["converged", "at-bound", "not-identifiable", "disagreeing-starts"]
+
+
+class Starts(Value):
+    """How many starting points were polished, and how many ended at the best objective."""
+
+    tried: int
+    agreeing: int
+
+
+class Range(Value):
+    """The smallest and largest value among the fitted runs."""
+
+    low: float
+    high: float
+
+
+class FittedRange(Value):
+    """Where the data were: parameters, tokens, and C = 6ND in FLOP."""
+
+    N: Range
+    D: Range
+    C: Range
+
+
+class FitResult(Value):
+    """A fitted law with its evidence.
+
+    Logarithmic quantities: `covariance` and `draws` have the columns `draw_names`; `residuals` are ln(observed/law);
+    `noise_log_sd` is the scatter of one run about the law, corrected for the parameters spent. `draws` is a thinned
+    sample of the bootstrap; `se`, `ci80` and `ci95` come from all of it.
+    """
+
+    schema_: Literal["isoplan.fit/1"] = Field(default="isoplan.fit/1", alias="schema")
+    law: Law
+    status: FitStatus
+    reason: str = Field(description="one sentence: why this status")
+    objective: float = Field(description="sum of Huber losses of the log residuals, without any prior")
+    gradient_norm: float
+    condition_number: float
+    starts: Starts
+    is_regularised: bool = Field(description="whether the documented prior was needed; planner.law.prior")
+    se: Mapping[str, float]
+    ci80: Mapping[str, tuple[float, float]]
+    ci95: Mapping[str, tuple[float, float]]
+    num_runs: int
+    delta: float
+    num_bootstraps: int
+    seed: int
+    noise_log_sd: float = Field(ge=0)
+    drift_log_sd: float = Field(
+        default=0.0, ge=0, description="error of the form itself per e-fold of compute beyond the data, from rollouts"
+    )
+    fitted_range: FittedRange
+    draw_names: tuple[str, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    draws: tuple[tuple[float, ...], ...]
+    run_ids: tuple[str, ...] = Field(description="empty where there are too many to list")
+    residuals: tuple[float, ...] = Field(description="in the order of run_ids")
+    dropped_run_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def parse_fit(text: bytes, *, name: str) -> FitResult:
+    """Read a fit file.
+
+    Raises:
+        UserError: it is not JSON, or not an isoplan.fit/1.
+    """
+    try:
+        return FitResult.model_validate(parse_strict(text, name=name))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{name} is not a fit: {place}: {first['msg']}", expected="isoplan.fit/1") from error

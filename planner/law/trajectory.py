@@ -1,0 +1,97 @@
+"""Predicted held-out loss along a run, so that gates can compare what is measured early with what was promised.
+
+A law gives the loss of a finished, annealed run. While the learning rate is high the loss sits above the law's value at
+the tokens seen so far, and falls onto it as the rate decays:
+
+    ln L(t) = ln L_law(N, D_t) + gap * (lr(t) - lr_end) / (lr_peak - lr_end)
+
+so the end of the run is exactly the law's prediction. The gap is `Anneal.log_gap`; its default is measured on curves
+of Luo et al. 2025 (Multi-Power Law, 25M-400M parameters, constant against decayed rates, 2.1-3.8 %, mean 2.8 %) and
+should be refitted from records as they come. See tests/published/test_laws_trajectory.py.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from data.units import Fraction, Tokens
+from data.values import Band, Value
+from planner.law.forms import law_loss
+from planner.law.predict import Predictor, loss_draws
+from planner.law.repetition import effective_tokens
+from planner.recipe import Schedule
+
+
+class Anneal(Value):
+    """How far the loss at full learning rate sits above the annealed one, in log loss, and how sure that is."""
+
+    log_gap: float = Field(default=0.028, ge=0)
+    log_gap_sd: float = Field(default=0.012, ge=0, description="0.007 between sizes there; wider for other peak rates")
+    early_log_sd: float = Field(
+        default=0.02, ge=0, description="assumption: further spread at the end of warm-up, shrinking as tokens pass it"
+    )
+
+
+class TrajectoryPoint(Value):
+    """The predicted held-out loss after a fraction of the run's tokens."""
+
+    fraction: Fraction
+    num_tokens: Tokens
+    loss: Band
+
+
+def lr_fraction(schedule: Schedule, *, num_steps: int, step: float) -> float:
+    """Learning rate after `step` steps as a fraction of the peak."""
+    if step < schedule.warmup_steps:
+        return step / schedule.warmup_steps
+    low = schedule.final_lr_fraction
+    if schedule.kind == "cosine":
+        done = (step - schedule.warmup_steps) / max(1, num_steps - schedule.warmup_steps)
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    left = num_steps - step
+    return low + (1 - low) * min(1.0, left / schedule.decay_steps) if schedule.decay_steps else 1.0
+
+
+def predict_trajectory(
+    by: Predictor,
+    *,
+    N: float,
+    num_tokens: int,
+    num_steps: int,
+    schedule: Schedule,
+    fractions: Sequence[float],
+    unique_tokens: float | None = None,
+    anneal: Anneal | None = None,
+) -> tuple[TrajectoryPoint, ...]:
+    """P10, P50 and P90 of the held-out loss at each of `fractions` of `num_tokens`; at 1 as `predict_losses` says."""
+    if not fractions or min(fractions) <= 0 or max(fractions) > 1:
+        raise ValueError("fractions lie above 0 and at most at 1")
+    gap = anneal or Anneal()
+    at = np.asarray(fractions, dtype=np.float64)
+    fresh = effective_tokens(at * num_tokens, unique_tokens)
+    sizes = np.full_like(fresh, N)
+    height = np.array([_height(schedule, num_steps, fraction) for fraction in fractions])
+    middle = law_loss(by.law, sizes, fresh) * np.exp(gap.log_gap * height)
+    rng = np.random.default_rng(0)
+    draws = loss_draws(by, sizes, fresh, rng)
+    early = np.where(at < 1, np.minimum(1.0, schedule.warmup_steps / (num_steps * at)), 0.0)
+    spread = np.hypot(gap.log_gap_sd * height, gap.early_log_sd * early)
+    shift = gap.log_gap * height + spread * rng.standard_normal((len(draws), 1))
+    low, high = np.percentile(draws * np.exp(shift), [10.0, 90.0], axis=0)
+    return tuple(
+        TrajectoryPoint(
+            fraction=fraction, num_tokens=round(fraction * num_tokens), loss=Band(p10=min(a, b), p50=b, p90=max(b, c))
+        )
+        for fraction, a, b, c in zip(fractions, low.tolist(), middle.tolist(), high.tolist(), strict=True)
+    )
+
+
+def _height(schedule: Schedule, num_steps: int, fraction: float) -> float:
+    """How much of the gap is left: 1 at the peak rate, 0 at the end; warm-up counts as the peak it leads to."""
+    end = lr_fraction(schedule, num_steps=num_steps, step=num_steps)
+    if end >= 1:
+        return 0.0
+    now = lr_fraction(schedule, num_steps=num_steps, step=max(fraction * num_steps, schedule.warmup_steps))
+    return (now - end) / (1 - end)
