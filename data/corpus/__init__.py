@@ -1,1 +1,1 @@
-"""Text to verified token shards."""
+"""The corpus pipeline: any text -> verified token shards, and the loader that reads them. No torch."""

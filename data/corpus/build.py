@@ -1,0 +1,199 @@
+"""Sources -> a corpus folder: list, choose, train the tokenizer, encode in parallel, merge, and only then show itself.
+
+Deterministic: the same text and configuration give the same bytes whatever the order of the sources, the number of
+workers, the machine, or the stops in between.
+"""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from data.canonical import Json, digest
+from data.corpus.bpe import Tokenizer, load, train
+from data.corpus.document import Document, Entry, Rejected
+from data.corpus.listing import listed
+from data.corpus.manifest import FILE_NAME, BuildConfig, Manifest
+from data.corpus.merge import TOKENIZER_NAME, MergeInput, merge
+from data.corpus.read import documents
+from data.corpus.removal import Removals
+from data.corpus.select import subset, with_heldout
+from data.corpus.unit import PROBE, Unit, make_unit, passed, units_of
+from data.durable import fsync_folder, write_atomic
+from data.errors import UserError
+
+# Training text for the tokenizer: 1.2 kB an entry of the vocabulary. At 32k ids ten times less text cost 2.4 % more
+# tokens (../shared/reference/corpus.md, section 4.1).
+SAMPLE_BYTES_PER_ID = 1200
+MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES = 4_000_000, 30_000_000
+PROBE_BYTES = 300_000  # text by domain on which tokens per byte is measured
+SUBSET_MARGIN = 1.05  # read this much more than the tokens asked for need; cleaning and deduplication take some
+SERIAL_BYTES = 16_000_000  # below this a second process costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is being done, for the person who waits."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def build(
+    sources: tuple[str, ...],
+    *,
+    out: Path,
+    config: BuildConfig,
+    tokenizer_path: Path | None = None,
+    num_workers: int = 0,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Manifest:
+    """Build a corpus of `sources` in the folder `out` and return its manifest; replaces the corpus that was there.
+
+    A build that was stopped goes on where it was. `num_workers` 0 takes the CPUs this process may use.
+
+    Raises:
+        UserError: an unknown source, no text at all, or a vocabulary too small to hold every byte.
+    """
+    entries, labels = listed(sources)
+    entries = with_heldout(entries, fraction=config.heldout_fraction, seed=config.seed)
+    report(Progress("tokenizer", 0, 1))
+    sample = _sample(entries, config)
+    tokenizer = load(tokenizer_path, probe=PROBE + _probe(sample)) if tokenizer_path else _trained(sample, config)
+    chosen = _chosen(entries, tokenizer, sample, config) if config.max_tokens else entries
+    stage = _staging(out, chosen, tokenizer, config)
+    units = units_of(chosen, folder=stage, seed=config.seed, heldout_fraction=config.heldout_fraction)
+    _make(units, num_workers=num_workers, report=report)
+    report(Progress("shards", 0, 1))
+    work = MergeInput(config, chosen, labels, units, _unread(entries, chosen))
+    built = stage / "corpus"
+    built.mkdir(exist_ok=True)
+    manifest = merge(work, tokenizer, built)
+    if not manifest.train.num_tokens:
+        raise UserError("no document is left to train on", next_step=f"look at what was removed: {_worst(manifest)}")
+    _publish(built, out, manifest)
+    shutil.rmtree(stage)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Clean training texts by domain, in the order the tokenizer reads them."""
+
+    texts: tuple[tuple[str, str], ...]
+
+    def of(self, domain: str, max_characters: int) -> str:
+        """The first texts of one domain."""
+        return "\n".join(text for own, text in self.texts if own == domain)[:max_characters]
+
+
+def _sample(entries: tuple[Entry, ...], config: BuildConfig) -> _Sample:
+    """About `SAMPLE_BYTES_PER_ID` of training text for each id asked for, domains by their share."""
+    training = tuple(entry for entry in entries if not entry.is_heldout)
+    totals = _bytes_by_domain(training)
+    size = min(max(SAMPLE_BYTES_PER_ID * config.vocab_size, MIN_SAMPLE_BYTES), MAX_SAMPLE_BYTES)
+    share = size / max(sum(totals.values()), 1)
+    budgets = {domain: share * total for domain, total in totals.items()}
+    texts = [
+        (item.domain, item.text)
+        for entry in subset(training, budgets, seed=config.seed)
+        for read in documents(entry, seed=config.seed, heldout_fraction=config.heldout_fraction)
+        if isinstance(item := passed(read), Document) and not item.is_heldout
+    ]
+    return _Sample(tuple(texts))
+
+
+def _bytes_by_domain(entries: tuple[Entry, ...]) -> dict[str, int]:
+    totals: dict[str, int] = defaultdict(int)
+    for entry in entries:
+        totals[entry.domain] += entry.num_bytes
+    return totals
+
+
+def _trained(sample: _Sample, config: BuildConfig) -> Tokenizer:
+    return train((text for _, text in sample.texts), vocab_size=config.vocab_size)
+
+
+def _probe(sample: _Sample) -> str:
+    return "".join(text[:20_000] for _, text in sample.texts[:20])
+
+
+def _chosen(
+    entries: tuple[Entry, ...], tokenizer: Tokenizer, sample: _Sample, config: BuildConfig
+) -> tuple[Entry, ...]:
+    """The entries that together give the tokens asked for, domains by their share, the held-out part likewise."""
+    training = tuple(entry for entry in entries if not entry.is_heldout)
+    totals = _bytes_by_domain(training)
+    tokens = sum(
+        total * _tokens_per_byte(tokenizer, sample.of(domain, PROBE_BYTES)) for domain, total in totals.items()
+    )
+    share = SUBSET_MARGIN * config.max_tokens / max(tokens, 1.0)
+    heldout = tuple(entry for entry in entries if entry.is_heldout)
+    chosen = [
+        *subset(training, {domain: share * total for domain, total in totals.items()}, seed=config.seed),
+        *subset(heldout, {d: share * total for d, total in _bytes_by_domain(heldout).items()}, seed=config.seed),
+    ]
+    place = {entry.name: index for index, entry in enumerate(entries)}
+    return tuple(sorted(chosen, key=lambda entry: place[entry.name]))
+
+
+def _tokens_per_byte(tokenizer: Tokenizer, text: str) -> float:
+    return len(tokenizer.encode(text)) / max(len(text.encode()), 1) if text else 0.25  # about 4 bytes a token
+
+
+def _staging(out: Path, entries: tuple[Entry, ...], tokenizer: Tokenizer, config: BuildConfig) -> Path:
+    """The folder of a build in progress: the same for the same build, so that a stopped one is found again."""
+    listing: Json = [[e.name, e.num_bytes, e.path.stat().st_mtime_ns, e.limit_bytes, e.is_heldout] for e in entries]
+    key = digest([listing, tokenizer.sha256, config.model_dump(mode="json")])[:16]
+    stage = out / f".build-{key}"
+    for other in out.glob(".build-*"):
+        if other != stage:
+            shutil.rmtree(other)
+    stage.mkdir(parents=True, exist_ok=True)
+    write_atomic(stage / TOKENIZER_NAME, tokenizer.content)
+    return stage
+
+
+def _make(units: tuple[Unit, ...], *, num_workers: int, report: Callable[[Progress], None]) -> None:
+    num_workers = num_workers or len(os.sched_getaffinity(0))
+    listed_bytes = sum(entry.num_bytes for unit in units for entry in unit.entries)
+    if num_workers == 1 or listed_bytes < SERIAL_BYTES:
+        for number, unit in enumerate(units):
+            report(Progress("encode", number, len(units)))
+            make_unit(unit)
+        return
+    # spawn: the tokenizer has started threads in this process, and a fork would inherit their locks.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        for number, _ in enumerate(pool.map(make_unit, units)):
+            report(Progress("encode", number, len(units)))
+
+
+def _unread(entries: tuple[Entry, ...], chosen: tuple[Entry, ...]) -> Removals:
+    names = {entry.name for entry in chosen}
+    removals = Removals()
+    for entry in entries:
+        if entry.name not in names:
+            removals.add(Rejected(entry.name, entry.domain, "subset", "not read: enough without it", entry.num_bytes))
+    return removals
+
+
+def _publish(built: Path, out: Path, manifest: Manifest) -> None:
+    """Move the files into `out`, the manifest last: whoever finds a manifest finds a whole corpus."""
+    (out / FILE_NAME).unlink(missing_ok=True)
+    for pattern in ("train-*.bin", "heldout-*.bin"):
+        for old in out.glob(pattern):
+            old.unlink()
+    for file in manifest.files:
+        (built / file.name).replace(out / file.name)
+    fsync_folder(out)
+    manifest.write(out)
+
+
+def _worst(manifest: Manifest) -> str:
+    counts = sorted(manifest.removed, key=lambda removal: -removal.num_documents)
+    return "; ".join(f"{r.num_documents} {r.domain}: {r.reason}" for r in counts[:3])

@@ -1,0 +1,144 @@
+"""Batches as a pure function of (manifest, seed, global sample index): nothing to save, nothing to restore.
+
+Sample g of the run is window `permuted(g mod n)` of epoch `g div n`; ranks, micro-batches and restarts only choose
+which g they ask for. The state of a run's data is the number of samples it has taken.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from data.corpus.document import spot
+from data.corpus.manifest import BLOCK_BYTES, FileRef, Manifest, Shard, Split
+from data.corpus.order import permuted
+from data.errors import UserError
+
+DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+class TokenBatches:
+    """Windows of `seq_len + 1` tokens (inputs and shifted targets share all but one) of a corpus folder.
+
+    Consecutive windows overlap by one token, so every token but the first is predicted once an epoch. Documents follow
+    each other without padding, separated by the end-of-text id. Each block is checked when it is first read.
+
+    Raises:
+        UserError: a shard is missing, truncated or changed (when opened or read), or too short for one window.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, seed: int, seq_len: int) -> None:
+        self._train = TokenArray(folder, manifest.train, DTYPES[manifest.dtype])
+        self._heldout = TokenArray(folder, manifest.heldout, DTYPES[manifest.dtype])
+        self._token_bytes = _read(folder, manifest.tokenizer.token_bytes, np.dtype("<u2"))
+        self._seed = seed
+        self._seq_len = seq_len
+        self.samples_per_epoch = num_windows(manifest.train.num_tokens, seq_len)
+        if self.samples_per_epoch < 1:
+            raise UserError(
+                f"{manifest.train.num_tokens} training tokens", expected=f"at least {seq_len + 1}, one window"
+            )
+
+    def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        """Return `num_samples` samples of the run from `first_sample` on, shape (num_samples, seq_len + 1)."""
+        windows = self.windows(np.arange(first_sample, first_sample + num_samples))
+        return self._train.gather(windows * self._seq_len, self._seq_len + 1)
+
+    def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the window of the training text that each global sample index reads."""
+        epochs, places = np.divmod(samples, self.samples_per_epoch)
+        windows = np.empty_like(samples)
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            key = spot(self._seed, "order", str(epoch))
+            windows[inside] = permuted(places[inside], size=self.samples_per_epoch, key=key)
+        return windows
+
+    def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
+        """Return held-out windows, shape (n, seq_len + 1), and the text bytes of their predicted tokens.
+
+        The windows are spread evenly over the held-out text, which is laid out by source and domain, so every domain is
+        there by its share. n is `num_sequences`, or all there are. nats / (num_bytes ln 2) is exact bits per byte.
+
+        Raises:
+            UserError: the held-out text is shorter than one window.
+        """
+        available = num_windows(self._heldout.num_tokens, seq_len)
+        if available < 1:
+            raise UserError(
+                f"{self._heldout.num_tokens} held-out tokens",
+                expected=f"at least {seq_len + 1}, one window",
+                next_step="more text, or a shorter sequence",
+            )
+        number = min(num_sequences, available)
+        windows = np.arange(number) * available // number
+        tokens = self._heldout.gather(windows * seq_len, seq_len + 1)
+        return tokens, int(self._token_bytes[tokens[:, 1:]].sum())
+
+
+def num_windows(num_tokens: int, seq_len: int) -> int:
+    """Windows of `seq_len` predicted tokens in a text of `num_tokens`."""
+    return max(0, (num_tokens - 1) // seq_len)
+
+
+class TokenArray:
+    """The tokens of a split, over its shards, verified block by block as they are read."""
+
+    def __init__(self, folder: Path, split: Split, dtype: np.dtype[np.unsignedinteger]) -> None:
+        self.num_tokens = split.num_tokens
+        self._folder = folder
+        self._shards = split.shards
+        self._maps = [_map(folder, shard.file, dtype) for shard in split.shards]
+        self._is_checked = [np.zeros(len(shard.block_xxh3), dtype=np.bool_) for shard in split.shards]
+        self._ends = np.cumsum([shard.num_tokens for shard in split.shards])
+        self._item_bytes = dtype.itemsize
+
+    def gather(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        """Return the tokens [start, start + length) of each of `starts`, shape (len(starts), length)."""
+        tokens = np.empty((len(starts), length), dtype=np.int64)
+        for row, start in enumerate(starts.tolist()):
+            self._copy(start, tokens[row])
+        return tokens
+
+    def _copy(self, start: int, out: NDArray[np.int64]) -> None:
+        shard = int(np.searchsorted(self._ends, start, side="right"))
+        done = 0
+        while done < len(out):
+            shard_start = int(self._ends[shard]) - self._shards[shard].num_tokens
+            first = start + done - shard_start
+            last = min(first + len(out) - done, self._shards[shard].num_tokens)
+            self._check(shard, first, last)
+            out[done : done + last - first] = self._maps[shard][first:last]
+            done += last - first
+            shard += 1
+
+    def _check(self, shard: int, first: int, last: int) -> None:
+        is_checked = self._is_checked[shard]
+        begin, end = first * self._item_bytes // BLOCK_BYTES, (last * self._item_bytes - 1) // BLOCK_BYTES
+        for block in range(begin, end + 1):
+            if not is_checked[block]:
+                _check_block(self._folder, self._shards[shard], block, self._maps[shard])
+                is_checked[block] = True
+
+
+def _check_block(folder: Path, shard: Shard, block: int, tokens: NDArray[np.unsignedinteger]) -> None:
+    content = tokens.view(np.uint8)[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
+    found = xxhash.xxh3_64_hexdigest(content.tobytes())
+    if found != shard.block_xxh3[block]:
+        raise UserError(
+            f"{folder / shard.file.name} has changed: block {block}: {shard.block_xxh3[block]} -> {found}",
+            next_step="isoplan corpus verify, then build the corpus again",
+        )
+
+
+def _map(folder: Path, file: FileRef, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    path = folder / file.name
+    found = path.stat().st_size if path.is_file() else "missing"
+    if found != file.num_bytes:
+        raise UserError(f"{path}: {file.num_bytes} bytes -> {found}", next_step="build the corpus again")
+    return np.memmap(path, dtype=dtype, mode="r") if file.num_bytes else np.empty(0, dtype=dtype)
+
+
+def _read(folder: Path, file: FileRef, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    return np.array(_map(folder, file, dtype))

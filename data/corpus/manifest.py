@@ -1,0 +1,226 @@
+"""The manifest of a corpus: what the shards hold, where it came from, and what must still be true of every byte.
+
+Its digest covers content and relative names only, so a moved folder keeps it and a changed byte does not. Only the
+people's names of local sources (`label`) stand outside the digest.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+from pydantic import Field
+
+from data.canonical import Json, canonical_bytes, digest, read_strict
+from data.durable import write_atomic
+from data.errors import StalePlanError, UserError
+from data.units import Fraction, Tokens
+from data.values import Value
+
+FILE_NAME = "manifest.json"
+MAX_BYTES = 256 << 20  # about 16 MB of manifest per TB of tokens: 16 bytes a block
+BLOCK_BYTES = 1 << 20
+
+Dtype = Literal["uint16", "uint32"]
+
+
+class FileRef(Value):
+    """A file of the corpus folder and what it must be."""
+
+    name: str
+    num_bytes: int = Field(ge=0)
+    sha256: str
+
+
+class Shard(Value):
+    """A raw little-endian array of token ids. `block_xxh3` is the xxh3-64, in hex, of each `BLOCK_BYTES` of it."""
+
+    file: FileRef
+    num_tokens: Tokens
+    block_xxh3: tuple[str, ...]
+
+
+class DomainCount(Value):
+    """What one domain of one source gives to a split. In a split these stand in the order of their tokens."""
+
+    source: str
+    domain: str
+    num_documents: int = Field(ge=0)
+    num_tokens: Tokens
+    num_bytes: int = Field(ge=0)
+
+
+class Split(Value):
+    """The training or the held-out part. `document_ends` is a raw little-endian int64 array of ends, in tokens."""
+
+    num_documents: int = Field(ge=0)
+    num_tokens: Tokens
+    num_bytes: int = Field(ge=0)
+    shards: tuple[Shard, ...]
+    document_ends: FileRef
+    domains: tuple[DomainCount, ...]
+
+
+class TokenizerRef(Value):
+    """The tokenizer.json used, and how many bytes of text each id stands for (a raw little-endian uint16 array)."""
+
+    file: FileRef
+    token_bytes: FileRef
+    vocab_size: int = Field(ge=1)
+    end_id: int = Field(ge=0)
+
+
+class LicenceShare(Value):
+    """Tokens under one licence, as the source states it."""
+
+    licence: str
+    num_tokens: Tokens
+
+
+class SourceSummary(Value):
+    """One source. `text_digest` is over its kept texts in order; `dated_until` is empty where no date is known."""
+
+    name: str
+    label: str = Field(description="what a person calls it; outside the digest")
+    text_digest: str
+    num_documents: int = Field(ge=0)
+    num_tokens: Tokens
+    num_bytes: int = Field(ge=0)
+    licences: tuple[LicenceShare, ...]
+    dated_until: str
+    undated_fraction: Fraction
+
+
+class Removal(Value):
+    """What a stage removed from a domain for one reason, with the names of the first few."""
+
+    stage: str
+    reason: str
+    domain: str
+    num_documents: int
+    num_bytes: int
+    examples: tuple[str, ...]
+
+
+class KnowledgeCutoff(Value):
+    """Dates of the training text, token-weighted. Empty dates: nothing is dated."""
+
+    latest: str
+    median: str
+    undated_fraction: Fraction
+
+
+class BuildConfig(Value):
+    """What was asked for. `max_tokens` 0 takes everything."""
+
+    vocab_size: int
+    max_tokens: Tokens
+    seed: int
+    heldout_fraction: Fraction
+
+
+class Manifest(Value):
+    """A corpus, ready to train on."""
+
+    schema_: Literal["isoplan.manifest/1"] = Field(default="isoplan.manifest/1", alias="schema")
+    config: BuildConfig
+    dtype: Dtype
+    tokenizer: TokenizerRef
+    train: Split
+    heldout: Split
+    documents: FileRef
+    sources: tuple[SourceSummary, ...]
+    removed: tuple[Removal, ...]
+    cutoff: KnowledgeCutoff
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the tokenizer, the end of text included."""
+        return self.tokenizer.vocab_size
+
+    @property
+    def unique_tokens(self) -> int:
+        """Tokens of the training part, each counted once."""
+        return self.train.num_tokens
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Text bytes of the training part over its tokens, ends of text included."""
+        return self.train.num_bytes / max(self.train.num_tokens, 1)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 that names this corpus, the same wherever it lies."""
+        document = self._document()
+        assert isinstance(document, dict)
+        sources = document["sources"]
+        assert isinstance(sources, list)
+        bare = [{key: field for key, field in s.items() if key != "label"} for s in sources if isinstance(s, dict)]
+        return digest({**document, "sources": [*bare]})
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file of the folder besides the manifest."""
+        shards = (shard.file for split in (self.train, self.heldout) for shard in split.shards)
+        ends = (self.train.document_ends, self.heldout.document_ends)
+        return (*shards, *ends, self.documents, self.tokenizer.file, self.tokenizer.token_bytes)
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest; the last file of a corpus, so that its presence says the others are whole."""
+        write_atomic(folder / FILE_NAME, canonical_bytes(self._document()) + b"\n")
+
+    def _document(self) -> Json:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read the manifest in `folder`. The files it names are not read; see `verify`.
+
+    Raises:
+        UserError: there is none, or it is not one of ours.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UserError(
+            f"no corpus in '{folder}'", expected=FILE_NAME, next_step="isoplan corpus build SOURCE --out DIR"
+        )
+    try:
+        return Manifest.model_validate(read_strict(path, max_bytes=MAX_BYTES))
+    except pydantic.ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{path} is not a corpus manifest: {where}: {error.errors()[0]['msg']}") from error
+
+
+def verify(folder: Path) -> Manifest:
+    """Read every byte of the corpus and return its manifest.
+
+    Raises:
+        UserError: no manifest, a file is missing or has another length.
+        StalePlanError: a file's content has changed; lists `name.sha256: old -> new`.
+    """
+    manifest = load_manifest(folder)
+    changes = [change for file in manifest.files if (change := _change(folder, file))]
+    if changes:
+        raise StalePlanError(
+            f"the corpus in '{folder}' is not what its manifest says",
+            changes=tuple(changes),
+            next_step="build it again: isoplan corpus build",
+        )
+    return manifest
+
+
+def file_ref(folder: Path, name: str) -> FileRef:
+    """Return the reference of a file as it is now."""
+    path = folder / name
+    with path.open("rb") as file:
+        return FileRef(name=name, num_bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _change(folder: Path, file: FileRef) -> str:
+    try:
+        now = file_ref(folder, file.name)
+    except OSError as error:
+        return f"{file.name}: {file.num_bytes} bytes -> {error.strerror}"
+    if now.num_bytes != file.num_bytes:
+        return f"{file.name}.num_bytes: {file.num_bytes} -> {now.num_bytes}"
+    return f"{file.name}.sha256: {file.sha256} -> {now.sha256}" if now.sha256 != file.sha256 else ""

@@ -1,0 +1,155 @@
+"""The parallel half of a build: a unit of entries becomes token ids and one row per document, in files of its own.
+
+A unit's files depend on the unit alone, never on which process made it or when, so any number of workers gives the same
+corpus, and a build that was stopped goes on with the units it lacks. The rows are written last: they say "done".
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.canonical import canonical_bytes
+from data.corpus.bpe import Tokenizer
+from data.corpus.clean import clean
+from data.corpus.document import Document, Entry, Rejected, Stage, spot
+from data.corpus.read import documents
+from data.corpus.removal import Removals
+from data.durable import write_atomic
+
+UNIT_BYTES = 8 << 20  # listed bytes; about a second of work, so a restart loses little and two workers end together
+STAGES: tuple[Stage, ...] = (clean,)
+
+ROW = np.dtype(
+    [
+        ("text_digest", "V16"),
+        ("num_tokens", "<u4"),
+        ("num_bytes", "<u4"),
+        ("entry", "<u4"),
+        ("priority", "<u8"),
+        ("is_heldout", "?"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Some entries, and what decides their documents. `folder` holds the tokenizer.json and receives the files."""
+
+    number: int
+    first_entry: int
+    entries: tuple[Entry, ...]
+    folder: Path
+    seed: int
+    heldout_fraction: float
+
+    @property
+    def tokens_path(self) -> Path:
+        """Token ids, documents one after the other, each closed by the end of text."""
+        return self.folder / f"unit-{self.number:06d}.tokens"
+
+    @property
+    def about_path(self) -> Path:
+        """A JSON line per document with its name, licence and date; then one with the removals."""
+        return self.folder / f"unit-{self.number:06d}.jsonl"
+
+    @property
+    def rows_path(self) -> Path:
+        """An array of `ROW`."""
+        return self.folder / f"unit-{self.number:06d}.rows"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a row has no room for."""
+
+    name: str
+    licence: str
+    date: str
+
+
+def units_of(entries: tuple[Entry, ...], *, folder: Path, seed: int, heldout_fraction: float) -> tuple[Unit, ...]:
+    """Cut `entries` into units of about `UNIT_BYTES`, in order."""
+    starts, filled = [0], 0
+    for index, entry in enumerate(entries):
+        if filled and filled + entry.num_bytes > UNIT_BYTES:
+            starts.append(index)
+            filled = 0
+        filled += entry.num_bytes
+    pairs = zip(starts, [*starts[1:], len(entries)], strict=True)
+    return tuple(Unit(n, a, entries[a:b], folder, seed, heldout_fraction) for n, (a, b) in enumerate(pairs))
+
+
+def make_unit(unit: Unit) -> None:
+    """Read, clean and encode a unit, unless its rows already stand there."""
+    if unit.rows_path.exists():
+        return
+    tokenizer = _tokenizer(unit.folder / "tokenizer.json")
+    rows: list[tuple[bytes, int, int, int, int, bool]] = []
+    about: list[bytes] = []
+    removals = Removals()
+    end = np.array([tokenizer.end_id], dtype=np.uint32)
+    dtype = token_dtype(tokenizer.vocab_size)
+    with unit.tokens_path.open("wb") as file:
+        for index, item in _results(unit):
+            if isinstance(item, Rejected):
+                removals.add(item)
+                continue
+            ids = np.concatenate([tokenizer.encode(item.text), end]).astype(dtype)
+            file.write(ids.tobytes())
+            rows.append(_row(item, index, num_tokens=len(ids), seed=unit.seed))
+            about.append(canonical_bytes([item.name, item.licence, item.date]))
+    about.append(canonical_bytes(removals.as_json()))
+    write_atomic(unit.about_path, b"\n".join(about))
+    write_atomic(unit.rows_path, np.array(rows, dtype=ROW).tobytes())
+
+
+def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+    """The smallest type of token ids on disk: two bytes up to 65,536 ids, else four."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
+
+
+def read_rows(unit: Unit) -> NDArray[np.void]:
+    """Return the rows of a finished unit."""
+    return np.frombuffer(unit.rows_path.read_bytes(), dtype=ROW)
+
+
+def read_about(unit: Unit) -> tuple[list[About], Removals]:
+    """Return what the rows have no room for, and what was removed."""
+    *lines, removed = unit.about_path.read_bytes().split(b"\n")
+    return [About(*json.loads(line)) for line in lines], Removals.from_json(json.loads(removed))
+
+
+def passed(item: Document | Rejected, stages: tuple[Stage, ...] = STAGES) -> Document | Rejected:
+    """Return `item` after all stages, or the first rejection."""
+    for stage in stages:
+        if isinstance(item, Rejected):
+            return item
+        item = stage(item)
+    return item
+
+
+def _results(unit: Unit) -> Iterator[tuple[int, Document | Rejected]]:
+    for index, entry in enumerate(unit.entries, start=unit.first_entry):
+        for item in documents(entry, seed=unit.seed, heldout_fraction=unit.heldout_fraction):
+            yield index, passed(item)
+
+
+def _row(document: Document, entry: int, *, num_tokens: int, seed: int) -> tuple[bytes, int, int, int, int, bool]:
+    content = document.text.encode()
+    priority = spot(seed, "subset", document.name)
+    text_digest = hashlib.sha256(content).digest()[:16]
+    return (text_digest, num_tokens, len(content), entry, priority, document.is_heldout)
+
+
+@functools.cache
+def _tokenizer(path: Path) -> Tokenizer:
+    return Tokenizer(path.read_bytes(), probe=PROBE)
+
+
+PROBE = "def f(x):\n    return {'a': 1234, 'é': \"naïve\"}  # 日本語 🙂\n\n\n\tEnd.\r\n  <|endoftext|>"

@@ -1,0 +1,75 @@
+"""`isoplan corpus` as a user meets it."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tui.cli import main
+
+
+def isoplan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["isoplan", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(
+            "\n".join(f"line {k} of text {number} tells {k * number}" for k in range(40))
+        )
+    return folder
+
+
+def test_build_show_verify(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, texts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "corpus"
+    code, built, _ = isoplan(
+        capsys, monkeypatch, "corpus", "build", str(texts), "--out", str(out), "--vocab-size", "300", "--json"
+    )
+    assert code == 0
+    document = json.loads(built)
+    assert document["schema"] == "isoplan.corpus/1"
+    assert document["unique_tokens"] > 0
+
+    code, shown, _ = isoplan(capsys, monkeypatch, "corpus", "show", str(out))
+    assert code == 0
+    assert document["digest"][:12] in shown
+
+    code, verified, _ = isoplan(capsys, monkeypatch, "corpus", "verify", str(out), "--json")
+    assert code == 0
+    assert json.loads(verified)["digest"] == document["digest"]
+
+
+def test_verify_names_the_changed_file_old_and_new(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, texts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "corpus"
+    isoplan(capsys, monkeypatch, "corpus", "build", str(texts), "--out", str(out), "--vocab-size", "300")
+    shard = out / "train-00000.bin"
+    shard.write_bytes(bytes([shard.read_bytes()[0] ^ 1]) + shard.read_bytes()[1:])
+
+    code, _, err = isoplan(capsys, monkeypatch, "corpus", "verify", str(out))
+
+    assert code == 5
+    assert "train-00000.bin.sha256: " in err
+    assert " -> " in err
+
+
+def test_an_unknown_source_is_answered_with_the_nearest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, _, err = isoplan(capsys, monkeypatch, "corpus", "build", "builtin:stdlibs", "--out", str(tmp_path))
+
+    assert code == 2
+    assert "did you mean 'builtin:stdlib'?" in err

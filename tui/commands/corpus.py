@@ -1,0 +1,197 @@
+"""`isoplan corpus`: any text -> verified token shards; show and verify what was built."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from data.units import parse_count, show_bytes, show_count, show_fraction, show_seconds
+from tui.output import data, emit_json, say, table
+
+if TYPE_CHECKING:
+    from data.corpus.build import Progress
+    from data.corpus.manifest import KnowledgeCutoff, Manifest
+
+DEFAULT_SOURCES = ("builtin:stdlib", "builtin:deps")
+
+
+@click.group("corpus")
+def app() -> None:
+    """Any text -> token shards with a manifest."""
+
+
+@app.command("build")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("corpus"), show_default=True)
+@click.option("--vocab-size", type=int, default=8192, show_default=True, help="ids, the end of text included")
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="an existing tokenizer.json; --vocab-size is then its own"
+)
+@click.option("--max-tokens", default="0", help="at most this many training tokens, every domain by its share (20M)")
+@click.option("--heldout", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="share held out")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(0), default=0, help="processes; 0: the CPUs there are. Same bytes either way"
+)
+@click.option("--json", "as_json", is_flag=True, help="the manifest as JSON")
+def build_command(
+    sources: tuple[str, ...],
+    out: Path,
+    vocab_size: int,
+    tokenizer: Path | None,
+    max_tokens: str,
+    heldout: float,
+    seed: int,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Build a corpus of files, folders, builtin:stdlib (this Python's library) and builtin:deps (our dependencies).
+
+    Without a SOURCE: both built-in ones. Reads .txt .md .rst, source code, and .jsonl .parquet with a text field;
+    .gz and .zst of them.
+    """
+    from data.corpus.build import build
+    from data.corpus.manifest import BuildConfig
+
+    started = time.monotonic()
+    config = BuildConfig(
+        vocab_size=vocab_size,
+        max_tokens=0 if max_tokens == "0" else parse_count(max_tokens),
+        seed=seed,
+        heldout_fraction=heldout,
+    )
+    manifest = build(
+        sources or DEFAULT_SOURCES,
+        out=out,
+        config=config,
+        tokenizer_path=tokenizer,
+        num_workers=workers,
+        report=_report,
+    )
+    if as_json:
+        _emit(out, manifest)
+        return
+    _show(out, manifest)
+    say(f"built in {show_seconds(time.monotonic() - started)}")
+    say(f"Next: isoplan bench, then isoplan ladder plan --corpus {out}")
+
+
+@app.command("show")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="the manifest as JSON")
+def show_command(folder: Path, as_json: bool) -> None:
+    """Show a corpus: sizes, sources, licences, knowledge cutoff, and what was removed and why."""
+    from data.corpus.manifest import load_manifest
+
+    manifest = load_manifest(folder)
+    (_emit if as_json else _show)(folder, manifest)
+
+
+@app.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="the result as JSON")
+def verify_command(folder: Path, as_json: bool) -> None:
+    """Read every byte of a corpus and compare it with the manifest; exit 5 names what has changed, old -> new."""
+    from data.corpus.manifest import verify
+
+    manifest = verify(folder)
+    if as_json:
+        emit_json({"schema": "isoplan.corpus-verified/1", "digest": manifest.digest, "num_files": len(manifest.files)})
+        return
+    data(f"{len(manifest.files)} files hold what the manifest says; corpus {manifest.digest[:12]}")
+
+
+def _emit(folder: Path, manifest: "Manifest") -> None:
+    """Print what others need of a corpus, without the checksums of its blocks."""
+    whole = manifest.model_dump(mode="json", by_alias=True)
+    emit_json(
+        {
+            "schema": "isoplan.corpus/1",
+            "path": str(folder),
+            "digest": manifest.digest,
+            "vocab_size": manifest.vocab_size,
+            "unique_tokens": manifest.unique_tokens,
+            "heldout_tokens": manifest.heldout.num_tokens,
+            "bytes_per_token": manifest.bytes_per_token,
+            **{key: whole[key] for key in ("config", "dtype", "sources", "removed", "cutoff")},
+            "domains": {name: whole[name]["domains"] for name in ("train", "heldout")},
+        }
+    )
+
+
+def _show(folder: Path, manifest: "Manifest") -> None:
+    train, heldout = manifest.train, manifest.heldout
+    data(f"corpus {manifest.digest[:12]} in {folder}")
+    data(
+        f"  train    {show_count(train.num_tokens)} tokens in {train.num_documents:,} documents, "
+        f"{show_bytes(train.num_bytes)}, {manifest.bytes_per_token:.2f} bytes per token at {manifest.vocab_size:,} ids"
+    )
+    data(f"  heldout  {show_count(heldout.num_tokens)} tokens in {heldout.num_documents:,} documents, by whole groups")
+    data("\n" + _domains(manifest))
+    data("\n" + _sources(manifest))
+    data(f"\nknowledge cutoff: {_cutoff(manifest.cutoff)}")
+    if manifest.removed:
+        data("\nremoved\n" + _removed(manifest))
+
+
+def _domains(manifest: "Manifest") -> str:
+    heldout = {(c.source, c.domain): c.num_tokens for c in manifest.heldout.domains}
+    rows = [
+        (
+            count.source,
+            count.domain,
+            f"{count.num_documents:,}",
+            show_count(count.num_tokens),
+            show_fraction(count.num_tokens / max(manifest.train.num_tokens, 1)),
+            show_count(heldout.get((count.source, count.domain), 0)),
+        )
+        for count in manifest.train.domains
+    ]
+    header = ("source", "domain", "documents", "tokens", "share", "held out")
+    return table(rows, header=header, right=frozenset({2, 3, 4, 5}))
+
+
+def _sources(manifest: "Manifest") -> str:
+    rows = [
+        (
+            source.name,
+            source.label,
+            show_count(source.num_tokens),
+            source.dated_until or "unknown",
+            "; ".join(
+                f"{x.licence} {show_fraction(x.num_tokens / max(source.num_tokens, 1))}" for x in source.licences[:3]
+            ),
+        )
+        for source in manifest.sources
+    ]
+    return table(rows, header=("source", "what", "tokens", "dated until", "licences"), right=frozenset({2}))
+
+
+def _cutoff(cutoff: "KnowledgeCutoff") -> str:
+    if not cutoff.latest:
+        return "unknown (no text is dated)"
+    undated = show_fraction(cutoff.undated_fraction)
+    return f"{cutoff.latest} at the latest, median {cutoff.median}; {undated} of the tokens are undated"
+
+
+def _removed(manifest: "Manifest") -> str:
+    rows = [
+        (r.stage, r.reason, r.domain, f"{r.num_documents:,}", show_bytes(r.num_bytes), r.examples[0])
+        for r in manifest.removed
+    ]
+    header = ("stage", "reason", "domain", "documents", "text", "for example")
+    return table(rows, header=header, right=frozenset({3, 4}))
+
+
+def _report(progress: "Progress") -> None:
+    if progress.total > 1:
+        # One line that redraws itself on a terminal; silence in a pipe.
+        if sys.stderr.isatty():
+            sys.stderr.write(
+                f"\r{progress.stage} {progress.done + 1}/{progress.total}"
+                + "\n" * (progress.done + 1 == progress.total)
+            )
+    else:
+        say(f"{progress.stage} ...")
