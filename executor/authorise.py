@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from data.canonical import Json, canonical_bytes
-from data.catalog.prices import price
 from data.code_version import code_version
 from data.corpus.manifest import verify
 from data.durable import claim, write_atomic
@@ -29,7 +30,7 @@ from planner.approval import (
 from planner.ledger import Entry, EntryKind, append_entry, holds, read_ledger
 from planner.plan import Plan, as_json, find_plan
 from planner.recipe import Caps
-from planner.resolve import resolve_hardware
+from planner.resolve import resolve_device, resolve_price
 from planner.sshsig import load_key, make_key
 
 
@@ -53,7 +54,7 @@ def authorise(name: str, workspace: Workspace, *, now: datetime) -> Authorised:
     approval = load_approval(approval_path(workspace.plans, path.stem))
     plan = _approved_plan(path, approval, workspace, now=now)
     _check_unused(approval, workspace)
-    check_inputs(plan, workspace)
+    check_inputs(plan, workspace, now=now)
     return Authorised(plan=plan, approval=approval, caps=effective_caps(plan, approval))
 
 
@@ -70,7 +71,7 @@ def authorise_resume(run: Path, workspace: Workspace, *, now: datetime) -> Autho
     if newest.statement.nonce != approval.statement.nonce:
         _check_unused(newest, workspace)
         use_approval(newest, run, workspace, now=now)
-    check_inputs(plan, workspace)
+    check_inputs(plan, workspace, now=now)
     return Authorised(plan=plan, approval=newest, caps=effective_caps(plan, newest))
 
 
@@ -118,13 +119,13 @@ def ledger_entry(approval: Approval, *, kind: EntryKind, now: datetime, run_id: 
     )
 
 
-def check_inputs(plan: Plan, workspace: Workspace) -> None:
+def check_inputs(plan: Plan, workspace: Workspace, *, now: datetime) -> None:
     """Look again at what the plan was made from.
 
     Raises:
         StalePlanError: with each changed input, old -> new.
     """
-    check_drift(_planned_inputs(plan), _current_inputs(plan, workspace), plan_id=plan.id)
+    check_drift(_planned_inputs(plan), _current_inputs(plan, workspace, now=now), plan_id=plan.id)
     if plan.data.corpus is not None:
         _check_shards(plan)
 
@@ -140,7 +141,7 @@ def read_allowed_signers() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def signing_key(name: str, key_path: Path | None):
+def signing_key(name: str, key_path: Path | None) -> Ed25519PrivateKey:
     """Return the approver's key; the first approver on a machine gets one made and allowed.
 
     Later names and keys are added to the allowed-signers file by a person, not by asking to approve.
@@ -203,33 +204,20 @@ def _planned_inputs(plan: Plan) -> dict[str, Json]:
     }
 
 
-def _current_inputs(plan: Plan, workspace: Workspace) -> dict[str, Json]:
-    request = plan.request
-    hardware = resolve_hardware(
-        request.hardware, overlay=workspace.hardware, calibration=workspace.calibration, precision=plan.recipe.precision
-    )
-    inputs: dict[str, Json] = {
-        "price.key": plan.price.key,
-        "price.usd_per_device_hour": plan.price.usd_per_device_hour,
-        "hardware.digest": hardware.digest,
+def _current_inputs(plan: Plan, workspace: Workspace, *, now: datetime) -> dict[str, Json]:
+    request, sources = plan.request, workspace.sources()
+    device = resolve_device(request.hardware, sources, precision=plan.recipe.precision)
+    paid = resolve_price(request, sources, device, now=now)
+    return {
+        "price.key": paid.key,
+        "price.usd_per_device_hour": paid.usd_per_device_hour,
+        "hardware.digest": device.digest,
         "code_version": code_version(),
     }
-    if request.price_usd_per_device_hour is None:
-        now = price(request.hardware, provider=request.provider, tier=request.tier, overlay=workspace.prices)
-        inputs["price.key"] = now.key
-        inputs["price.usd_per_device_hour"] = now.usd_per_device_hour
-    return inputs
 
 
 def _check_shards(plan: Plan) -> None:
     corpus = plan.data.corpus
     assert corpus is not None, "the caller asked"
-    try:
-        manifest = verify(Path(corpus.path))
-    except UserError as error:
-        raise StalePlanError(
-            f"plan {plan.id} is stale: its corpus is not what it was; nothing was started",
-            changes=(str(error),),
-            next_step="rebuild the corpus, then isoplan plan ...",
-        ) from error
+    manifest = verify(Path(corpus.path))
     check_drift({"data.corpus.digest": corpus.digest}, {"data.corpus.digest": manifest.digest}, plan_id=plan.id)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import UserError
+from planner.resolve import Sources
 
 _RUN = re.compile(r"r-(\d{4,})")
 
@@ -50,6 +51,10 @@ class Workspace:
     def calibration(self) -> Path:
         """What `isoplan bench` measured here."""
         return self.root / "calibration.json"
+
+    def sources(self) -> Sources:
+        """The files a plan is resolved from, whether or not they exist."""
+        return Sources(prices=self.prices, hardware=self.hardware, calibration=self.calibration)
 
     def new_run(self) -> Path:
         """Create and return the next run folder; no two processes get the same one."""

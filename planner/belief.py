@@ -1,22 +1,20 @@
-"""The law a plan rests on, whichever it is: a fit of the user's own runs or a published one, with repeated text priced in.
-
-Repetition: tokens beyond the unique ones are worth less, D_eff = U + U R* (1 - e^(-R/R*)) with R = D/U - 1 and
-R* = 15.387756 (Muennighoff et al. 2023, arXiv 2305.16264, equation 5 and the constants of its repository).
-"""
+"""The law a plan rests on, a fit of the user's own runs or a published one, with repeated text priced in."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from data.source import Source
 from data.values import Band, NConvention
-from planner.law.forms import Array
+from planner.law.forms import Array, law_loss
 from planner.law.predict import Bands, Predictor, extrapolation_ratio, predict_losses, range_warnings
 from planner.law.registry import PublishedLaw
+from planner.law.repetition import effective_tokens
+from planner.law.trajectory import predict_trajectory
 from planner.plan import LawParameter, PlannedLaw
-
-REPETITION_HALF_LIFE_EPOCHS = 15.387756
+from planner.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,10 @@ class LawBelief:
         """How the law counts parameters."""
         return self.by.law.n_convention
 
+    def median(self, params: float, tokens: float) -> float:
+        """The middle of the predicted held-out loss; cheap, for searching."""
+        return law_loss(self.by.law, params, float(effective_tokens(np.array(tokens), self.unique_tokens)))
+
     def losses(self, params: Array, tokens: Array) -> Bands:
         """Predicted held-out losses at `params` and `tokens`, arrays of one shape, repetition priced in."""
         return predict_losses(self.by, params, effective_tokens(tokens, self.unique_tokens))
@@ -42,6 +44,19 @@ class LawBelief:
         """Predicted held-out loss of one run."""
         bands = self.losses(np.array([params]), np.array([tokens]))
         return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
+
+    def along(self, params: float, recipe: Recipe, fractions: Sequence[float]) -> tuple[Band, ...]:
+        """Predicted held-out loss after each of `fractions` of a run under its schedule."""
+        points = predict_trajectory(
+            self.by,
+            N=params,
+            num_tokens=recipe.num_tokens,
+            num_steps=recipe.num_steps,
+            schedule=recipe.schedule,
+            fractions=fractions,
+            unique_tokens=self.unique_tokens,
+        )
+        return tuple(point.loss for point in points)
 
     def planned(self, params: float, tokens: float) -> PlannedLaw:
         """The law as a plan states it, with how far the plan reaches beyond the law's runs."""
@@ -70,14 +85,3 @@ class LawBelief:
         else:
             own = tuple(f"fit: {warning}" for warning in self.by.warnings)
         return reach + own
-
-
-def effective_tokens(tokens: Array, unique_tokens: int | None) -> Array:
-    """Tokens' worth of fresh text in `tokens` drawn from `unique_tokens`; equal to `tokens` within one epoch."""
-    if unique_tokens is None:
-        return tokens
-    repeats = np.maximum(tokens / unique_tokens - 1.0, 0.0)
-    fresh = np.minimum(tokens, unique_tokens)
-    half_life = REPETITION_HALF_LIFE_EPOCHS
-    result: Array = fresh + unique_tokens * half_life * -np.expm1(-repeats / half_life)
-    return result

@@ -17,7 +17,7 @@ MAX_WARMUP_STEPS = 2_000
 """Step Law's own warm-up length, used wherever a twentieth of the run is longer."""
 
 DECAY_FRACTION = 0.2
-"""Warm-up-stable-decay: the last fifth decays linearly (Hägele et al. 2024, arXiv 2405.18392: 10 to 20 % matches cosine)."""
+"""The last fifth decays linearly (Hägele et al. 2024, arXiv 2405.18392: 10 to 20 % matches a cosine)."""
 
 
 def peak_lr(*, num_params_non_embedding: float, num_tokens: float) -> float:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from data.canonical import Json, canonical_bytes, digest, parse_strict
+from data.catalog.hardware import DeviceKind
 from data.durable import write_atomic
 from data.errors import UserError
 from data.source import Source
@@ -79,6 +80,7 @@ class PlannedHardware(Value):
     """The resolved device: what the catalog or the calibration said when the plan was made."""
 
     name: str
+    kind: DeviceKind
     num_devices: Count
     peak_flop_per_s: float
     memory_bytes: Bytes

@@ -1,14 +1,14 @@
 """What the user asks for, in base units. Everything else in a plan follows from this, the law and the catalogs."""
 
-from typing import Literal
+from collections.abc import Mapping
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from data.catalog.prices import Tier
+from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
 from data.values import Name, Value
 from planner.recipe import Precision
-
-Objective = Literal["budget", "deadline", "target-loss", "fixed"]
 
 
 class Request(Value):
@@ -24,7 +24,7 @@ class Request(Value):
     num_devices: Count = 1
     price_usd_per_device_hour: Usd | None = Field(default=None, description="the user's own price; else the price book")
     provider: str | None = None
-    tier: str = "on-demand"
+    tier: Tier = "on-demand"
     law: str = Field(description="a published law's name, or the path of a fit")
     corpus: str | None = Field(default=None, description="folder of token shards")
     unique_tokens: Tokens | None = Field(
@@ -48,3 +48,18 @@ class Request(Value):
         if not 0 < self.gate_fraction <= 0.5:
             raise ValueError(f"gate_fraction {self.gate_fraction} is not in (0, 0.5]")
         return self
+
+
+def make_request(fields: Mapping[str, object]) -> Request:
+    """A request from loose fields, as a command line or a form has them.
+
+    Raises:
+        UserError: a field is missing, unknown or impossible; the first one is named.
+    """
+    try:
+        return Request.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: {message}" if where else message, next_step="isoplan plan --help") from error

@@ -59,7 +59,7 @@ def pace(
     restart_seconds: float,
     failures_per_node_day: float,
 ) -> Pace:
-    """Return the pace of a model whose steps take `step_seconds`, with all it evaluates over the run as `eval_tokens`."""
+    """The pace of a model whose steps take `step_seconds`; `eval_tokens` is all it evaluates over the run."""
     write_seconds = CHECKPOINT_BYTES_PER_PARAM * num_params / checkpoint_bytes_per_s
     useful = goodput(
         num_nodes=num_nodes,

@@ -186,6 +186,7 @@ def _plan() -> Plan:
         ),
         hardware=PlannedHardware(
             name="h100-sxm",
+            kind="gpu",
             num_devices=8,
             peak_flop_per_s=PEAK_FLOP_PER_S,
             memory_bytes=80e9,

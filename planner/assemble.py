@@ -1,0 +1,225 @@
+"""From the chosen candidate to the sealed plan: recipe, gates, risk, cost lines, caps, alternatives, warnings."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.values import Band
+from planner import hyperparameters
+from planner.alternatives import alternatives
+from planner.budget import cost_lines
+from planner.candidates import Candidate
+from planner.facts import Facts
+from planner.gates import eval_tokens, gate_steps, gates
+from planner.model import flop_per_token, num_params
+from planner.plan import (
+    Binding,
+    CostLine,
+    Plan,
+    PlannedCompute,
+    PlannedData,
+    PlannedModel,
+    Predicted,
+    TrajectoryPoint,
+    seal,
+)
+from planner.recipe import Caps, Gate, Recipe, mfu, run_cost_usd, run_energy_joules
+from planner.request import Request
+from planner.risk import Outcome, simulate
+
+TRAJECTORY_POINTS = 40
+FIRST_TRAJECTORY_FRACTION = 0.02
+CAP_OVER_P90 = 1.15
+"""Where the request names no budget or deadline: caps 15 % above the 90th percentile (a choice of this tool)."""
+
+COMPILE_SECONDS = 120.0
+"""Compiling costs 40 to 150 s and gains about a sixth on accelerators (docs/log.md); runs much longer are compiled."""
+
+
+def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequence[Candidate], binding: Binding) -> Plan:
+    """Return the sealed plan for the chosen candidate."""
+    recipe = _recipe(best, request, facts)
+    lines = cost_lines(
+        best.pace,
+        num_steps=best.num_steps,
+        num_params=num_params(best.shape),
+        rates=facts.rates,
+        price=facts.price,
+        storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month,
+    )
+    steps = gate_steps(best.num_steps, request.gate_fraction)
+    outcome = _outcome(best, request, facts)
+    caps = _caps(best, request, facts, outcome, lines)
+    return seal(
+        Plan(
+            created_at=facts.now,
+            valid_until=facts.valid_until,
+            code_version=facts.code_version,
+            request=request,
+            model=_model(best),
+            data=_data(best, facts),
+            compute=_compute(best, facts),
+            law=facts.law.planned(best.law_params, best.num_tokens),
+            hardware=facts.hardware,
+            price=facts.price,
+            rates=facts.rates,
+            recipe=recipe,
+            layout=best.layout,
+            predicted=_predicted(best, facts, recipe, outcome, lines, caps),
+            cost_lines=lines,
+            caps=caps,
+            gates=_gates(best, facts, recipe, steps),
+            alternatives=alternatives(best, others, facts),
+            binding=binding,
+            warnings=_warnings(best, facts),
+        )
+    )
+
+
+def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
+    layout = best.layout
+    scored = eval_tokens(best.num_tokens, heldout_tokens=facts.data.heldout_tokens)
+    between = max(1, round(best.pace.goodput.interval_seconds / best.pace.step_seconds))
+    to_gate = max(1, round(best.num_steps * request.gate_fraction))
+    return Recipe(
+        seq_len=facts.seq_len,
+        micro_batch_sequences=layout.micro_batch,
+        accumulation_steps=best.sequences_per_step // (layout.micro_batch * layout.dp),
+        num_data_parallel=layout.dp,
+        num_steps=best.num_steps,
+        optimiser=hyperparameters.optimiser(
+            num_params_non_embedding=num_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
+        ),
+        schedule=hyperparameters.schedule(best.num_steps),
+        precision=facts.precision,
+        is_compiled=facts.hardware.kind != "cpu" and best.pace.wall_seconds(best.num_steps) > 10 * COMPILE_SECONDS,
+        num_threads=facts.num_threads,
+        eval_sequences=max(1, scored // facts.seq_len),
+        checkpoint_every_steps=min(between, to_gate),
+        seed=request.seed,
+    )
+
+
+def _model(best: Candidate) -> PlannedModel:
+    return PlannedModel(
+        shape=best.shape,
+        num_params=num_params(best.shape),
+        num_params_non_embedding=num_params(best.shape, convention="non-embedding"),
+        num_params_matmul=num_params(best.shape, convention="matmul"),
+    )
+
+
+def _data(best: Candidate, facts: Facts) -> PlannedData:
+    unique = facts.data.unique_tokens
+    return PlannedData(
+        num_tokens=best.num_tokens,
+        unique_tokens=unique,
+        num_epochs=best.num_tokens / unique if unique else None,
+        corpus=facts.data.corpus,
+        knowledge_cutoff=facts.data.knowledge_cutoff,
+        summary=facts.data.summary,
+    )
+
+
+def _compute(best: Candidate, facts: Facts) -> PlannedCompute:
+    per_token = flop_per_token(best.shape, seq_len=facts.seq_len)
+    return PlannedCompute(
+        total_flop=per_token * best.num_tokens,
+        flop_per_token=per_token,
+        six_nd_flop=6.0 * num_params(best.shape) * best.num_tokens,
+    )
+
+
+def _outcome(best: Candidate, request: Request, facts: Facts) -> Outcome:
+    return simulate(
+        best.pace.work(best.num_steps),
+        step_log_sd=best.pace.step_log_sd,
+        loss_of_time=best.pace.goodput,
+        restart_seconds=facts.overheads.restart_seconds,
+        rng=np.random.default_rng(request.seed),
+    )
+
+
+def _caps(best: Candidate, request: Request, facts: Facts, outcome: Outcome, lines: Sequence[CostLine]) -> Caps:
+    slow = outcome.band().p90 * CAP_OVER_P90
+    stored = sum(line.usd for line in lines) - run_cost_usd(best.pace.wall_seconds(best.num_steps), facts.rates)
+    return Caps(
+        cost_usd=request.budget_usd or run_cost_usd(slow, facts.rates) + max(0.0, stored),
+        wall_seconds=request.deadline_seconds or slow,
+        num_tokens=best.num_tokens,
+    )
+
+
+def _predicted(
+    best: Candidate, facts: Facts, recipe: Recipe, outcome: Outcome, lines: Sequence[CostLine], caps: Caps
+) -> Predicted:
+    expected = best.pace.wall_seconds(best.num_steps)
+    wall = _around(expected, outcome.band())
+    cost = sum(line.usd for line in lines)
+    beside = cost - run_cost_usd(expected, facts.rates)
+    costs = [run_cost_usd(seconds, facts.rates) + beside for seconds in (wall.p10, wall.p90)]
+    return Predicted(
+        loss=facts.law.loss(best.law_params, best.num_tokens),
+        cost_usd=Band(p10=costs[0], p50=cost, p90=costs[1]),
+        wall_seconds=wall,
+        step_seconds=best.step.step_seconds,
+        step_seconds_band=best.step.step_seconds_band,
+        tokens_per_second=best.pace.tokens_per_step / best.step.step_seconds,
+        mfu=mfu(
+            flop_per_token(best.shape, seq_len=facts.seq_len) * best.pace.tokens_per_step,
+            seconds=best.step.step_seconds,
+            rates=facts.rates,
+            peak_flop_per_s=facts.hardware.peak_flop_per_s,
+        ),
+        bound_by=best.step.bound_by,
+        memory_bytes=best.memory.total_bytes,
+        memory_limit_bytes=facts.hardware.memory_bytes,
+        energy_joules=run_energy_joules(expected, facts.rates),
+        goodput_fraction=best.pace.goodput.useful_fraction,
+        probability_over_cap=outcome.probability_above(_seconds_at(caps.cost_usd - beside, facts)),
+        trajectory=_trajectory(best, facts, recipe),
+    )
+
+
+def _around(expected: float, simulated: Band) -> Band:
+    """The simulated spread about the expected value, which the cost lines add up to."""
+    return Band(
+        p10=expected * simulated.p10 / simulated.p50, p50=expected, p90=expected * simulated.p90 / simulated.p50
+    )
+
+
+def _seconds_at(cost_usd: float, facts: Facts) -> float:
+    per_second = run_cost_usd(1.0, facts.rates)
+    return max(0.0, cost_usd) / per_second if per_second else math.inf
+
+
+def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[TrajectoryPoint, ...]:
+    fractions = np.geomspace(FIRST_TRAJECTORY_FRACTION, 1.0, TRAJECTORY_POINTS).tolist()
+    bands = facts.law.along(best.law_params, recipe, fractions)
+    return tuple(
+        TrajectoryPoint(num_tokens=round(fraction * best.num_tokens), loss=band)
+        for fraction, band in zip(fractions, bands, strict=True)
+    )
+
+
+def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) -> tuple[Gate, ...]:
+    return gates(steps, facts.law.along(best.law_params, recipe, [step / recipe.num_steps for step in steps]))
+
+
+def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
+    tuned = hyperparameters.range_warning(
+        num_params_non_embedding=num_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
+    )
+    spread = best.step.step_seconds_band
+    wide = (
+        (f"step time is uncertain by {spread.p90 / spread.p50 - 1:.0%} upwards: measure one run",)
+        if spread.p90 > 1.25 * spread.p50
+        else ()
+    )
+    return (
+        *facts.law.warnings(best.law_params, best.num_tokens),
+        *((tuned,) if tuned else ()),
+        *wide,
+        *facts.assumptions,
+    )

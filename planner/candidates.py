@@ -1,0 +1,181 @@
+"""Every model worth considering for a request, each with its best layout, its pace and the most it can be trained.
+
+A candidate's tokens are the most that budget, deadline and text allow at the 90th percentile of its cost and time, so
+that a cap at the budget rarely bites. The law then says which candidate ends lowest.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from planner import hyperparameters
+from planner.budget import storage_usd
+from planner.cluster import Layout
+from planner.facts import Facts
+from planner.gates import eval_tokens, num_gates
+from planner.memory import MemoryBreakdown
+from planner.model import ModelShape, num_params
+from planner.recipe import seconds_for_cost
+from planner.request import Request
+from planner.risk import Z90, log_sd
+from planner.search import fastest_layouts
+from planner.step import StepBreakdown
+from planner.wall import Pace, pace
+
+MIN_STEPS = 100
+"""Fewer optimizer steps than this is no training run: warm-up alone takes about as many (assumption of this tool)."""
+
+BATCH_ROUNDS = 2
+"""The batch depends on the tokens and the tokens on the batch's speed; two rounds settle it within a per cent."""
+
+
+class Limit(NamedTuple):
+    """The most steps one constraint allows."""
+
+    num_steps: int
+    constraint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model on this cluster, trained as long as the limits allow."""
+
+    shape: ModelShape
+    law_params: float
+    layout: Layout
+    step: StepBreakdown
+    memory: MemoryBreakdown
+    pace: Pace
+    sequences_per_step: int
+    num_steps: int
+    constraint: str
+    loss: float
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.num_steps * self.pace.tokens_per_step
+
+
+def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:
+    """The shape trained to its limits, or None where it does not fit into the device's memory.
+
+    `guess_tokens` starts the search for the batch; it need not be good.
+    """
+    tokens, found = guess_tokens, None
+    for _ in range(BATCH_ROUNDS):
+        found = _at_batch(shape, request, facts, tokens=tokens)
+        if found is None:
+            return None
+        tokens = max(found.num_tokens, MIN_STEPS * facts.seq_len)
+    return found
+
+
+def steps_to(loss: float, of: Candidate, facts: Facts) -> int | None:
+    """The fewest steps after which `of` is predicted to reach `loss`, or None where it cannot within its limits."""
+    low, high = 1, of.num_steps
+    if high < 1 or _loss(of, facts, high) > loss:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _loss(of, facts, middle) <= loss else (middle + 1, high)
+    return low
+
+
+def trained_for(of: Candidate, facts: Facts, *, num_steps: int, constraint: str) -> Candidate:
+    """The same model and layout with another number of steps."""
+    return Candidate(
+        shape=of.shape,
+        law_params=of.law_params,
+        layout=of.layout,
+        step=of.step,
+        memory=of.memory,
+        pace=of.pace,
+        sequences_per_step=of.sequences_per_step,
+        num_steps=num_steps,
+        constraint=constraint,
+        loss=_loss(of, facts, num_steps),
+    )
+
+
+def slower(pace_of: Pace) -> float:
+    """The factor on step time that is exceeded one time in ten."""
+    return math.exp(Z90 * pace_of.step_log_sd)
+
+
+def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple[Limit, ...]:
+    """What each constraint of the request allows this model, in steps."""
+    found: list[Limit] = []
+    if request.num_tokens is not None:
+        found.append(Limit(max(1, round(request.num_tokens / at.tokens_per_step)), "tokens"))
+    if request.budget_usd is not None:
+        stored = storage_usd(num_params(shape), storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
+        seconds = seconds_for_cost(max(0.0, request.budget_usd - stored), facts.rates)
+        found.append(Limit(at.steps_within(seconds, slower=slower(at)), "budget"))
+    if request.deadline_seconds is not None:
+        found.append(Limit(at.steps_within(request.deadline_seconds, slower=slower(at)), "deadline"))
+    if facts.data.unique_tokens is not None:
+        tokens = request.max_epochs * facts.data.unique_tokens
+        found.append(Limit(math.floor(tokens / at.tokens_per_step), "unique tokens"))
+    return tuple(found)
+
+
+def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
+    """The fewest steps worth planning: `MIN_STEPS`, and the tokens per parameter the request insists on."""
+    return max(MIN_STEPS, math.ceil(request.min_tokens_per_param * params / tokens_per_step))
+
+
+def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: float) -> Candidate | None:
+    sequences = hyperparameters.sequences_per_step(
+        num_tokens=tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+    )
+    ranked = fastest_layouts(
+        shape,
+        facts.cluster,
+        facts.profile,
+        seq_len=facts.seq_len,
+        sequences_per_step=sequences,
+        precision=facts.precision,
+    )
+    if not ranked:
+        return None
+    best = ranked[0]
+    at = _pace(shape, best.step, sequences, request, facts, tokens=tokens)
+    tightest = min(limits(at, shape, request, facts), default=Limit(2**62, "target loss"))
+    law_params = num_params(shape, convention=facts.law.n_convention)
+    bare = Candidate(
+        shape=shape,
+        law_params=law_params,
+        layout=best.layout,
+        step=best.step,
+        memory=best.memory,
+        pace=at,
+        sequences_per_step=sequences,
+        num_steps=tightest.num_steps,
+        constraint=tightest.constraint,
+        loss=math.inf,
+    )
+    return trained_for(bare, facts, num_steps=bare.num_steps, constraint=bare.constraint) if bare.num_steps else bare
+
+
+def _pace(
+    shape: ModelShape, step: StepBreakdown, sequences: int, request: Request, facts: Facts, *, tokens: float
+) -> Pace:
+    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) * num_gates(request.gate_fraction)
+    band = step.step_seconds_band
+    return pace(
+        step_seconds=step.step_seconds,
+        step_log_sd=log_sd(band.p10, band.p90),
+        tokens_per_step=sequences * facts.seq_len,
+        num_params=num_params(shape),
+        eval_tokens=scored,
+        num_nodes=math.ceil(facts.cluster.num_devices / facts.cluster.devices_per_node),
+        startup_seconds=facts.overheads.startup_seconds,
+        checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,
+        restart_seconds=facts.overheads.restart_seconds,
+        failures_per_node_day=facts.overheads.failures_per_node_day,
+    )
+
+
+def _loss(of: Candidate, facts: Facts, num_steps: int) -> float:
+    return facts.law.median(of.law_params, float(num_steps * of.pace.tokens_per_step))

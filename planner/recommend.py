@@ -1,0 +1,157 @@
+"""A request and the facts -> the plan: search the models, take the best, decide everything else, say what binds.
+
+The best is the lowest predicted loss within the limits; with a target loss, the cheapest that reaches it. Served tokens
+count as cost when the request names some. Losses closer than the law can tell apart go to the smaller model.
+"""
+
+import math
+from collections.abc import Sequence
+
+from data.errors import InfeasibleError
+from planner.assemble import assemble
+from planner.candidates import Candidate, candidate, min_steps, steps_to, trained_for
+from planner.facts import Facts
+from planner.model import ModelShape, flop_per_token, num_params
+from planner.plan import Binding, Plan
+from planner.recipe import run_cost_usd, seconds_for_cost
+from planner.relax import relaxations
+from planner.request import Request
+from planner.shapes import candidate_shapes, standard_shape
+
+SEARCH_SPAN = 32.0
+"""Models from 1/32 to 32 times the size that the budget would train on 20 tokens per parameter."""
+
+GUESS_MFU = 0.35
+"""Only where the search starts: the median utilisation of published runs (Epoch AI: 0.375)."""
+
+GUESS_TOKENS_PER_PARAM = 20.0
+
+
+def recommend(request: Request, facts: Facts) -> Plan:
+    """The plan for a request.
+
+    Raises:
+        InfeasibleError: nothing fits; it lists the smallest changes that would make something fit.
+    """
+    found = candidates(request, facts)
+    feasible = [one for one in found if is_worth_running(one, request)]
+    if not feasible:
+        raise _infeasible(request, facts, found)
+    best = choose(feasible, request, facts)
+    return assemble(best, request, facts, others=feasible, binding=_binding(best, feasible, request, facts))
+
+
+def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
+    """Every model that fits into memory, trained to its limits, smallest first."""
+    flop = _guess_flop(request, facts)
+    centre = math.sqrt(flop / (6.0 * GUESS_TOKENS_PER_PARAM))
+    found = (
+        candidate(shape, request, facts, guess_tokens=request.num_tokens or flop / (6.0 * num_params(shape)))
+        for shape in _shapes(request, facts, centre=centre)
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def is_worth_running(one: Candidate, request: Request) -> bool:
+    """Whether the limits leave enough steps and tokens for this to be a training run."""
+    least = min_steps(request, params=num_params(one.shape), tokens_per_step=one.pace.tokens_per_step)
+    return one.num_steps >= (1 if request.num_tokens is not None else least)
+
+
+def choose(feasible: Sequence[Candidate], request: Request, facts: Facts) -> Candidate:
+    """The best of the feasible.
+
+    Raises:
+        InfeasibleError: none reaches the target loss.
+    """
+    if request.target_loss is None:
+        return min(feasible, key=lambda one: (one.loss, num_params(one.shape)))
+    reaching = [
+        trained_for(one, facts, num_steps=steps, constraint="target loss")
+        for one in feasible
+        if (steps := steps_to(request.target_loss, one, facts)) is not None
+    ]
+    if not reaching:
+        lowest = min(one.loss for one in feasible)
+        raise InfeasibleError(
+            f"no model within the limits is predicted to reach a loss of {request.target_loss:g}",
+            relaxations=(f"--target-loss {math.ceil(lowest * 1000) / 1000:g}", *relaxations(request, facts, feasible)),
+        )
+    return min(reaching, key=lambda one: lifetime_cost_usd(one, request, facts))
+
+
+def lifetime_cost_usd(one: Candidate, request: Request, facts: Facts) -> float:
+    """Dollars to train the model and serve the request's tokens with it.
+
+    Serving costs 2 FLOP per parameter and token (Sardana et al. 2024, arXiv 2401.00448), at the training MFU: an
+    assumption that flatters serving, the same for every candidate.
+    """
+    training = run_cost_usd(one.pace.wall_seconds(one.num_steps), facts.rates)
+    train_flop_per_s = (
+        flop_per_token(one.shape, seq_len=facts.seq_len) * one.pace.tokens_per_step / one.step.step_seconds
+    )
+    serve_flop = 2.0 * num_params(one.shape, convention="matmul") * request.inference_tokens
+    return training + run_cost_usd(serve_flop / train_flop_per_s, facts.rates)
+
+
+def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelShape]:
+    if request.num_params is not None:
+        return (standard_shape(request.num_params, vocab_size=facts.vocab_size, seq_len=facts.seq_len),)
+    return candidate_shapes(
+        centre / SEARCH_SPAN, centre * SEARCH_SPAN, vocab_size=facts.vocab_size, seq_len=facts.seq_len
+    )
+
+
+def _guess_flop(request: Request, facts: Facts) -> float:
+    seconds = min(
+        (
+            seconds_for_cost(request.budget_usd, facts.rates) if request.budget_usd is not None else math.inf,
+            request.deadline_seconds if request.deadline_seconds is not None else math.inf,
+        )
+    )
+    if math.isfinite(seconds):
+        return seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * GUESS_MFU
+    if request.num_tokens is not None:
+        return 6.0 * (request.num_params or request.num_tokens / GUESS_TOKENS_PER_PARAM) * request.num_tokens
+    return _flop_for_loss(request.target_loss or 3.0, facts)
+
+
+def _flop_for_loss(loss: float, facts: Facts) -> float:
+    """6ND of the smallest 20-tokens-a-parameter run predicted to reach `loss`, within 1e9 to 1e30."""
+    low, high = 9.0, 30.0
+    while high - low > 0.05:
+        middle = (low + high) / 2
+        params = math.sqrt(10.0**middle / (6.0 * GUESS_TOKENS_PER_PARAM))
+        reached = facts.law.median(params, GUESS_TOKENS_PER_PARAM * params) <= loss
+        low, high = (low, middle) if reached else (middle, high)
+    return 10.0**high
+
+
+def _binding(best: Candidate, feasible: Sequence[Candidate], request: Request, facts: Facts) -> Binding:
+    """What decides, and the loss that a tenth more of it would buy: the shadow price."""
+    loosened = {
+        "budget": {"budget_usd": (request.budget_usd or 0.0) * 1.1},
+        "deadline": {"deadline_seconds": (request.deadline_seconds or 0.0) * 1.1},
+        "unique tokens": {"max_epochs": request.max_epochs * 1.1},
+    }.get(best.constraint)
+    sizes = sorted(num_params(one.shape) for one in feasible)
+    at_edge = len(sizes) > 2 and num_params(best.shape) in (sizes[0], sizes[-1])
+    note = "the best size is the edge of the sizes searched" if at_edge else ""
+    if loosened is None or request.target_loss is not None:
+        return Binding(constraint=best.constraint, loss_change_for_10_percent_more=None, note=note)
+    more = Request.model_validate(request.model_dump() | loosened)
+    again = candidate(best.shape, more, facts, guess_tokens=best.num_tokens * 1.1)
+    change = again.loss - best.loss if again is not None else None
+    return Binding(constraint=best.constraint, loss_change_for_10_percent_more=change, note=note)
+
+
+def _infeasible(request: Request, facts: Facts, found: Sequence[Candidate]) -> InfeasibleError:
+    if not found:
+        return InfeasibleError(
+            f"no model of the searched sizes fits into {facts.hardware.name}'s memory",
+            relaxations=("a smaller --params", "more --num-devices", "another --hardware"),
+        )
+    return InfeasibleError(
+        "infeasible: the limits leave too little for the smallest run worth planning",
+        relaxations=relaxations(request, facts, found),
+    )

@@ -1,0 +1,293 @@
+"""From names to facts: catalogs, the user's own files, the calibration of this machine, the law, the text.
+
+The edge of the planner: it reads files, and nothing else here does. `run` resolves the same names again later and
+compares, so a changed price, calibration or corpus is found before anything starts.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from data.canonical import digest, read_strict
+from data.catalog.hardware import Hardware, hardware
+from data.catalog.prices import price
+from data.code_version import code_version
+from data.corpus.manifest import load_manifest
+from data.errors import UserError
+from data.source import Source
+from planner.belief import LawBelief
+from planner.cluster import Cluster
+from planner.facts import DataFacts, Facts, Overheads
+from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
+from planner.law.registry import law
+from planner.law.result import FitResult
+from planner.plan import PlannedHardware, PlannedPrice, as_json
+from planner.profile import Calibration, Profile
+from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
+from planner.recipe import CorpusRef, Precision, Rates
+from planner.request import Request
+
+LOCAL = "local"
+VALID_FOR = timedelta(days=7)
+
+DEFAULT_VOCAB = 32_768
+DEFAULT_SEQ_LEN = 2_048
+LOCAL_SEQ_LEN = 256
+HYPERSCALER_PUE = 1.1
+"""Epoch AI's training-cost method: 1.1 at hyperscalers, 1.25 elsewhere."""
+
+CLUSTER_CHECKPOINT_BYTES_PER_S_PER_NODE = 1.2e9
+"""BLOOM wrote 2.3 TB in 40 s from 48 nodes: 57.5 GB/s (Le Scao et al. 2022)."""
+
+LOCAL_CHECKPOINT_BYTES_PER_S = 2e8
+CLUSTER_STARTUP_SECONDS = 600.0
+SINGLE_NODE_STARTUP_SECONDS = 180.0
+LOCAL_STARTUP_SECONDS = 8.0
+STORAGE_USD_PER_BYTE_MONTH = 0.023e-9
+"""AWS S3 Standard, first 50 TB, us-east-1: https://aws.amazon.com/s3/pricing/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The user's own files, which go before the catalogs; each may be missing."""
+
+    prices: Path
+    hardware: Path
+    calibration: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A resolved device: what it is, how fast its stack runs, and whether that was measured here."""
+
+    hardware: Hardware
+    profile: Profile
+    precision: Precision
+    num_threads: int
+    startup_seconds: float | None
+    digest: str
+    is_local: bool
+
+    def planned(self, num_devices: int) -> PlannedHardware:
+        """The device as a plan states it."""
+        return PlannedHardware(
+            name=self.hardware.name,
+            kind=self.hardware.kind,
+            num_devices=num_devices,
+            peak_flop_per_s=self.hardware.peak_flop_per_s(self.precision),
+            memory_bytes=self.hardware.memory_bytes,
+            profile=self.profile.name,
+            digest=self.digest,
+            source=self.hardware.source,
+        )
+
+
+def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
+    """Everything a recommendation needs.
+
+    Raises:
+        UserError: a name or a file that does not exist or does not hold what it should.
+    """
+    device = resolve_device(request.hardware, sources, precision=request.precision)
+    data, corpus_vocab = resolve_data(request)
+    paid = resolve_price(request, sources, device, now=now)
+    cluster = Cluster(hardware=device.hardware, num_devices=request.num_devices)
+    if device.is_local and request.num_devices != 1:
+        raise UserError(f"{request.num_devices} local devices", expected="1: this machine", next_step="--num-devices 1")
+    vocab = request.vocab_size or corpus_vocab
+    overheads = _overheads(device, cluster)
+    return Facts(
+        cluster=cluster,
+        profile=device.profile,
+        hardware=device.planned(request.num_devices),
+        price=paid,
+        rates=_rates(device, paid, request.num_devices),
+        law=resolve_law(request.law, unique_tokens=data.unique_tokens),
+        data=data,
+        overheads=overheads,
+        vocab_size=vocab or DEFAULT_VOCAB,
+        seq_len=request.seq_len or (LOCAL_SEQ_LEN if device.hardware.kind == "cpu" else DEFAULT_SEQ_LEN),
+        precision=device.precision,
+        num_threads=device.num_threads,
+        now=now,
+        valid_until=now + VALID_FOR,
+        code_version=code_version(),
+        assumptions=_assumptions(overheads, data, vocab=vocab),
+    )
+
+
+def resolve_device(name: str, sources: Sources, *, precision: Precision | None) -> Device:
+    """The device called `name`: this machine (`local`, measured by `isoplan bench`), the user's, or the catalog's."""
+    if name == LOCAL:
+        return _local_device(sources, precision=precision)
+    found = hardware(name, overlay=sources.hardware if sources.hardware.exists() else None)
+    profile = default_profile(found)
+    chosen: Precision = precision or ("bf16" if found.has_peak("bf16") else "fp32")
+    return Device(
+        hardware=found,
+        profile=profile,
+        precision=chosen,
+        num_threads=0,
+        startup_seconds=None,
+        digest=digest([as_json(found), as_json(profile)]),
+        is_local=False,
+    )
+
+
+def load_calibration(path: Path) -> Calibration:
+    """What `isoplan bench` measured.
+
+    Raises:
+        UserError: there is none, or the file is not one.
+    """
+    if not path.exists():
+        raise UserError("this machine has not been measured", next_step="isoplan bench")
+    try:
+        return Calibration.model_validate(read_strict(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is not a calibration: {where}: {first['msg']}", next_step="isoplan bench") from error
+
+
+def resolve_price(request: Request, sources: Sources, device: Device, *, now: datetime) -> PlannedPrice:
+    """The user's stated price, else the row of the price books."""
+    if request.price_usd_per_device_hour is not None:
+        return PlannedPrice(
+            key="stated",
+            usd_per_device_hour=request.price_usd_per_device_hour,
+            as_of=now.date(),
+            source=Source(url="stated with the request", accessed=now.date()),
+        )
+    row = price(device.hardware.name, provider=request.provider, tier=request.tier, overlay=sources.prices)
+    return PlannedPrice(key=row.key, usd_per_device_hour=row.usd_per_device_hour, as_of=row.as_of, source=row.source)
+
+
+def resolve_law(name: str, *, unique_tokens: int | None) -> LawBelief:
+    """A fit, given by path, or a published law, given by name."""
+    path = Path(name)
+    if path.suffix == ".json" or path.is_file():
+        fit = load_fit(path)
+        return LawBelief(
+            by=fit,
+            name=path.stem,
+            digest=digest(as_json(fit)),
+            source=Source(url=str(path), accessed=date.fromtimestamp(path.stat().st_mtime), note=fit.reason),
+            unique_tokens=unique_tokens,
+        )
+    published = law(name)
+    return LawBelief(
+        by=published,
+        name=published.name,
+        digest=digest(as_json(published)),
+        source=published.source,
+        unique_tokens=unique_tokens,
+    )
+
+
+def load_fit(path: Path) -> FitResult:
+    """Read a fit.
+
+    Raises:
+        UserError: unreadable, or not a fit.
+    """
+    try:
+        return FitResult.model_validate(read_strict(path, max_bytes=64 << 20))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path} is not a fit: {first['msg']}", next_step="isoplan fit RUNS.csv -o fit.json") from error
+
+
+def resolve_data(request: Request) -> tuple[DataFacts, int | None]:
+    """What is known of the text, and its vocabulary where it is tokenised."""
+    if request.corpus is None:
+        return DataFacts(None, request.unique_tokens, None, None, "no corpus named"), None
+    folder = Path(request.corpus)
+    manifest = load_manifest(folder)
+    reference = CorpusRef(
+        path=str(folder.resolve()),
+        digest=manifest.digest,
+        unique_tokens=manifest.unique_tokens,
+        bytes_per_token=manifest.bytes_per_token,
+    )
+    names = ", ".join(source.label for source in manifest.sources)
+    facts = DataFacts(
+        corpus=reference,
+        unique_tokens=request.unique_tokens or manifest.unique_tokens,
+        heldout_tokens=manifest.heldout.num_tokens,
+        knowledge_cutoff=date.fromisoformat(manifest.cutoff.latest) if manifest.cutoff.latest else None,
+        summary=names,
+    )
+    return facts, manifest.vocab_size
+
+
+def _local_device(sources: Sources, *, precision: Precision | None) -> Device:
+    calibration = load_calibration(sources.calibration)
+    chosen = precision or _faster(calibration)
+    return Device(
+        hardware=hardware_from_calibration(calibration),
+        profile=profile_from_calibration(calibration, precision=chosen),
+        precision=chosen,
+        num_threads=calibration.num_threads,
+        startup_seconds=calibration.startup_seconds or None,
+        digest=digest(as_json(calibration)),
+        is_local=True,
+    )
+
+
+def _faster(calibration: Calibration) -> Precision:
+    """The precision whose best measured product is faster; fp32 where bf16 is not clearly so."""
+    rates = {name: [m.flop_per_s for m in calibration.matmuls if m.precision == name] for name in _BOTH}
+    best = {name: max(found, default=0.0) for name, found in rates.items()}
+    return "bf16" if best["bf16"] > BF16_MUST_GAIN * best["fp32"] else "fp32"
+
+
+_BOTH: tuple[Precision, ...] = ("fp32", "bf16")
+BF16_MUST_GAIN = 1.3
+"""Casts and the optimizer's fp32 traffic eat about this much of what faster bf16 products save (docs/log.md)."""
+
+
+def _rates(device: Device, paid: PlannedPrice, num_devices: int) -> Rates:
+    return Rates(
+        num_devices=num_devices,
+        usd_per_device_hour=paid.usd_per_device_hour,
+        device_watts=device.hardware.average_watts,
+        pue=1.0 if device.is_local else HYPERSCALER_PUE,
+    )
+
+
+def _overheads(device: Device, cluster: Cluster) -> Overheads:
+    if device.is_local:
+        return Overheads(
+            startup_seconds=device.startup_seconds or LOCAL_STARTUP_SECONDS,
+            checkpoint_bytes_per_s=LOCAL_CHECKPOINT_BYTES_PER_S,
+            restart_seconds=device.startup_seconds or LOCAL_STARTUP_SECONDS,
+            failures_per_node_day=0.0,
+            storage_usd_per_byte_month=0.0,
+            is_measured=device.startup_seconds is not None,
+        )
+    num_nodes = math.ceil(cluster.num_devices / cluster.devices_per_node)
+    return Overheads(
+        startup_seconds=CLUSTER_STARTUP_SECONDS if num_nodes > 1 else SINGLE_NODE_STARTUP_SECONDS,
+        checkpoint_bytes_per_s=CLUSTER_CHECKPOINT_BYTES_PER_S_PER_NODE * num_nodes,
+        restart_seconds=CLUSTER_RESTART_SECONDS,
+        failures_per_node_day=FAILURES_PER_NODE_DAY,
+        storage_usd_per_byte_month=STORAGE_USD_PER_BYTE_MONTH,
+        is_measured=False,
+    )
+
+
+def _assumptions(overheads: Overheads, data: DataFacts, *, vocab: int | None) -> tuple[str, ...]:
+    found: list[str] = []
+    if data.corpus is None:
+        found.append("no corpus: the plan cannot run; text is assumed to be like the law's")
+    if data.unique_tokens is None:
+        found.append("unique tokens unknown: repetition is not priced (--unique-tokens)")
+    if vocab is None:
+        found.append(f"vocabulary of {DEFAULT_VOCAB} assumed (--vocab-size)")
+    if not overheads.is_measured:
+        found.append(f"start-up of {overheads.startup_seconds:g} s assumed, not measured")
+    return tuple(found)
