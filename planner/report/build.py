@@ -23,7 +23,7 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
     sections = (
         summary.key_figures(plan, score),
         *((outcome.outcome(plan, score),) if score else ()),
-        summary.money(plan, score, num_checks=num_checks),
+        summary.money(plan, approval, score, num_checks=num_checks),
         summary.quality(plan, record),
         summary.risk(plan),
         summary.alternatives(plan),
@@ -41,8 +41,9 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
         title=plan.request.name,
         subtitle=f"plan {plan.id} · made {plan.created_at:%Y-%m-%d} · valid until {plan.valid_until:%Y-%m-%d}",
         verdict=run_verdict(score) if score else plan_verdict(plan),
-        status=_status(plan, score),
+        status=_status(approval, score),
         state=_state(approval, score),
+        is_of_run=record is not None,
         sections=sections,
         footer=f"Every figure is a field of plan {plan.digest}{_of_run(record)}; {num_checks} checks of them held.",
     )
@@ -58,7 +59,7 @@ def _state(approval: Approval | None, score: Comparison | None) -> str:
     return "approved" if approval else "draft"
 
 
-def _status(plan: Plan, score: Comparison | None) -> Status:
+def _status(approval: Approval | None, score: Comparison | None) -> Status:
     if score:
         return RUN_STATUS[score.verdict]
-    return "warn" if plan.warnings else "plain"
+    return "good" if approval else "plain"

@@ -55,11 +55,12 @@ class Column(Value):
 
 
 class Row(Value):
-    """A table's row. `total` and `chosen` are set off from the rest."""
+    """A table's row. `total` and `chosen` are set off from the rest; rows with a `weight` are drawn as bars too."""
 
     cells: tuple[Shown, ...]
     style: Literal["plain", "total", "chosen"] = "plain"
     status: Status = "plain"
+    weight: float | None = None
 
 
 class Table(Value):
@@ -113,13 +114,21 @@ class CurvePoint(Value):
     band: Band
 
 
+class Measured(Value):
+    """A measured loss and the band predicted for that point."""
+
+    x: float
+    loss: float
+    band: Band
+
+
 class LossChart(Value):
     """The predicted held-out loss over tokens, its gates, and what was measured at them."""
 
     kind: Literal["loss-chart"] = "loss-chart"
     points: tuple[CurvePoint, ...]
     gates: tuple[float, ...]
-    actual: tuple[tuple[float, float], ...] = ()
+    actual: tuple[Measured, ...] = ()
     summary: Shown = Field(description="what a reader who does not see the picture needs")
 
 
@@ -145,24 +154,8 @@ class BandChart(Value):
     summary: Shown
 
 
-class Bar(Value):
-    """One bar of a bar chart."""
-
-    label: Shown
-    value: float
-    text: Shown
-
-
-class BarChart(Value):
-    """Bars from zero, longest scale shared."""
-
-    kind: Literal["bar-chart"] = "bar-chart"
-    bars: tuple[Bar, ...]
-    summary: Shown
-
-
 Block = Annotated[
-    KeyFigures | Table | Facts | Text | Notices | Commands | SignOff | LossChart | BandChart | BarChart,
+    KeyFigures | Table | Facts | Text | Notices | Commands | SignOff | LossChart | BandChart,
     Field(discriminator="kind"),
 ]
 
@@ -187,6 +180,7 @@ class Report(Value):
     state: Shown = Field(description="draft, approved, or how the run ended")
     sections: tuple[Section, ...]
     footer: Shown
+    is_of_run: bool = Field(default=False, description="whether it tells what became of the plan")
 
     def section(self, key: str) -> Section:
         """Return one section.

@@ -5,16 +5,15 @@ from data.values import Band
 from planner.approval import Approval
 from planner.compare import Comparison
 from planner.plan import Alternative, Plan
-from planner.record import RunRecord
+from planner.record import GateResult, RunRecord
 from planner.report.document import (
     BandChart,
-    Bar,
-    BarChart,
     Column,
     CurvePoint,
     KeyFigure,
     KeyFigures,
     LossChart,
+    Measured,
     Notices,
     Row,
     Section,
@@ -38,24 +37,25 @@ def key_figures(plan: Plan, score: Comparison | None) -> Section:
         _figure("Held-out loss", predicted.loss, show_loss, "nats per token", _final_loss(score)),
         KeyFigure(
             label="Model",
-            text=f"{show_count(plan.model.num_params)} parameters",
-            detail=f"{show_count(plan.data.num_tokens)} tokens",
+            text=show_count(plan.model.num_params),
+            detail=f"parameters, trained on {show_count(plan.data.num_tokens)} tokens",
         ),
     )
     return Section(key="figures", title="In short", part="summary", blocks=(KeyFigures(figures=figures),))
 
 
-def money(plan: Plan, score: Comparison | None, *, num_checks: int) -> Section:
+def money(plan: Plan, approval: Approval | None, score: Comparison | None, *, num_checks: int) -> Section:
     """What it costs, line by line, with the basis of each."""
     total = plan.predicted.cost_usd
+    cap = approval.statement.cap_usd if approval else plan.caps.cost_usd
     spent = (
         () if score is None else (Row(cells=("Actual", score.run_id, show_usd(score.cost_usd.actual)), style="chosen"),)
     )
     rows = (
-        *(Row(cells=(line.name, line.basis, show_usd(line.usd))) for line in plan.cost_lines),
+        *(Row(cells=(line.name, line.basis, show_usd(line.usd)), weight=line.usd) for line in plan.cost_lines),
         Row(cells=("Expected total", f"P10 – P90: {_range(total, show_usd)}", show_usd(total.p50)), style="total"),
         *spent,
-        Row(cells=("Cap", "the run stops itself here", show_usd(plan.caps.cost_usd))),
+        Row(cells=("Cap", f"{'approved' if approval else 'planned'}; the run stops itself here", show_usd(cap))),
     )
     table = Table(
         columns=(Column(title="Line"), Column(title="Basis"), Column(title="US dollars", is_number=True)),
@@ -63,11 +63,7 @@ def money(plan: Plan, score: Comparison | None, *, num_checks: int) -> Section:
         note=f"Audit ✓ {len(plan.cost_lines)} lines sum to the expected total; {num_checks} checks of figures held. "
         f"Price: {show_usd(plan.price.usd_per_device_hour)} per device hour, as of {plan.price.as_of}.",
     )
-    bars = BarChart(
-        bars=tuple(Bar(label=line.name, value=line.usd, text=show_usd(line.usd)) for line in plan.cost_lines),
-        summary="Where the money goes, line by line; the table has the same figures.",
-    )
-    return Section(key="cost", title="What it costs", part="summary", blocks=(bars, table))
+    return Section(key="cost", title="What it costs", part="summary", blocks=(table,))
 
 
 def quality(plan: Plan, record: RunRecord | None) -> Section:
@@ -77,7 +73,7 @@ def quality(plan: Plan, record: RunRecord | None) -> Section:
     chart = LossChart(
         points=tuple(CurvePoint(x=point.num_tokens, band=point.loss) for point in plan.predicted.trajectory),
         gates=tuple(float(gate.step * tokens_per_step) for gate in plan.gates),
-        actual=tuple((float(result.num_tokens), result.loss) for result in record.gates) if record else (),
+        actual=tuple(map(_measured, record.gates)) if record else (),
         summary=f"Predicted held-out loss over training tokens, ending at {show_band(final, show_loss)}.",
     )
     law = plan.law
@@ -156,6 +152,12 @@ def _figure(label: str, band: Band, show: Show, detail: str, actual: float | Non
     return KeyFigure(label=label, text=show(actual), detail=f"planned {show_band(band, show)}", status=status)
 
 
+def _measured(result: GateResult) -> Measured:
+    gate = result.gate
+    band = Band(p10=gate.loss_p10, p50=gate.loss_p50, p90=gate.loss_p90)
+    return Measured(x=float(result.num_tokens), loss=result.loss, band=band)
+
+
 def _final_loss(score: Comparison | None) -> float | None:
     return score.loss.actual if score and score.loss else None
 
@@ -197,4 +199,5 @@ def _binding(plan: Plan) -> str:
     binding = plan.binding
     gain = binding.loss_change_for_10_percent_more
     more = f"; 10 % more changes the loss by {gain:+.3f}" if gain is not None else ""
-    return f"What limits the plan: {binding.constraint}{more}. {binding.note}".strip()
+    note = f" {binding.note}." if binding.note else ""
+    return f"What limits the plan: {binding.constraint}{more}.{note}"

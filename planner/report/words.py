@@ -74,14 +74,15 @@ def run_verdict(score: Comparison) -> str:
         return f"{score.run_id} ended {score.state} after {done}{reason}, having spent {spent}."
     parts += [_against("cost", score.cost_usd, show_usd), _against("time", score.wall_seconds, show_seconds)]
     ending = "All within the predicted band." if score.verdict == "as planned" else "Not all within the predicted band."
-    return f"{score.run_id}: {', '.join(parts)}. {ending}"
+    return f"{score.run_id}: {'; '.join(parts)}. {ending}"
 
 
 def lessons(score: Comparison) -> tuple[str, ...]:
     """Return what the run teaches, one sentence a line."""
-    step = f"Steps took {show_seconds(score.step_seconds.actual)}, {show_change(score.step_seconds.delta_fraction)}"
+    step = score.step_seconds
     lines = [
-        f"{step} to the plan; MFU {score.mfu.actual:.3f} against {score.mfu.plan:.3f}.",
+        f"A step took {show_seconds(step.actual)}, planned {show_seconds(step.plan.p50)}"
+        f" ({show_change(step.delta_fraction)}); MFU {score.mfu.actual:.3f}, planned {score.mfu.plan:.3f}.",
         f"{score.gates_within_band} of {score.num_gates} evaluations lay within their predicted band.",
     ]
     if score.loss is not None and score.loss.percentile is not None:
@@ -138,4 +139,4 @@ def _number(value: float | None, *, unit: str = "") -> str | None:
 
 def _against(name: str, score: Scored, show: Show) -> str:
     change = f"{show_change(score.delta_fraction)}, {show_percentile(score.percentile)}"
-    return f"{name} {show(score.actual)} against {show(score.plan.p50)} ({change})"
+    return f"{name} {show(score.actual)}, planned {show(score.plan.p50)} ({change})"
