@@ -39,7 +39,11 @@ class Hardware(Value):
     name: str
     vendor: str
     kind: DeviceKind
+    silicon: str = Field(description="the die, which boards of several names share")
     peaks: tuple[Peak, ...]
+    best_matmul_fraction: Fraction | None = Field(
+        description="of the bf16 peak, the best product measured; None: unknown"
+    )
     memory_bytes: Bytes
     memory_bytes_per_s: BytesPerS
     link_bytes_per_s: BytesPerS = Field(description="one device to its neighbours in the link domain, one direction")
@@ -102,11 +106,13 @@ def _device(row: dict[str, str]) -> Hardware:
         name=row["name"],
         vendor=row["vendor"],
         kind=_kind(row["kind"]),
+        silicon=row["silicon"],
         peaks=tuple(
             Peak(dtype=dtype, flop_per_s=float(row[f"{dtype}_tflops"]) * _TERA)
             for dtype in DTYPES
             if row.get(f"{dtype}_tflops")
         ),
+        best_matmul_fraction=float(row["best_matmul_fraction"]) if row["best_matmul_fraction"] else None,
         memory_bytes=float(row["memory_gib"]) * _GIB,
         memory_bytes_per_s=float(row["memory_gb_per_s"]) * _GIGA,
         link_bytes_per_s=float(row["link_gb_per_s"]) * _GIGA,
@@ -152,7 +158,15 @@ def _overlaid(name: str, table: object, path: Path) -> Hardware:
 
 def _base_row(name: str) -> dict[str, str]:
     if not name:
-        return {"vendor": "user", "accessed": "1970-01-01", "source_url": "user", "note": "", "released": ""}
+        return {
+            "vendor": "user",
+            "silicon": "user",
+            "best_matmul_fraction": "",
+            "accessed": "1970-01-01",
+            "source_url": "user",
+            "note": "",
+            "released": "",
+        }
     with files("data.catalog").joinpath("hardware.csv").open(encoding="utf-8") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     if name not in rows:
