@@ -1,0 +1,144 @@
+"""Pilot runs as jobs: a small isoFLOP ladder on this device, with the recipe the main run will have at its own scale.
+
+Pilots and main run share corpus, tokenizer, evaluation text, batch and learning-rate laws, schedule and precision, so
+that the fit sees size and data only.
+"""
+
+import math
+from dataclasses import dataclass
+
+from data.canonical import digest
+from data.errors import UserError
+from planner import hyperparameters
+from planner.candidates import MIN_STEPS
+from planner.cluster import Layout
+from planner.facts import Facts
+from planner.gates import eval_tokens
+from planner.law.design import PilotRun, PilotShape, pilot_ladder
+from planner.model import ModelShape, flop_per_token, num_params
+from planner.plan import as_json
+from planner.recipe import Caps, Gate, Job, Recipe, run_cost_usd
+from planner.shapes import candidate_shapes
+from planner.step import step_breakdown
+from planner.wall import FORWARD_SHARE
+
+TOKENS_PER_PARAM = 20.0
+SIZE_SPAN = 12.0
+GUESS_MFU = 0.4
+"""Only where the search for sizes starts; the rate that counts comes from the step model."""
+
+CAP_FACTOR = 3.0
+"""A pilot may take three times its predicted time before it is stopped: it only guards against a hung machine."""
+
+SETUP_SECONDS = 0.3
+"""Building a small model and its optimizer, measured at 0.1 to 0.3 s on two CPU cores."""
+
+SMALLEST_PILOT_PARAMS = 3e4
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """One pilot run: its name, what the executor trains, and how long that should take."""
+
+    name: str
+    job: Job
+    predicted_seconds: float
+
+
+def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: int) -> tuple[Pilot, ...]:
+    """A ladder that fits into `total_seconds` and informs a run of `target_seconds` on this device, cheapest first.
+
+    Raises:
+        InfeasibleError: the smallest ladder takes longer.
+        UserError: there is no corpus to train on.
+    """
+    if facts.data.corpus is None:
+        raise UserError("pilot runs need text", next_step="isoplan corpus build SOURCE --out corpus")
+    centre = math.sqrt(target_seconds * GUESS_MFU * facts.hardware.peak_flop_per_s / (6.0 * TOKENS_PER_PARAM)) / 2.0
+    shapes = candidate_shapes(
+        max(SMALLEST_PILOT_PARAMS, centre / SIZE_SPAN),
+        centre * SIZE_SPAN,
+        vocab_size=facts.vocab_size,
+        seq_len=facts.seq_len,
+    )
+    offered = [_offer(shape, facts) for shape in shapes]
+    typical = min(offered, key=lambda one: abs(math.log(one.N / centre)))
+    target_flop = target_seconds * typical.flop_per_token / typical.seconds_per_token
+    runs = pilot_ladder(
+        offered,
+        total_seconds=total_seconds,
+        target_flop=target_flop,
+        tokens_per_param=TOKENS_PER_PARAM,
+        min_tokens=MIN_STEPS * facts.seq_len,
+    )
+    return tuple(_pilot(run, shapes[run.shape], facts, seed=seed) for run in runs)
+
+
+def _offer(shape: ModelShape, facts: Facts) -> PilotShape:
+    tokens = TOKENS_PER_PARAM * num_params(shape)
+    sequences = hyperparameters.sequences_per_step(num_tokens=tokens, seq_len=facts.seq_len, multiple=1)
+    seconds = _step_seconds(shape, facts, sequences=sequences)
+    per_token = seconds / (sequences * facts.seq_len)
+    return PilotShape(
+        N=num_params(shape, convention=facts.law.n_convention),
+        flop_per_token=flop_per_token(shape, seq_len=facts.seq_len),
+        seconds_per_token=per_token,
+        overhead_seconds=SETUP_SECONDS + FORWARD_SHARE * per_token * _eval_tokens(tokens, facts),
+    )
+
+
+def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilot:
+    corpus = facts.data.corpus
+    assert corpus is not None, "the caller checked"
+    sequences = hyperparameters.sequences_per_step(num_tokens=run.num_tokens, seq_len=facts.seq_len, multiple=1)
+    num_steps = max(MIN_STEPS, round(run.num_tokens / (sequences * facts.seq_len)))
+    tokens = num_steps * sequences * facts.seq_len
+    recipe = Recipe(
+        seq_len=facts.seq_len,
+        micro_batch_sequences=sequences,
+        num_steps=num_steps,
+        optimiser=hyperparameters.optimiser(
+            num_params_non_embedding=num_params(shape, convention="non-embedding"), num_tokens=tokens
+        ),
+        schedule=hyperparameters.schedule(num_steps),
+        precision=facts.precision,
+        num_threads=facts.num_threads,
+        eval_sequences=max(1, _eval_tokens(tokens, facts) // facts.seq_len),
+        checkpoint_every_steps=num_steps,
+        seed=seed,
+    )
+    step_seconds = _step_seconds(shape, facts, sequences=sequences)
+    eval_seconds = FORWARD_SHARE * step_seconds * _eval_tokens(tokens, facts) / recipe.tokens_per_step
+    seconds = SETUP_SECONDS + num_steps * step_seconds + eval_seconds
+    job = Job(
+        shape=shape,
+        recipe=recipe,
+        corpus=corpus,
+        gates=(Gate(step=num_steps, loss_p10=0.0, loss_p50=0.0, loss_p90=math.log(shape.vocab_size)),),
+        caps=Caps(
+            cost_usd=run_cost_usd(CAP_FACTOR * seconds, facts.rates) + 1e-6,
+            wall_seconds=CAP_FACTOR * seconds,
+            num_tokens=tokens,
+        ),
+        rates=facts.rates,
+        peak_flop_per_s=facts.hardware.peak_flop_per_s,
+        predicted_step_seconds=step_seconds,
+    )
+    return Pilot(name=f"pilot-{digest(as_json(job))[:8]}", job=job, predicted_seconds=seconds)
+
+
+def _eval_tokens(num_tokens: float, facts: Facts) -> int:
+    return eval_tokens(num_tokens, heldout_tokens=facts.data.heldout_tokens)
+
+
+def _step_seconds(shape: ModelShape, facts: Facts, *, sequences: int) -> float:
+    layout = Layout(micro_batch=sequences)
+    return step_breakdown(
+        shape,
+        layout,
+        facts.cluster,
+        facts.profile,
+        seq_len=facts.seq_len,
+        sequences_per_step=sequences,
+        precision=facts.precision,
+    ).step_seconds

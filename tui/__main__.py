@@ -1,0 +1,5 @@
+"""`python -m tui`: the command line, for where the entry point is not on the path."""
+
+from tui.cli import main
+
+main()

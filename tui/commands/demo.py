@@ -1,0 +1,147 @@
+"""`isoplan demo`: the whole loop on this machine, each step being the command a user would type."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from data.errors import UserError
+from tui.output import data, say
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a demo is: text, and seconds for pilots and main run."""
+
+    vocab_size: int
+    max_tokens: str
+    bench: tuple[str, ...]
+    ladder_seconds: int
+    run_seconds: int
+    gate_every: float
+
+
+FULL = Size(vocab_size=2048, max_tokens="16M", bench=(), ladder_seconds=100, run_seconds=110, gate_every=0.125)
+QUICK = Size(vocab_size=1024, max_tokens="3M", bench=("--quick",), ladder_seconds=20, run_seconds=16, gate_every=0.2)
+
+PRICE_USD_PER_HOUR = 0.10
+"""An assumption, said aloud and written to the demo's prices.csv: about what a cloud asks for two shared cores."""
+
+KEPT = ("plans", "runs", "fits", "corpus", "reports")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="At most 90 seconds: less text, fewer and smaller pilot runs.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+def demo(quick: bool, folder: Path) -> None:
+    """The whole loop on real text, on this machine: corpus, pilot runs, fit, plan, approval, run, report."""
+    began = time.monotonic()
+    size = QUICK if quick else FULL
+    stage = Stage(_fresh(folder))
+    stage.tell(
+        "Text: this Python's own library and isoplan's dependencies, tokenised here. Nothing is downloaded.",
+        "corpus", "build", "builtin:stdlib", "builtin:deps", "--out", "corpus",
+        "--vocab-size", str(size.vocab_size), "--max-tokens", size.max_tokens,
+    )  # fmt: skip
+    stage.tell("How fast is this machine? Products, memory, and real training steps.", "bench", *size.bench)
+    _write_price(stage.folder)
+    stage.tell(
+        "Small runs at several sizes and budgets: what the scaling law is fitted to.",
+        "ladder", "run", "--corpus", "corpus", "--seconds", str(size.ladder_seconds),
+        "--target-seconds", str(size.run_seconds),
+    )  # fmt: skip
+    stage.tell(
+        "The law: loss from parameters and tokens, with its uncertainty.", "fit", "runs.csv", "-o", "fits/demo.json"
+    )
+    plan = stage.ask(
+        "The plan: the best model this machine can train in the time, and what it will cost.",
+        "plan", "--hardware", "local", "--deadline", f"{size.run_seconds}s", "--corpus", "corpus",
+        "--fit", "fits/demo.json", "--gate-every", str(size.gate_every), "--name", "demo",
+    )  # fmt: skip
+    plan_id = str(plan["id"])
+    stage.tell("What is being signed?", "review", plan_id)
+    cap = _cap(plan)
+    stage.tell(
+        "Consent: one start, one cap in dollars, signed, in the ledger.",
+        "approve",
+        plan_id,
+        "--cap",
+        cap,
+        "--as",
+        "demo",
+    )
+    stage.tell("The run: its own process, exactly this plan, judged at its gates.", "run", plan_id)
+    stage.tell("Kept promises?", "compare", "r-0001")
+    stage.tell("The same numbers for an engineer and for a CFO.", "report", "r-0001", "-o", "reports")
+    say(f"\nDone in {time.monotonic() - began:.0f} s. Everything is in {stage.folder}.")
+    say(f"Next: cd {folder} && isoplan tui · isoplan fit --add runs/r-0001 runs.csv")
+
+
+class Stage:
+    """Runs isoplan's own commands in the demo's folder and shows each as a user would type it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = os.environ | {"ISOPLAN_HOME": str(folder / "home")}
+
+    def tell(self, why: str, *command: str) -> None:
+        """Run a command with its output going to the terminal."""
+        self._announce(why, command)
+        self._check(subprocess.run(self._argv(command), cwd=self.folder, env=self._environment).returncode, command)
+
+    def ask(self, why: str, *command: str) -> dict[str, object]:
+        """Run a command and return its JSON; its messages go to the terminal."""
+        self._announce(why, command)
+        result = subprocess.run(
+            self._argv((*command, "--json")), cwd=self.folder, env=self._environment, stdout=subprocess.PIPE
+        )
+        self._check(result.returncode, command)
+        answer = json.loads(result.stdout)
+        assert isinstance(answer, dict), "commands answer with one object"
+        return answer
+
+    def _announce(self, why: str, command: tuple[str, ...]) -> None:
+        say(f"\n# {why}\n$ isoplan {' '.join(command)}")
+        sys.stderr.flush()
+
+    @staticmethod
+    def _argv(command: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "tui", *command]
+
+    @staticmethod
+    def _check(code: int, command: tuple[str, ...]) -> None:
+        if code:
+            raise UserError(
+                f"isoplan {command[0]} ended with exit code {code}; the demo stops here",
+                next_step="its message stands above; isoplan doctor says what this machine lacks",
+            )
+
+
+def _fresh(folder: Path) -> Path:
+    folder = folder.resolve()
+    if folder.exists() and any((folder / name).exists() for name in KEPT):
+        older = next(
+            path for number in range(1, 1000) if not (path := folder.with_name(f"{folder.name}.{number}")).exists()
+        )
+        folder.rename(older)
+        say(f"An earlier demo moved to {older}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_price(folder: Path) -> None:
+    text = f"hardware,usd_per_device_hour,provider\nlocal-cpu,{PRICE_USD_PER_HOUR},assumed\n"
+    (folder / "prices.csv").write_text(text, encoding="utf-8")
+    say(f"\n# The price of this machine is an assumption: ${PRICE_USD_PER_HOUR:.2f} an hour, in prices.csv; edit it.")
+    data("")
+
+
+def _cap(plan: dict[str, object]) -> str:
+    caps = plan["caps"]
+    assert isinstance(caps, dict), "a plan has caps"
+    return f"{caps['cost_usd']:.6f}"

@@ -1,0 +1,132 @@
+"""`isoplan ladder`: design pilot runs and run them, through the executor, on this device."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from data.units import parse_seconds, show_count, show_flop, show_seconds
+from tui.output import data, emit_json, say, table
+
+if TYPE_CHECKING:
+    from executor.paths import Workspace
+    from planner.pilots import Pilot
+
+
+def _options(command: click.Command) -> click.Command:
+    for option in reversed(
+        (
+            click.option("--corpus", required=True, help="A folder of token shards."),
+            click.option("--seconds", default="100s", show_default=True, help="The allowance for all pilots together."),
+            click.option("--target-seconds", help="How long the main run may take; default: as long as the ladder."),
+            click.option("--seq-len", type=int, help="Default: 256 on a CPU."),
+            click.option("--price", help="Dollars per device and hour; else prices.csv."),
+            click.option("--seed", type=int, default=0, show_default=True),
+            click.option("--json", "as_data", is_flag=True, help="Print the ladder as JSON."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def app() -> None:
+    """Design and run pilot runs: a small isoFLOP ladder for the scaling law."""
+
+
+@app.command("plan")
+@_options
+def plan_ladder(
+    *,
+    corpus: str,
+    seconds: str,
+    target_seconds: str | None,
+    seq_len: int | None,
+    price: str | None,
+    seed: int,
+    as_data: bool,
+) -> None:
+    """Show the pilot runs that fit into the allowance; run nothing."""
+    _, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
+    _show(found, as_data=as_data)
+    say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds}")
+
+
+@app.command("run")
+@_options
+@click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("runs.csv"), show_default=True)
+def run_ladder(
+    *,
+    corpus: str,
+    seconds: str,
+    target_seconds: str | None,
+    seq_len: int | None,
+    price: str | None,
+    seed: int,
+    as_data: bool,
+    out: Path,
+) -> None:
+    """Run the pilots one after the other and append their records to a table; recorded ones are not run again."""
+    workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
+    _show(found, as_data=as_data)
+    from executor.ladder import run_pilots
+
+    run_pilots([(pilot.name, pilot.job) for pilot in found], runs_dir=workspace.runs, table=out, report=say)
+    say(f"Next: isoplan fit {out}")
+
+
+def _design(
+    corpus: str, seconds: str, target_seconds: str | None, seq_len: int | None, price: str | None, seed: int
+) -> "tuple[Workspace, tuple[Pilot, ...]]":
+    from data.units import parse_usd
+    from executor.paths import Workspace
+    from planner.pilots import pilots
+    from planner.request import make_request
+    from planner.resolve import resolve
+
+    workspace = Workspace(Path.cwd())
+    allowance = _seconds(seconds)
+    target = _seconds(target_seconds) if target_seconds else allowance
+    request = make_request(
+        {
+            "deadline_seconds": target,
+            "hardware": "local",
+            "law": "epoch-2024",
+            "corpus": corpus,
+            "seq_len": seq_len,
+            "price_usd_per_device_hour": parse_usd(price) if price else None,
+            "seed": seed,
+        }
+    )
+    facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
+    return workspace, pilots(facts, total_seconds=allowance, target_seconds=target, seed=seed)
+
+
+def _seconds(text: str) -> float:
+    return parse_seconds(text if text[-1:].isalpha() else f"{text}s")
+
+
+def _show(found: "tuple[Pilot, ...]", *, as_data: bool) -> None:
+    from planner.model import num_params
+    from planner.plan import as_json
+    from planner.recipe import total_flop
+
+    if as_data:
+        jobs = [
+            {"name": one.name, "predicted_seconds": one.predicted_seconds, "job": as_json(one.job)} for one in found
+        ]
+        emit_json({"schema": "isoplan.ladder/1", "pilots": [*jobs]})
+        return
+    rows = [
+        (
+            one.name,
+            show_count(num_params(one.job.shape)),
+            show_count(one.job.recipe.num_tokens),
+            show_flop(total_flop(one.job)),
+            show_seconds(one.predicted_seconds),
+        )
+        for one in found
+    ]
+    data(table(rows, header=("pilot", "params", "tokens", "compute", "time"), right=frozenset({1, 2, 3, 4})))
+    say(f"{len(found)} pilot runs, {show_seconds(sum(one.predicted_seconds for one in found))} together")
