@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from data.units import parse_count, parse_seconds, parse_usd
-from tui.output import emit_json, say
+from tui.output import data, emit_json, say
+
+SHOWN = ("figures", "cost", "alternatives", "decision")
 
 
 @click.command()
@@ -72,7 +74,8 @@ def plan(
     from planner.recommend import recommend
     from planner.request import make_request
     from planner.resolve import resolve
-    from tui.plan_text import summary
+    from planner.report.build import build_report
+    from tui.plain import sections_text
 
     workspace = Workspace(Path.cwd())
     request = make_request(
@@ -107,6 +110,8 @@ def plan(
     if as_data:
         emit_json(as_json(decided))
     else:
-        say(summary(decided))
+        report = build_report(decided)
+        data(f"{report.verdict}\n{report.subtitle}\n")
+        data(sections_text(report, SHOWN))
     say(f"Saved plan {decided.id} -> {path}")
     say(f"Next: isoplan review {decided.id} · isoplan approve {decided.id} --cap USD --as NAME")

@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.values import Band
+from planner import hyperparameters
+from planner.gates import gate_steps, gates
+
+
+def test_step_laws_published_optimum_for_1b_on_100b():
+    # Li et al. 2025: N = 1.07e9, D = 1e11 has its optimum near lr 1.5e-3 and 1.1M tokens a batch.
+    assert hyperparameters.peak_lr(num_params_non_embedding=1.07e9, num_tokens=1e11) == pytest.approx(
+        1.79 * 1.07e9**-0.713 * 1e11**0.307
+    )
+    assert hyperparameters.batch_tokens(1e11) == pytest.approx(1.11e6, rel=0.02)
+
+
+@given(st.floats(1e6, 1e13), st.sampled_from([128, 256, 2048, 4096]), st.integers(1, 4096))
+def test_the_batch_divides_over_the_ranks(num_tokens, seq_len, ranks):
+    sequences = hyperparameters.sequences_per_step(num_tokens=num_tokens, seq_len=seq_len, multiple=ranks)
+
+    assert sequences % ranks == 0
+    assert sequences >= ranks
+
+
+@given(st.integers(100, 10**7))
+def test_warm_up_and_decay_fit_into_every_run(num_steps):
+    schedule = hyperparameters.schedule(num_steps)
+
+    assert schedule.warmup_steps + schedule.decay_steps < num_steps
+
+
+def test_reach_beyond_step_laws_runs_is_said_with_the_ratio():
+    note = hyperparameters.range_warning(num_params_non_embedding=1e6, num_tokens=1e13)
+
+    assert note is not None
+    assert "60x below its smallest parameters" in note
+    assert "100x above its largest tokens" in note
+    assert hyperparameters.range_warning(num_params_non_embedding=5e8, num_tokens=1e10) is None
+
+
+@given(st.integers(10, 10**6), st.floats(0.05, 0.5))
+def test_gates_are_evenly_spaced_and_end_with_the_run(num_steps, fraction):
+    steps = gate_steps(num_steps, fraction)
+
+    assert steps[-1] == num_steps
+    assert list(steps) == sorted(set(steps))
+    assert max(b - a for a, b in zip((0, *steps), steps, strict=False)) <= round(fraction * num_steps) + 1
+
+
+def test_a_gate_stops_above_the_99th_percentile():
+    (gate,) = gates([5], [Band(p10=2.9, p50=3.0, p90=3.1)])
+
+    assert gate.stop_above_loss == pytest.approx(3.0 + 0.1 * 2.3263 / 1.28155, rel=1e-4)
