@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from planner.law.forms import Array, Index
-from planner.law.newton import BLOCK_ELEMENTS
 
+_BLOCK_ELEMENTS = 1 << 22  # 32 MiB of weights at a time
 _SMOOTH_BELOW = 40
 """With fewer runs a multinomial draw often holds too few distinct ones to fit; exponential weights keep them all."""
 
@@ -20,7 +20,7 @@ def weight_blocks(
     """
     groups = _group_of(clusters, num_rows)
     num_groups = int(groups.max()) + 1
-    block = max(1, BLOCK_ELEMENTS // num_rows)
+    block = max(1, _BLOCK_ELEMENTS // num_rows)
     for start in range(0, num_draws, block):
         yield _weights(rng, num_groups, min(block, num_draws - start))[:, groups]
 

@@ -24,6 +24,7 @@ NUM_STARTS = 48
 NUM_BOOTSTRAPS = 4000
 DELTA = 1e-3
 DRAW_NAMES = ("log_E", "log_A", "log_B", "alpha", "beta")
+_DRAW_TOLERANCE = 1e-10  # of a draw's objective: a ten-thousandth of a standard error of any constant
 _STORED_DRAWS = 500
 _STORED_ROWS = 1000
 _SAME_OBJECTIVE, _SAME_OBJECTIVE_FLOOR = 1e-9, 1e-15
@@ -106,7 +107,10 @@ def _free(at: Frame, resamples: Iterable[Array]) -> _Estimate:
     best = int(solution.objective.argmin())
     params = solution.params[best]
     metric = Evaluator(at.problem, max_batch=1).majoriser(params[None], one)[0]
-    parts = [minimise(at.problem, _repeat(params, len(part)), part, metric=metric).params for part in resamples]
+    parts = [
+        minimise(at.problem, _repeat(params, len(part)), part, metric=metric, tolerance=_DRAW_TOLERANCE).params
+        for part in resamples
+    ]
     draws = chinchilla.natural(at, np.concatenate([params[None][:0], *parts]))
     return _Estimate(params, _agreement(solution), float(solution.gradient_norm[best]), draws, is_regularised=False)
 

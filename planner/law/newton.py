@@ -10,21 +10,20 @@ matrix products and element-wise passes over buffers allocated once: with fresh 
 at every operation, 2.7-3.8 times slower.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from planner.law.forms import Array, Index
 
-BLOCK_ELEMENTS = 32_768
-"""Elements of one (batch x rows) buffer: 256 KiB, so that the dozen in use stay near the cache."""
+WINDOW_ELEMENTS = 1 << 18
+"""Elements of one (window x rows) buffer, 2 MiB. Smaller fits the cache better but pays more calls: measured best."""
 
-_MAX_ITERATIONS = 200
+_MAX_STEPS = 200  # of one member; 8 are usual
 _LAMBDA_START, _LAMBDA_DOWN, _LAMBDA_UP, _LAMBDA_MAX = 1e-3, 0.15, 8.0, 1e12
 _RIDGE = 1e-15  # of the metric's trace, always added, so that a column without information does not stop the solver
 _MAX_STEP = 2.0  # no parameter moves further in one iteration; logarithms of coefficients and exponents are of order 1
-_DECREMENT, _DECREMENT_FLOOR = 1e-13, 1e-30  # stop when the predicted decrease |g.d| is below this share of S, or this
+_DECREMENT_FLOOR = 1e-30  # a predicted decrease below this is none, however small the objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +66,20 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Where each member of the batch ended: parameters (batch, params), objective, gradient norm, iterations."""
+    """Where each member ended: parameters (batch, params), objective, gradient norm; and the steps of the slowest."""
 
     params: Array
     objective: Array
     gradient_norm: Array
-    num_iterations: int
+    num_steps: int
 
 
 class Evaluator:
     """Objective, gradient and Hessian of one problem for up to `max_batch` parameter vectors at a time."""
 
     def __init__(self, problem: Problem, *, max_batch: int) -> None:
-        self.problem = problem
+        self._problem = problem
+        self._slices = problem.slices
         num_terms = len(problem.features)
         self._terms = np.empty((num_terms, max_batch, problem.num_rows))
         self._curved = np.empty((num_terms, max_batch, problem.num_rows))
@@ -105,7 +105,7 @@ class Evaluator:
 
     def _shares(self, params: Array) -> Array:
         """Each term's share of the loss, (terms, batch, rows); leaves ln(1 + sum of terms) in scratch 0."""
-        problem, batch = self.problem, len(params)
+        problem, batch = self._problem, len(params)
         shares, total, inverse = self._terms[:, :batch], self._scratch[0, :batch], self._scratch[1, :batch]
         for share, feature, part in zip(shares, problem.features, problem.slices, strict=True):
             np.matmul(params[:, part], feature.T, out=share)
@@ -122,9 +122,9 @@ class Evaluator:
 
     def _residuals(self, params: Array, weights: Array) -> Array:
         """The objective; leaves w psi in scratch 1 and w psi' in scratch 2."""
-        batch, delta = len(params), self.problem.delta
+        batch, delta = len(params), self._problem.delta
         residual, pull, inside, height = self._scratch[:, :batch]
-        np.subtract(self.problem.log_loss - params[:, -1:], residual, out=residual)
+        np.subtract(self._problem.log_loss - params[:, -1:], residual, out=residual)
         np.maximum(residual, -delta, out=pull)
         np.minimum(pull, delta, out=pull)
         np.equal(residual, pull, out=inside, casting="unsafe")
@@ -135,19 +135,19 @@ class Evaluator:
         return np.einsum("bn,bn->b", height, pull)
 
     def _fill(self, shares: Array, gradient: Array, hessian: Array) -> None:
-        problem, batch = self.problem, len(gradient)
+        problem, batch = self._problem, len(gradient)
         _, pull, inside, work = self._scratch[:, :batch]
         curved = self._curved[:, :batch]
-        for k, (part, feature) in enumerate(zip(problem.slices, problem.features, strict=True)):
+        for k, (part, feature) in enumerate(zip(self._slices, problem.features, strict=True)):
             np.multiply(inside, shares[k], out=work)
             hessian[:, part, -1] = hessian[:, -1, part] = work @ feature
             np.multiply(pull, shares[k], out=curved[k])
             gradient[:, part] = -(curved[k] @ feature)
         both = np.add(pull, inside, out=inside)
-        for k, rows in enumerate(problem.slices):
+        for k, rows in enumerate(self._slices):
             np.multiply(both, shares[k], out=pull)
-            for m in range(k, len(problem.slices)):
-                columns = problem.slices[m]
+            for m in range(k, len(self._slices)):
+                columns = self._slices[m]
                 np.multiply(pull, shares[m], out=work)
                 if m == k:
                     np.subtract(work, curved[k], out=work)
@@ -162,105 +162,126 @@ class Evaluator:
         batch = len(params)
         shares = self._shares(params)
         self._residuals(params, np.ones(1))
-        residual = np.maximum(np.abs(self._scratch[0, :batch]), self.problem.delta)
-        scale = weights * self.problem.delta / residual
+        residual = np.maximum(np.abs(self._scratch[0, :batch]), self._problem.delta)
+        scale = weights * self._problem.delta / residual
         ones = np.ones((*scale.shape, 1))
-        columns = [share[:, :, None] * feature for share, feature in zip(shares, self.problem.features, strict=True)]
+        columns = [share[:, :, None] * feature for share, feature in zip(shares, self._problem.features, strict=True)]
         jacobian = np.concatenate([*columns, ones], axis=2)
         metric: Array = np.einsum("bnp,bn,bnq->bpq", jacobian, scale, jacobian, optimize=True)
         return metric
 
 
 def minimise(
-    problem: Problem, starts: Array, weights: Array, *, prior: Prior | None = None, metric: Array | None = None
+    problem: Problem,
+    starts: Array,
+    weights: Array,
+    *,
+    prior: Prior | None = None,
+    metric: Array | None = None,
+    tolerance: float = 1e-13,
 ) -> Solution:
     """Minimise S from each of `starts` (batch, params) under its row of `weights` (batch, rows), or (1, rows) for all.
 
-    `metric` (params, params) is the damping's, computed at the starts when absent.
+    `metric` (params, params) is the damping's, computed at the starts when absent. A member is done when its predicted
+    decrease is below `tolerance` of its objective; Newton's next step would square that.
     """
-    batch_limit = max(1, BLOCK_ELEMENTS // problem.num_rows)
-    evaluator = Evaluator(problem, max_batch=min(batch_limit, len(starts)))
-    parts = [
-        _minimise_block(
-            evaluator,
-            starts[at : at + batch_limit],
-            weights if len(weights) == 1 else weights[at : at + batch_limit],
-            _prior_rows(prior, slice(at, at + batch_limit)),
-            metric,
-        )
-        for at in range(0, len(starts), batch_limit)
-    ]
-    return join(parts)
-
-
-def join(parts: Sequence[Solution]) -> Solution:
-    """Put the solutions of consecutive blocks behind each other."""
-    return Solution(
-        params=np.concatenate([part.params for part in parts]),
-        objective=np.concatenate([part.objective for part in parts]),
-        gradient_norm=np.concatenate([part.gradient_norm for part in parts]),
-        num_iterations=max(part.num_iterations for part in parts),
-    )
-
-
-def _minimise_block(
-    evaluator: Evaluator, starts: Array, weights: Array, prior: Prior | None, metric: Array | None
-) -> Solution:
-    state = _State(evaluator, starts, weights, prior, metric)
-    num_iterations = 0
-    while num_iterations < _MAX_ITERATIONS and state.advance():
-        num_iterations += 1
-    return state.solution(num_iterations)
+    state = _State(problem, starts, weights, prior, metric, tolerance)
+    while state.advance():
+        pass
+    return state.solution()
 
 
 class _State:
-    """The iterates of one block. Members that have converged leave the working set; late ones run in a small batch."""
+    """All members and their iterates. The first `window` of those still moving step together, the done make room."""
 
     def __init__(
-        self, evaluator: Evaluator, starts: Array, weights: Array, prior: Prior | None, metric: Array | None
+        self,
+        problem: Problem,
+        starts: Array,
+        weights: Array,
+        prior: Prior | None,
+        metric: Array | None,
+        tolerance: float,
     ) -> None:
-        self._evaluator, self._weights, self._prior = evaluator, weights, prior
-        base = evaluator.majoriser(starts, weights) if metric is None else metric[None]
-        if prior is not None:
-            base = base + prior.precision
-        scale = np.trace(base, axis1=1, axis2=2)[:, None, None] * np.eye(starts.shape[1])
-        self._damping = np.broadcast_to(base + 1e-9 * scale, (len(starts), *base.shape[1:]))
-        self._ridge = np.broadcast_to(_RIDGE * scale + 1e-300, self._damping.shape)
-        self.params = np.clip(starts, evaluator.problem.lower, evaluator.problem.upper)
-        self.objective, self.gradient, self.hessian = self._evaluate(np.arange(len(starts)), self.params)
-        self._lambda = np.full(len(starts), _LAMBDA_START)
-        self._active = np.arange(len(starts))
+        self._window = max(1, min(len(starts), WINDOW_ELEMENTS // problem.num_rows))
+        self._evaluator = Evaluator(problem, max_batch=self._window)
+        self._problem, self._weights, self._prior, self._tolerance = problem, weights, prior, tolerance
+        self.params = np.clip(starts, problem.lower, problem.upper)
+        batch, size = starts.shape
+        self._active = np.arange(batch)
+        self._num_steps = np.zeros(batch, dtype=np.intp)
+        self._damping, self._ridge = self._metrics(metric)
+        self.objective, self.gradient = np.empty(batch), np.empty((batch, size))
+        self.hessian = np.empty((batch, size, size))
+        self._lambda = np.full(batch, _LAMBDA_START)
+        self._evaluate_starts()
 
     def advance(self) -> bool:
-        """One step of every member still moving; False when none is."""
-        at = self._active
+        """One step of the window; False when no member is moving."""
+        at, waiting = self._active[: self._window], self._active[self._window :]
         step = self._step(at)
         slope = np.einsum("bp,bp->b", self.gradient[at], step)
-        moving = (slope < -(_DECREMENT * self.objective[at] + _DECREMENT_FLOOR)) | (slope > 0)
-        moving &= self._lambda[at] < _LAMBDA_MAX
-        self._active = at = at[moving]
-        if not len(at):
-            return False
-        trial = self.params[at] + step[moving]
-        objective, gradient, hessian = self._evaluate(at, trial)
-        better = (objective < self.objective[at]) & (slope[moving] < 0)
-        self._lambda[at] *= np.where(better, _LAMBDA_DOWN, _LAMBDA_UP)
-        won = at[better]
-        self.params[won], self.objective[won] = trial[better], objective[better]
-        self.gradient[won], self.hessian[won] = gradient[better], hessian[better]
-        return True
+        moving = (slope < -(self._tolerance * self.objective[at] + _DECREMENT_FLOOR)) | (slope > 0)
+        moving &= (self._lambda[at] < _LAMBDA_MAX) & (self._num_steps[at] < _MAX_STEPS)
+        at, step, slope = at[moving], step[moving], slope[moving]
+        self._active = np.concatenate([at, waiting])
+        self._num_steps[at] += 1
+        if len(at):
+            trial = self.params[at] + step
+            objective, gradient, hessian = self._evaluate(at, trial)
+            better = (objective < self.objective[at]) & (slope < 0)
+            self._lambda[at] *= np.where(better, _LAMBDA_DOWN, _LAMBDA_UP)
+            self._keep(at[better], trial[better], objective[better], gradient[better], hessian[better])
+        return len(self._active) > 0
 
-    def solution(self, num_iterations: int) -> Solution:
+    def solution(self) -> Solution:
         """What has been reached."""
-        lower, upper = self._evaluator.problem.lower, self._evaluator.problem.upper
-        free = (self.params > lower) & (self.params < upper)
-        return Solution(self.params, self.objective, np.abs(self.gradient * free).max(axis=1), num_iterations)
+        free = (self.params > self._problem.lower) & (self.params < self._problem.upper)
+        norm = np.abs(self.gradient * free).max(axis=1)
+        return Solution(self.params, self.objective, norm, int(self._num_steps.max(initial=0)))
+
+    def _keep(self, at: Index, params: Array, objective: Array, gradient: Array, hessian: Array) -> None:
+        self.params[at], self.objective[at] = params, objective
+        self.gradient[at], self.hessian[at] = gradient, hessian
+
+    def _evaluate_starts(self) -> None:
+        if len(self._weights) > 2 * self._problem.num_rows and (self.params == self.params[0]).all():
+            # Every member starts at one point: evaluate each row there once; weights then only mix the rows.
+            rows = np.eye(self._problem.num_rows)
+            window = [slice(at, at + self._window) for at in range(0, len(rows), self._window)]
+            parts = [self._evaluator(np.repeat(self.params[:1], len(rows[at]), axis=0), rows[at]) for at in window]
+            self.objective = self._weights @ np.concatenate([part[0] for part in parts])
+            self.gradient = self._weights @ np.concatenate([part[1] for part in parts])
+            hessian = np.concatenate([part[2] for part in parts])
+            self.hessian = (self._weights @ hessian.reshape(len(rows), -1)).reshape(self.hessian.shape)
+            self._add_prior(np.arange(len(self.params)), self.params, self.objective, self.gradient, self.hessian)
+            return
+        for part in self._windows():
+            self._keep(part, self.params[part], *self._evaluate(part, self.params[part]))
+
+    def _windows(self) -> list[Index]:
+        return [self._active[at : at + self._window] for at in range(0, len(self._active), self._window)]
+
+    def _metrics(self, metric: Array | None) -> tuple[Array, Array]:
+        """The damping's metric of every member and a ridge for columns without information, (batch, params, params)."""
+        if metric is None:
+            base = np.concatenate(
+                [self._evaluator.majoriser(self.params[at], self._rows(at)) for at in self._windows()]
+            )
+        else:
+            base = metric[None]
+        if self._prior is not None:
+            base = base + self._prior.precision
+        size = base.shape[1]
+        scale = np.trace(base, axis1=1, axis2=2)[:, None, None] * np.eye(size)
+        shape = (len(self.params), size, size)
+        return np.broadcast_to(base + 1e-9 * scale, shape), np.broadcast_to(_RIDGE * scale + 1e-300, shape)
 
     def _step(self, at: Index) -> Array:
         """The damped Newton step with parameters that press on a bound held, cut to the box."""
         system = self.hessian[at] + self._lambda[at, None, None] * self._damping[at] + self._ridge[at]
         gradient, params = self.gradient[at], self.params[at]
-        lower, upper = self._evaluator.problem.lower, self._evaluator.problem.upper
+        lower, upper = self._problem.lower, self._problem.upper
         held = ((params <= lower) & (gradient > 0)) | ((params >= upper) & (gradient < 0))
         if held.any():
             gradient = np.where(held, 0.0, gradient)
@@ -270,23 +291,23 @@ class _State:
         step *= np.minimum(1.0, _MAX_STEP / np.maximum(longest, 1e-300))
         return np.clip(params + step, lower, upper) - params
 
+    def _rows(self, at: Index) -> Array:
+        return self._weights if len(self._weights) == 1 else self._weights[at]
+
     def _evaluate(self, at: Index, params: Array) -> tuple[Array, Array, Array]:
-        weights = self._weights if len(self._weights) == 1 else self._weights[at]
-        objective, gradient, hessian = self._evaluator(params, weights)
-        if self._prior is not None:
-            centre = self._prior.centre if self._prior.centre.ndim == 1 else self._prior.centre[at]
-            away = params - centre
-            pull = away @ self._prior.precision
-            objective += 0.5 * (away * pull).sum(axis=1)
-            gradient += pull
-            hessian += self._prior.precision
+        objective, gradient, hessian = self._evaluator(params, self._rows(at))
+        self._add_prior(at, params, objective, gradient, hessian)
         return objective, gradient, hessian
 
-
-def _prior_rows(prior: Prior | None, rows: slice) -> Prior | None:
-    if prior is None or prior.centre.ndim == 1:
-        return prior
-    return Prior(prior.centre[rows], prior.precision)
+    def _add_prior(self, at: Index, params: Array, objective: Array, gradient: Array, hessian: Array) -> None:
+        if self._prior is None:
+            return
+        centre = self._prior.centre if self._prior.centre.ndim == 1 else self._prior.centre[at]
+        away = params - centre
+        pull = away @ self._prior.precision
+        objective += 0.5 * (away * pull).sum(axis=1)
+        gradient += pull
+        hessian += self._prior.precision
 
 
 def _products(left: Array, right: Array) -> Array:

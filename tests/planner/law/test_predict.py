@@ -1,0 +1,143 @@
+"""Predictions with bands, allocation, extrapolation, trajectory."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import UserError
+from planner.law.fit import fit_chinchilla
+from planner.law.forms import ChinchillaLaw, KaplanLaw, law_loss
+from planner.law.predict import (
+    extrapolation_ratio,
+    optimal_allocation,
+    predict_loss,
+    predict_losses,
+    range_warnings,
+)
+from planner.law.registry import DEFAULT_LAW, law, published_laws
+from planner.law.trajectory import Anneal, lr_fraction, predict_trajectory
+from planner.recipe import Schedule
+from tests.planner.law.ladders import noisy, sweep
+
+
+@given(C=st.floats(1e16, 1e26), factor=st.floats(0.3, 3.0))
+def test_no_split_of_the_budget_beats_the_allocation(C: float, factor: float) -> None:
+    by = law("epoch-2024").law
+    best = optimal_allocation(by, C)
+
+    product = best.N * best.D
+    assert product == pytest.approx(C / 6, rel=1e-9)
+    assert law_loss(by, best.N * factor, best.D / factor) >= best.loss * (1 - 1e-12)
+
+
+def test_a_form_without_closed_allocation_is_searched() -> None:
+    by = KaplanLaw(N_c=8.8e13, D_c=5.4e13, alpha_N=0.076, alpha_D=0.095)
+    best = optimal_allocation(by, 1e21)
+
+    for factor in (0.9, 0.999, 1.001, 1.1):
+        assert law_loss(by, best.N * factor, best.D / factor) >= best.loss
+
+
+def test_bands_widen_with_extrapolation_and_hold_the_median() -> None:
+    N, D, loss = sweep()
+    result = fit_chinchilla(N, D, noisy(loss, log_sd=0.01), num_bootstraps=200)
+    near, far = predict_loss(result, 1e9, 2e10), predict_loss(result, 1e11, 2e12)
+
+    assert near.p10 < near.p50 < near.p90
+    assert (far.p90 - far.p10) / far.p50 > (near.p90 - near.p10) / near.p50
+    assert near.p50 == pytest.approx(law_loss(result.law, 1e9, 2e10))
+
+
+def test_a_published_law_spreads_as_other_groups_runs_do() -> None:
+    entry = law("epoch-2024")
+    band = predict_loss(entry, 1e9, 2e10)
+
+    assert math.log(band.p90 / band.p50) == pytest.approx(1.2816 * entry.log_spread, rel=0.1)
+
+
+def test_many_points_equal_one_at_a_time() -> None:
+    entry = law("epoch-2024")
+    N, D = np.array([1e8, 1e9]), np.array([2e9, 2e10])
+    bands = predict_losses(entry, N, D)
+
+    assert bands.p10[1] == pytest.approx(predict_loss(entry, 1e9, 2e10).p10, rel=1e-12)
+
+
+def test_reaching_past_the_runs_is_said_with_its_ratio() -> None:
+    N, D, loss = sweep()
+    result = fit_chinchilla(N, D, loss, num_bootstraps=2)
+    top = result.fitted_range.C.high
+
+    assert extrapolation_ratio(result, 1e10, top / 6e10 * 30) == pytest.approx(30)
+    assert any("30x the largest fitted run" in note for note in range_warnings(result, 1e10, top / 6e10 * 30))
+    assert range_warnings(result, float(N[7]), float(D[7])) == ()
+
+
+def test_an_unknown_law_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'epoch-2024'"):
+        law("epoch-2042")
+
+
+def test_every_published_law_has_a_spread_a_source_and_a_falling_loss() -> None:
+    for entry in published_laws().values():
+        assert entry.log_spread > 0
+        assert entry.spread_basis
+        assert entry.source.url.startswith("https://")
+        assert law_loss(entry.law, 1e9, 2e10) > law_loss(entry.law, 1e10, 2e11)
+    assert DEFAULT_LAW in published_laws()
+
+
+@given(kind=st.sampled_from(["wsd", "cosine"]), warmup=st.integers(0, 100), decay=st.integers(1, 400))
+def test_the_rate_rises_to_the_peak_and_ends_where_it_should(kind: str, warmup: int, decay: int) -> None:
+    schedule = Schedule.model_validate(
+        {"kind": kind, "warmup_steps": warmup, "decay_steps": decay, "final_lr_fraction": 0.1}
+    )
+
+    assert lr_fraction(schedule, num_steps=1000, step=warmup) == pytest.approx(1.0)
+    assert lr_fraction(schedule, num_steps=1000, step=1000) == pytest.approx(0.1)
+
+
+def test_the_trajectory_ends_at_the_prediction_and_sits_above_the_law_before() -> None:
+    N, D, loss = sweep()
+    result = fit_chinchilla(N, D, noisy(loss, log_sd=0.005), num_bootstraps=100)
+    schedule = Schedule(warmup_steps=100, decay_steps=400)
+    points = predict_trajectory(
+        result, N=1e9, num_tokens=20_000_000_000, num_steps=2000, schedule=schedule, fractions=(0.1, 0.5, 0.8, 0.9, 1.0)
+    )
+
+    end = predict_loss(result, 1e9, 2e10)
+    assert (points[-1].loss.p10, points[-1].loss.p50) == pytest.approx((end.p10, end.p50), rel=1e-12)
+    gaps = [math.log(point.loss.p50 / law_loss(result.law, 1e9, point.num_tokens)) for point in points]
+    assert gaps == pytest.approx([0.028, 0.028, 0.028, 0.014, 0.0], abs=1e-9)
+    widths = [math.log(point.loss.p90 / point.loss.p10) for point in points]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_a_measured_gap_replaces_the_default() -> None:
+    schedule = Schedule(warmup_steps=10, decay_steps=0)
+    entry = law("epoch-2024")
+    points = predict_trajectory(
+        entry,
+        N=1e9,
+        num_tokens=10**10,
+        num_steps=100,
+        schedule=Schedule(kind="cosine", warmup_steps=10, decay_steps=0),
+        fractions=(0.1,),
+        anneal=Anneal(log_gap=0.05),
+    )
+    constant = predict_trajectory(entry, N=1e9, num_tokens=10**10, num_steps=100, schedule=schedule, fractions=(0.1,))
+
+    assert math.log(points[0].loss.p50 / law_loss(entry.law, 1e9, 1e9)) == pytest.approx(0.05)
+    assert constant[0].loss.p50 == pytest.approx(law_loss(entry.law, 1e9, 1e9))
+
+
+def test_an_exact_law_has_a_band_of_its_noise_only() -> None:
+    N, D, loss = sweep()
+    result = fit_chinchilla(N, D, loss, num_bootstraps=10)
+    band = predict_loss(result, 1e10, 1e12)
+
+    assert isinstance(result.law, ChinchillaLaw)
+    assert band.p90 / band.p10 == pytest.approx(1.0, abs=1e-6)
