@@ -40,11 +40,15 @@ class Constants:
     link_fraction: NDArray[np.float64]  # of the link, a collective inside the link domain
     network_fraction: NDArray[np.float64]  # of the node's network, a collective across nodes
     overlap_fraction: NDArray[np.float64]  # of compute behind which data-parallel traffic can hide
+    exposed_data_fraction: NDArray[np.float64]  # of data-parallel traffic that slows compute even where it hides
     exposed_tensor_fraction: NDArray[np.float64]  # of tensor-parallel traffic that compute does not hide
     layer_overhead_seconds: NDArray[np.float64]  # dispatch, per layer and micro-batch
     step_overhead_seconds: NDArray[np.float64]  # data, logging and synchronisation, per step
     optimizer_passes: NDArray[np.float64]  # times the update takes of its traffic at full bandwidth
     slowdown_per_doubling: NDArray[np.float64]  # of the step, per doubling of devices beyond one node
+    slowness: NDArray[
+        np.float64
+    ]  # of the whole step: versions, drivers, boards and power limits; 1 is the table's mean
 
 
 CONSTANT_NAMES = tuple(field.name for field in fields(Constants))

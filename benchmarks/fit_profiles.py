@@ -1,0 +1,198 @@
+"""Fits the shipped profiles (data/catalog/profiles.json) to published measured runs.
+
+    python benchmarks/fit_profiles.py
+
+A run's log constants are a sum: what is common to all, its stack's share, its die's, its (chip, stack) pair's, and its
+source's (only of `slowness`: versions, drivers, boards). All are fitted at once with `planner.calibrate.map_fit`.
+Priors are physics and vendors' microbenchmarks, each with its source below; the data move them.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from throughput_rows import Run, runs
+
+from data.catalog.hardware import hardware, hardware_names
+from planner.calibrate import Fit, map_fit, profile_of
+from planner.profile import CONSTANT_NAMES, Profile
+from planner.workload import stacked
+
+OUT = Path(__file__).parents[1] / "data" / "catalog" / "profiles.json"
+NOISE = 0.03  # log scatter of one run within a source: quartiles of the weak-scaling series (reference, section 2)
+USUAL_BEST_MATMUL = 0.78  # of the peak, where a chip's best product was not measured: median of the catalog
+STACKS = ("megatron-te", "megatron-unfused", "torch-fsdp1", "torch-fsdp2", "torch-ddp", "maxtext")
+
+
+class Prior(NamedTuple):
+    """A constant before any run: its median, and how far stacks, dies and pairs may stray (log standard deviations)."""
+
+    median: float
+    common: float
+    stack: float
+    die: float
+    pair: float
+
+
+PRIORS = {
+    # Times the chip's best product (MAMF, stas00/ml-engineering): kernels in a model run hotter and in odd shapes.
+    "matmul_fraction": Prior(0.92, 0.08, 0.08, 0.06, 0.06),
+    # FP8 end to end is 1.35x bf16 on H100, 1.49x on GB200 (reference, section 2): 0.7-0.8 of the bf16 fraction.
+    "fp8_matmul_fraction": Prior(0.70, 0.2, 0.1, 0.1, 0.06),
+    # NVFP4 over MXFP8 is 1.26x-1.45x on a 2x peak (same place).
+    "fp4_matmul_fraction": Prior(0.50, 0.3, 0.1, 0.1, 0.06),
+    # The roofline's ridge: peak over bandwidth in bytes is 150 (A100) to 300 (B200) FLOP a byte.
+    "half_rows": Prior(150, 0.3, 0.15, 0.1, 0.05),
+    "half_width": Prior(150, 0.3, 0.15, 0.1, 0.05),
+    # Grouped products over plain ones, SimuMax tables: 0.30 of 0.49 on B200, 0.635 of 0.7 on A100.
+    "expert_fraction": Prior(0.65, 0.3, 0.1, 0.1, 0.1),
+    # FlashAttention-2 and 3 papers: 0.5-0.75 of peak forward and backward on A100 and H100, causal masks less.
+    "attention_fraction": Prior(0.45, 0.25, 0.15, 0.15, 0.1),
+    "half_keys": Prior(200, 0.4, 0.1, 0.1, 0.05),
+    # Counted traffic at full bandwidth is 1; unfused kernels reach 0.8 of it and move some of it twice.
+    "elementwise_passes": Prior(1.2, 0.2, 0.25, 0.1, 0.1),
+    # NCCL busy bandwidth over the link: 229 of 300 GB/s on 8xA100, 366 of 450 on 8xH200 (reference, 5.6).
+    "link_fraction": Prior(0.75, 0.1, 0.05, 0.05, 0.03),
+    "network_fraction": Prior(0.85, 0.15, 0.05, 0.05, 0.05),
+    "overlap_fraction": Prior(0.8, 0.1, 0.1, 0.02, 0.02),
+    "exposed_data_fraction": Prior(0.3, 0.5, 0.4, 0.05, 0.1),
+    "exposed_tensor_fraction": Prior(0.7, 0.2, 0.2, 0.05, 0.05),
+    # Ten to twenty kernels forward and twice that backward at 5 us each, mostly hidden by the queue.
+    "layer_overhead_seconds": Prior(1e-4, 0.5, 0.3, 0.1, 0.1),
+    # Data loading, logging, gradient norm: 5-20 ms (reference, 5.7).
+    "step_overhead_seconds": Prior(8e-3, 0.5, 0.3, 0.1, 0.1),
+    "optimizer_passes": Prior(1.8, 0.3, 0.2, 0.05, 0.1),
+    # Weak scaling costs 0.65 % per doubling (14 series, reference, section 2).
+    "slowdown_per_doubling": Prior(0.0065, 0.3, 0.2, 0.05, 0.1),
+    "slowness": Prior(1.0, 1e-4, 1e-4, 1e-4, 0.03),
+}
+SOURCE_SD = 0.06  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
+assert tuple(PRIORS) == CONSTANT_NAMES
+
+
+class Hierarchy(NamedTuple):
+    """The blocks of a fit: their names in order, and their priors."""
+
+    names: list[tuple[str, ...]]
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    def members(self, run: Run) -> list[int]:
+        """The blocks that add up to a run's constants."""
+        return [self.names.index(name) for name in block_names(*run.pair, source=run.source)]
+
+
+def block_names(chip: str, stack: str, *, source: str) -> list[tuple[str, ...]]:
+    """What a run's constants are made of, from the common to the particular."""
+    die = hardware(chip).silicon
+    return [("common",), ("stack", stack), ("die", die), ("pair", chip, stack), ("chip", chip), ("source", source)]
+
+
+def hierarchy(fitted: Sequence[Run]) -> Hierarchy:
+    """The blocks that these runs need, with their priors."""
+    names = sorted({name for run in fitted for name in block_names(*run.pair, source=run.source)})
+    mean = np.zeros((len(names), len(CONSTANT_NAMES)))
+    sd = np.zeros_like(mean)
+    for index, (level, *rest) in enumerate(names):
+        mean[index] = _mean(level, rest)
+        sd[index] = _sd(level)
+    covariance = np.array([np.diag(row**2) for row in sd])
+    return Hierarchy(names, mean, covariance)
+
+
+def _mean(level: str, rest: list[str]) -> NDArray[np.float64]:
+    if level == "common":
+        return np.log([prior.median for prior in PRIORS.values()])
+    mean = np.zeros(len(CONSTANT_NAMES))
+    if level == "chip":
+        for name in ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction"):
+            mean[CONSTANT_NAMES.index(name)] = np.log(best_matmul(rest[0]))
+    return mean
+
+
+def best_matmul(chip: str) -> float:
+    """The best product measured on a chip, as a fraction of its peak."""
+    return hardware(chip).best_matmul_fraction or USUAL_BEST_MATMUL
+
+
+def _sd(level: str) -> NDArray[np.float64]:
+    if level in ("chip", "source"):
+        sd = np.full(len(CONSTANT_NAMES), 1e-4)  # a chip shifts the mean only; a source moves only its slowness
+        if level == "source":
+            sd[CONSTANT_NAMES.index("slowness")] = SOURCE_SD
+        return sd
+    return np.array([getattr(prior, level) for prior in PRIORS.values()])
+
+
+def fit(fitted: Sequence[Run]) -> tuple[Hierarchy, Fit]:
+    """Every block at once."""
+    blocks = hierarchy(fitted)
+    result = map_fit(
+        stacked([run.work for run in fitted]),
+        np.array([run.step_seconds for run in fitted]),
+        members=np.array([blocks.members(run) for run in fitted], dtype=np.intp),
+        prior_mean=blocks.mean,
+        prior_covariance=blocks.covariance,
+        noise=NOISE,
+    )
+    return blocks, result
+
+
+def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: int) -> Profile:
+    """What the fit says of one chip under one stack, seen or not, for a source it has not seen.
+
+    `chip` may be "*": a die nobody measured, at the catalog's usual best product.
+    """
+    size = len(CONSTANT_NAMES)
+    die = hardware(chip).silicon if chip != "*" else "*"
+    wanted = [("common",), ("stack", stack), ("die", die), ("pair", chip, stack)]
+    mean, unseen = np.zeros(size), _sd("source") ** 2
+    columns = []
+    for name in wanted:
+        if name in blocks.names:
+            index = blocks.names.index(name)
+            mean += result.blocks[index]
+            columns.append(np.arange(index * size, (index + 1) * size))
+        else:
+            unseen = unseen + _sd(name[0]) ** 2
+    for constant in ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction"):
+        mean[CONSTANT_NAMES.index(constant)] += np.log(best_matmul(chip) if chip != "*" else USUAL_BEST_MATMUL)
+    covariance = sum(result.covariance[np.ix_(one, two)] for one in columns for two in columns) + np.diag(unseen)
+    return profile_of(
+        mean,
+        covariance,
+        chip=chip,
+        stack=stack,
+        version="published",
+        num_runs=num_runs,
+        residual_log_sd=NOISE,
+    )
+
+
+def main() -> None:
+    fitted = list(runs())
+    blocks, result = fit(fitted)
+    chips = sorted({run.pair[0] for run in fitted})
+    profiles = []
+    for stack in STACKS:
+        for chip in [name for name in hardware_names() if name in chips] + ["*"]:
+            count = sum(run.pair == (chip, stack) for run in fitted)
+            profiles.append(profile(blocks, result, chip=chip, stack=stack, num_runs=count))
+    text = ",\n".join(_line(one) for one in profiles)
+    OUT.write_text(f'{{"schema":"isoplan.profiles/1","profiles":[\n{text}\n]}}\n', encoding="utf-8")
+    print(f"{len(fitted)} runs, {len(profiles)} profiles -> {OUT}")
+
+
+def _line(one: Profile) -> str:
+    value = one.model_dump(mode="json", by_alias=True)
+    for belief in value["beliefs"]:
+        belief["value"], belief["log_sd"] = float(f"{belief['value']:.4g}"), round(belief["log_sd"], 4)
+    value["correlations"] = [[round(cell, 3) for cell in row] for row in value["correlations"]]
+    return json.dumps(value, separators=(",", ":"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Seconds one device computes: products with weights, the attention core, and what only moves memory.
+
+A product of rows x inner by inner x cols takes `FLOP / (peak * fraction) * (1 + half_rows / rows + half_width / inner +
+half_width / cols)`. The bracket has the form of a product's bytes over its FLOP (Williams et al., "Roofline", CACM
+2009), with measured halves in place of the ridge point, so it covers loads, wave quantisation and ramp-up at once.
+Training runs each product three times (forward, input gradient, weight gradient); the bracket is symmetric in them.
+All functions return seconds of one micro-batch on one device, forward and backward.
+"""
+
+import numpy as np
+
+from planner.profile import Constants
+from planner.workload import Numbers, Workload
+
+TRAIN_PASSES = 3.0  # forward, gradient of the input, gradient of the weight
+FLASH_PASSES = 3.5  # flash attention's backward is 2.5 forwards: it computes the scores again (Dao 2023, section 3.1)
+
+
+def rows(work: Workload) -> Numbers:
+    """Tokens a device group works on at a time."""
+    return work.layout.micro_batch * work.layout.seq_len / work.layout.cp
+
+
+def layers_per_device(work: Workload) -> Numbers:
+    """Layers of one pipeline stage, all its chunks together."""
+    return work.shape.num_layers / work.layout.pp
+
+
+def product_seconds(work: Workload, k: Constants, *, inner: Numbers, cols: Numbers, tokens: Numbers) -> Numbers:
+    """Forward seconds of one product with a weight."""
+    flop = 2.0 * tokens * inner * cols
+    fraction = np.where(work.device.is_fp4 > 0, k.fp4_matmul_fraction, k.matmul_fraction)
+    fraction = np.where(work.device.is_fp8 > 0, k.fp8_matmul_fraction, fraction)
+    size = 1.0 + k.half_rows / tokens + k.half_width / inner + k.half_width / cols
+    return flop / (work.device.matmul_flop_per_s * fraction) * size
+
+
+def attention_projection_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of one layer's query, key, value and output projections."""
+    shape, tp, tokens = work.shape, work.layout.tp, rows(work)
+    into = product_seconds(
+        work, k, inner=shape.width, cols=(shape.query_width + 2 * shape.kv_width) / tp, tokens=tokens
+    )
+    return into + product_seconds(work, k, inner=shape.query_width / tp, cols=shape.width, tokens=tokens)
+
+
+def mlp_seconds(work: Workload, k: Constants, *, width: Numbers) -> Numbers:
+    """Forward seconds of one layer's feed-forward of the given width; 0 where the width is 0."""
+    local = np.maximum(width / work.layout.tp, 1e-9)
+    ups = work.shape.num_mlp_matrices - 1
+    into = product_seconds(work, k, inner=work.shape.width, cols=ups * local, tokens=rows(work))
+    seconds = into + product_seconds(work, k, inner=local, cols=work.shape.width, tokens=rows(work))
+    return np.where(width > 0, seconds, 0.0)
+
+
+def expert_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of one expert layer: each expert over the tokens it gets, and the shared one.
+
+    With expert parallelism an expert is whole on its device and sees the tokens of all ep ranks; without, tensor
+    parallelism splits it.
+    """
+    shape, layout = work.shape, work.layout
+    visits = rows(work) * shape.experts_per_token
+    is_split = layout.ep <= 1
+    tokens = np.where(is_split, visits, visits / layout.tp)
+    width = np.maximum(np.where(is_split, shape.expert_ffn_width / layout.tp, shape.expert_ffn_width), 1e-9)
+    per_expert = np.maximum(tokens * layout.ep / np.maximum(shape.num_experts, 1.0), 1e-9)
+    share = tokens / per_expert
+    ups = shape.num_mlp_matrices - 1
+    into = product_seconds(work, k, inner=shape.width, cols=ups * width, tokens=per_expert)
+    out = product_seconds(work, k, inner=width, cols=shape.width, tokens=per_expert)
+    routed = share * (into + out) / k.expert_fraction
+    return np.where(shape.num_moe_layers > 0, routed + mlp_seconds(work, k, width=shape.shared_ffn_width), 0.0)
+
+
+def layer_product_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of the products of one average layer."""
+    moe_share = work.shape.num_moe_layers / work.shape.num_layers
+    dense = mlp_seconds(work, k, width=work.shape.ffn_width)
+    return attention_projection_seconds(work, k) + (1 - moe_share) * dense + moe_share * expert_seconds(work, k)
+
+
+def core_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of one layer's attention scores and values: causal with flash attention, all keys without.
+
+    Flash attention ramps up with the keys a query sees (FlashAttention-2, figures 5 and 6), as `half_keys`.
+    """
+    keys = np.where(work.layout.has_flash > 0, work.shape.mean_keys, work.layout.seq_len)
+    flop = 4.0 * rows(work) * work.shape.query_width / work.layout.tp * keys
+    return flop / (work.device.core_flop_per_s * k.attention_fraction) * (1.0 + k.half_keys / keys)
+
+
+def core_passes(work: Workload) -> Numbers:
+    """Forwards of the attention core that one forward and backward amount to, without recompute."""
+    return np.where(work.layout.has_flash > 0, FLASH_PASSES, TRAIN_PASSES)
+
+
+def layer_elements(work: Workload) -> Numbers:
+    """Elements one layer's forward moves besides its products: norms, residuals, rotary, activation, unfused softmax.
+
+    A norm reads and writes the width and a residual addition moves it three times; both twice a layer, and split by
+    sequence parallelism only. Rotary positions read and write queries and keys; the activation reads its inputs and
+    writes the width. Without flash attention the scores go through memory six times (mask, softmax, dropout).
+    """
+    shape, layout, tokens = work.shape, work.layout, rows(work)
+    norm_split = np.where(layout.is_sequence_parallel > 0, layout.tp, 1.0)
+    moe_share = shape.num_moe_layers / shape.num_layers
+    experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
+    ffn = (1 - moe_share) * shape.ffn_width + moe_share * experts
+    dispatch = 4.0 * moe_share * shape.experts_per_token * shape.width  # permute and unpermute, read and write
+    inner = 2.0 * (shape.query_width + shape.kv_width) + shape.num_mlp_matrices * ffn + dispatch
+    scores = np.where(layout.has_flash > 0, 0.0, 6.0 * shape.num_heads * layout.seq_len)
+    return tokens * (10.0 * shape.width / norm_split + (inner + scores) / layout.tp)
+
+
+def elementwise_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of what only moves memory in one layer."""
+    return _traffic_seconds(work, k, layer_elements(work) * work.device.element_bytes)
+
+
+def head_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward and backward seconds of the output head and its cross-entropy, in fp32 as all stacks do it.
+
+    The logits move about 24 bytes an element: written in 16 bits, read and widened, reduced, and their gradient back.
+    """
+    cols = work.shape.vocab_size / work.layout.tp
+    product = TRAIN_PASSES * product_seconds(work, k, inner=work.shape.width, cols=cols, tokens=rows(work))
+    return product + _traffic_seconds(work, k, 24.0 * rows(work) * cols)
+
+
+def _traffic_seconds(work: Workload, k: Constants, moved_bytes: Numbers) -> Numbers:
+    return moved_bytes * k.elementwise_passes / work.device.memory_bytes_per_s

@@ -1,0 +1,220 @@
+"""Reads one row of a table of measured runs, in the columns of published_train.csv, as a configuration.
+
+What is blank is unknown and takes the usual of its stack; what cannot be guessed is refused with its reason. The
+measured time, throughput and MFU of the row are never looked at.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from data.catalog.hardware import Hardware, hardware, hardware_names
+from data.errors import UserError
+from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
+from planner.model import ModelShape, MoeSpec
+from planner.workload import Workload, workload
+
+CHIPS = {
+    "h100-80gb-sxm": "h100-sxm",
+    "h100-96gb-hbm2e-500w": "h100-sxm-96gb-500w",
+    "h100": "h100-sxm",
+    "h200": "h200-sxm",
+    "h800": "h800-sxm",
+    "a100-80gb": "a100-sxm-80gb",
+    "a100-40gb": "a100-sxm-40gb",
+    "a100": "a100-sxm-80gb",
+    "b200": "b200-sxm",
+    "b300": "b300-sxm",
+    "gb200": "gb200-nvl72",
+    "gb300": "gb300-nvl72",
+    "v100-32gb": "v100-sxm-32gb",
+    "v100": "v100-sxm-32gb",
+}
+"""Names of published tables -> names of the catalog; any name of the catalog is taken as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One row, understood: all that the time and memory models need, and the software stack it ran on."""
+
+    shape: ModelShape
+    layout: Layout
+    cluster: Cluster
+    seq_len: int
+    sequences_per_step: int
+    precision: ComputePrecision
+    has_flash: bool
+    stack: str
+
+    @property
+    def work(self) -> Workload:
+        """The configuration as arrays of one element."""
+        return workload(
+            self.shape,
+            self.layout,
+            self.cluster,
+            seq_len=self.seq_len,
+            sequences_per_step=self.sequences_per_step,
+            precision=self.precision,
+            has_flash=self.has_flash,
+        )
+
+
+def configuration(row: Mapping[str, str]) -> Configuration:
+    """The configuration a row describes.
+
+    Raises:
+        UserError: a needed column is blank or unreadable, the chip is unknown, or the row contradicts itself.
+    """
+    chip = _hardware(row)
+    layout = _layout(row)
+    num_devices = _count(row, "n_devices")
+    if layout.num_devices != num_devices:
+        raise UserError(f"the layout takes {layout.num_devices} devices, the row has {num_devices}")
+    return Configuration(
+        shape=_shape(row),
+        layout=layout,
+        cluster=Cluster(hardware=chip, num_devices=num_devices),
+        seq_len=_count(row, "seq_len"),
+        sequences_per_step=_count(row, "global_batch"),
+        precision=_precision(row),
+        has_flash="unfused" not in row.get("attention", ""),
+        stack=stack_of(row),
+    )
+
+
+def stack_of(row: Mapping[str, str]) -> str:
+    """The software stack a row ran on, from how it shards and where it says it comes from."""
+    source = " ".join((row.get("source", ""), row.get("notes", ""), row.get("convention", ""))).lower()
+    fsdp = row.get("FSDP", "").lower()
+    if row.get("hardware", "").lower().startswith("tpu"):
+        return "maxtext"
+    if "unfused" in row.get("attention", ""):
+        return "megatron-unfused"
+    if "fsdp2" in fsdp or "torchtitan" in source:
+        return "torch-fsdp2"
+    if fsdp in ("full_shard", "shard_grad_op", "hsdp", "fsdp") or "llm-foundry" in source:
+        return "torch-fsdp1"
+    if any(name in source for name in ("nanogpt", "nanochat", "llm.c")):
+        return "torch-ddp"
+    return "megatron-te"
+
+
+def _hardware(row: Mapping[str, str]) -> Hardware:
+    named = _text(row, "hardware").lower()
+    chip = hardware(CHIPS.get(named, named if named in hardware_names() else named.replace(" ", "-")))
+    network = re.search(r"(\d+)\s*Gbps node-node", row.get("source", ""))
+    if not network:
+        return chip
+    changed = chip.model_dump() | {"network_bytes_per_s_per_node": float(network[1]) * 1e9 / 8}
+    return Hardware.model_validate(changed)
+
+
+def _shape(row: Mapping[str, str]) -> ModelShape:
+    heads, width = _count(row, "heads"), _count(row, "hidden")
+    num_experts = _count(row, "n_experts", usual=0)
+    ffn = _count(row, "ffn")
+    moe = None
+    if num_experts > 1:
+        moe = MoeSpec(num_experts=num_experts, experts_per_token=_count(row, "topk"), expert_ffn_width=ffn)
+    try:
+        return ModelShape(
+            num_layers=_count(row, "layers"),
+            width=width,
+            num_heads=heads,
+            num_kv_heads=_count(row, "kv_heads", usual=heads),
+            head_dim=_count(row, "head_dim", usual=max(2, round(width / heads / 2) * 2)),
+            ffn_width=ffn,
+            vocab_size=_count(row, "vocab"),
+            mlp="swiglu" if _text(row, "swiglu") in ("1", "True", "true") else "gelu",
+            is_head_tied=False,
+            has_qk_norm=False,
+            moe=moe,
+        )
+    except ValidationError as error:
+        raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
+
+
+def _layout(row: Mapping[str, str]) -> Layout:
+    tp, pp, cp = (_count(row, name, usual=1) for name in ("TP", "PP", "CP"))
+    num_devices = _count(row, "n_devices")
+    dp = _count(row, "DP", usual=max(1, num_devices // (tp * pp * cp)))
+    try:
+        return Layout(
+            dp=dp,
+            tp=tp,
+            pp=pp,
+            cp=cp,
+            ep=_count(row, "EP", usual=1),
+            micro_batch=_count(row, "micro_batch"),
+            num_model_chunks=_count(row, "VP", usual=1) if pp > 1 else 1,
+            sharding=_sharding(row),
+            recompute=_recompute(row),
+            is_sequence_parallel=row.get("SP", "") != "0",
+        )
+    except ValidationError as error:
+        raise UserError(f"not a layout: {error.errors()[0]['msg']}") from error
+
+
+def _sharding(row: Mapping[str, str]) -> Sharding:
+    text = row.get("FSDP", "").lower()
+    if "hsdp" in text:
+        return "hsdp"
+    if "zero-2" in text or "shard_grad_op" in text:
+        return "zero2"
+    if text == "yes" or "fsdp" in text or "full_shard" in text:
+        return "fsdp"
+    # Megatron's distributed optimizer is the usual where a table is silent; DDP tables say recompute and no TP.
+    return "none" if stack_of(row) in ("torch-ddp", "megatron-unfused") else "zero1"
+
+
+def _recompute(row: Mapping[str, str]) -> Recompute:
+    text = row.get("recompute", "").lower()
+    if text.startswith("full"):
+        return "full"
+    if "core" in text:
+        return "selective"
+    return "alternate" if text.startswith("selective") else "none"
+
+
+def _precision(row: Mapping[str, str]) -> ComputePrecision:
+    text = _text(row, "precision").lower()
+    for mark, precision in _PRECISIONS:
+        if mark in text:
+            return precision
+    raise UserError(f"no precision '{text}'", expected="bf16, fp16, fp32, fp8, mxfp8 or nvfp4")
+
+
+_PRECISIONS: tuple[tuple[str, ComputePrecision], ...] = (
+    ("mxfp8", "mxfp8"),
+    ("fp8-mx", "mxfp8"),
+    ("nvfp4", "nvfp4"),
+    ("fp8", "fp8"),
+    ("bf16", "bf16"),
+    ("fp16", "fp16"),
+    ("fp32", "fp32"),
+)
+
+
+def _text(row: Mapping[str, str], column: str) -> str:
+    text = (row.get(column) or "").strip()
+    if not text:
+        raise UserError(f"{column} is unknown")
+    return text
+
+
+def _count(row: Mapping[str, str], column: str, *, usual: int | None = None) -> int:
+    text = (row.get(column) or "").strip()
+    if not text and usual is not None:
+        return usual
+    if not text:
+        raise UserError(f"{column} is unknown")
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise UserError(f"{column} '{text}' is not a number") from error
+    if value != int(value) or value < 0 or (value == 0 and usual is None):
+        raise UserError(f"{column} {text} is not a count")
+    return int(value)

@@ -1,0 +1,138 @@
+"""One optimizer step of one configuration: seconds by cause, which add up, and what they say.
+
+MFU, tokens a second, what bounds it, and how sure that is. Formulas: `planner.step_terms`; constants and their
+uncertainty: `planner.profile`.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+
+from data.units import Seconds
+from data.values import Band, Value
+from planner.cluster import Cluster, ComputePrecision, Layout
+from planner.compute import FLASH_PASSES
+from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
+from planner.profile import CONSTANT_NAMES, Profile, constants_of
+from planner.step_terms import StepTerms, step_terms
+from planner.workload import RECOMPUTED, Numbers, Workload, workload
+
+P90_SIGMAS = 1.2815515655446004  # of a normal distribution
+COMPUTE_TERMS = ("products", "attention", "head", "recompute")
+LINK_TERMS = ("tensor", "context", "expert", "pipeline", "data", "stragglers")
+MEMORY_TERMS = ("elementwise", "optimizer")
+
+
+class StepBreakdown(Value):
+    """One optimizer step: seconds by cause, which add up to `step_seconds`, and what follows from them.
+
+    `mfu` counts our FLOP (causal attention, head counted) over the dense peak of the precision; `hfu` adds what is
+    computed again, by recompute and inside flash attention's backward.
+    """
+
+    step_seconds: Seconds
+    step_seconds_band: Band
+    products_seconds: Seconds
+    attention_seconds: Seconds
+    elementwise_seconds: Seconds
+    head_seconds: Seconds
+    recompute_seconds: Seconds
+    tensor_seconds: Seconds
+    context_seconds: Seconds
+    expert_seconds: Seconds
+    pipeline_seconds: Seconds
+    bubble_seconds: Seconds
+    data_seconds: Seconds
+    optimizer_seconds: Seconds
+    overhead_seconds: Seconds
+    stragglers_seconds: Seconds
+    mfu: float
+    hfu: float
+    tokens_per_s_per_device: float
+    bound_by: str
+
+
+def step_breakdown(
+    shape: ModelShape,
+    layout: Layout,
+    cluster: Cluster,
+    profile: Profile,
+    *,
+    seq_len: int,
+    sequences_per_step: int,
+    precision: ComputePrecision,
+    has_flash: bool = True,
+) -> StepBreakdown:
+    """One configuration's step under one profile.
+
+    Raises:
+        UserError: the batch does not divide over the layout, or the device lacks the precision.
+    """
+    work = workload(
+        shape,
+        layout,
+        cluster,
+        seq_len=seq_len,
+        sequences_per_step=sequences_per_step,
+        precision=precision,
+        has_flash=has_flash,
+    )
+    terms = step_terms(work, profile.constants)
+    seconds = float(terms.total[0])
+    tokens_per_s = sequences_per_step * seq_len / seconds / layout.num_devices
+    model_flop = flop_per_token(shape, seq_len=seq_len)
+    extra_flop = recomputed_flop_per_token(shape, layout, seq_len=seq_len, has_flash=has_flash)
+    peak = float(work.device.matmul_flop_per_s[0])
+    return StepBreakdown(
+        step_seconds=seconds,
+        step_seconds_band=step_bands(work, profile)[0],
+        **{f"{field.name}_seconds": float(getattr(terms, field.name)[0]) for field in fields(StepTerms)},
+        mfu=model_flop * tokens_per_s / peak,
+        hfu=(model_flop + extra_flop) * tokens_per_s / peak,
+        tokens_per_s_per_device=tokens_per_s,
+        bound_by=bound_by(terms),
+    )
+
+
+def recomputed_flop_per_token(shape: ModelShape, layout: Layout, *, seq_len: int, has_flash: bool) -> float:
+    """FLOP per token beyond the model's: layers run again, and the scores flash attention computes again."""
+    head = shape.vocab_size * shape.width
+    products = 2.0 * (num_active_matmul_params(shape) - head) * RECOMPUTED[layout.recompute]
+    core = attention_flop_per_token(shape, seq_len=seq_len) / 3.0
+    flash = core * (FLASH_PASSES - 3.0) if has_flash else 0.0
+    is_core_again = layout.recompute == "full" or (layout.recompute == "selective" and not has_flash)
+    return products + flash + (core if is_core_again else 0.0)
+
+
+def step_bands(work: Workload, profile: Profile) -> list[Band]:
+    """The 10th, 50th and 90th percentile of each configuration's step seconds: log-normal around the prediction."""
+    seconds = step_terms(work, profile.constants).total
+    factor = np.exp(P90_SIGMAS * step_log_sd(work, profile))
+    triples = zip(seconds / factor, seconds, seconds * factor, strict=True)
+    return [Band(p10=float(low), p50=float(mid), p90=float(high)) for low, mid, high in triples]
+
+
+def step_log_sd(work: Workload, profile: Profile) -> Numbers:
+    """Standard deviation of the log of step seconds: the constants' uncertainty and the scatter of single runs."""
+    gradient = log_gradient(work, profile)
+    from_constants = np.einsum("ni,ij,nj->n", gradient, profile.covariance, gradient)
+    return np.sqrt(from_constants + profile.residual_log_sd**2)
+
+
+def log_gradient(work: Workload, profile: Profile, *, step: float = 1e-4) -> Numbers:
+    """Relative change of step seconds per relative change of each constant, configurations by constants."""
+    base = profile.values
+    columns = []
+    for index in range(len(CONSTANT_NAMES)):
+        moved = base.copy()
+        moved[index] *= np.exp(step)
+        columns.append(np.log(step_terms(work, constants_of(moved)).total))
+    at_base = np.log(step_terms(work, profile.constants).total)
+    return np.stack([(column - at_base) / step for column in columns], axis=-1)
+
+
+def bound_by(terms: StepTerms) -> str:
+    """What takes the largest part of the first configuration's step: compute, memory, links, bubble or overhead."""
+    groups = {"compute": COMPUTE_TERMS, "memory": MEMORY_TERMS, "links": LINK_TERMS}
+    groups |= {"bubble": ("bubble",), "overhead": ("overhead",)}
+    return max(groups, key=lambda group: sum(float(getattr(terms, name)[0]) for name in groups[group]))

@@ -1,0 +1,125 @@
+"""Seconds of one optimizer step by cause, as arrays: one element per configuration.
+
+The device followed is one of the stage that sets the pace: the last of a pipeline, which has the head, unless the
+layers were dealt out unevenly to make room for it. The causes: `planner.compute` and `planner.collective`.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from planner import collective, compute
+from planner.memory import held_params, layer_params
+from planner.profile import Constants
+from planner.workload import Numbers, Workload
+
+UPDATE_BYTES = 30.0  # fused AdamW, per parameter: fp32 gradient, master, two moments read, three written, 16-bit copy
+SHARE_BACKWARD = 2.0 / 3.0  # of the compute of one micro-batch, forward plus backward
+
+
+@dataclass(frozen=True, slots=True)
+class StepTerms:
+    """Seconds of one step by cause, one element per configuration; they add up to `total`."""
+
+    products: Numbers
+    attention: Numbers
+    elementwise: Numbers
+    head: Numbers
+    recompute: Numbers
+    tensor: Numbers
+    context: Numbers
+    expert: Numbers
+    pipeline: Numbers
+    bubble: Numbers
+    data: Numbers
+    optimizer: Numbers
+    overhead: Numbers
+    stragglers: Numbers
+
+    @property
+    def total(self) -> Numbers:
+        """Seconds of the step."""
+        return sum((getattr(self, field.name) for field in fields(self)), np.zeros(1))
+
+
+def step_terms(work: Workload, k: Constants) -> StepTerms:
+    """Seconds of one step of every configuration."""
+    layout = work.layout
+    stage = compute.layers_per_device(work)
+    product, core = compute.layer_product_seconds(work, k), compute.core_seconds(work, k)
+    traffic = compute.elementwise_seconds(work, k)
+    core_total = compute.core_passes(work) * core
+    again = layout.recomputed * (product + traffic) + _core_recomputes(work) * core
+    layer = compute.TRAIN_PASSES * (product + traffic) + core_total + again
+    context = np.maximum(collective.context_seconds(work, k) - k.overlap_fraction * core_total, 0.0)
+    tensor, expert = collective.tensor_seconds(work, k), collective.expert_seconds(work, k)
+    gather = _exposed_gather(work, k, layer_seconds=layer + context + tensor + expert)
+    head = compute.head_seconds(work, k) * _head_share(work)
+    dispatch = stage * k.layer_overhead_seconds
+    pipeline = collective.pipeline_seconds(work, k)
+    micro = stage * (layer + context + tensor + expert + gather) + head + dispatch + pipeline
+    m = layout.num_micro_batches
+    exchange = _exposed_gradients(work, k, backward_seconds=SHARE_BACKWARD * (stage * layer + head))
+    steady = StepTerms(
+        products=m * stage * compute.TRAIN_PASSES * product,
+        attention=m * stage * core_total,
+        elementwise=m * stage * compute.TRAIN_PASSES * traffic,
+        head=m * head,
+        recompute=m * stage * again,
+        tensor=m * stage * tensor,
+        context=m * stage * context,
+        expert=m * stage * expert,
+        pipeline=m * pipeline,
+        bubble=(layout.pp - 1) / layout.num_model_chunks * micro,
+        data=m * stage * gather + exchange,
+        optimizer=_optimizer_seconds(work, k),
+        overhead=m * dispatch + k.step_overhead_seconds,
+        stragglers=np.zeros_like(micro),
+    )
+    return _paced(steady, stragglers=collective.straggler_factor(work, k) - 1.0, slowness=k.slowness)
+
+
+def _core_recomputes(work: Workload) -> Numbers:
+    """Extra forwards of the attention core: one under full recompute, or selective where attention is unfused."""
+    layout = work.layout
+    is_again = (layout.recomputed >= 1) | ((layout.recomputes_core > 0) & (layout.has_flash == 0))
+    return np.where(is_again, 1.0, 0.0)
+
+
+def _exposed_gather(work: Workload, k: Constants, *, layer_seconds: Numbers) -> Numbers:
+    layer_bytes = layer_params(work) * work.device.element_bytes
+    gather = collective.weight_gather_seconds(work, k, layer_bytes=layer_bytes)
+    return exposed(gather, k, behind=layer_seconds)
+
+
+def _exposed_gradients(work: Workload, k: Constants, *, backward_seconds: Numbers) -> Numbers:
+    layout = work.layout
+    experts, others = held_params(work, is_first=False)
+    exchange = collective.gradient_seconds(work, k, gradient_bytes=(experts + others) * work.device.element_bytes)
+    return np.where(layout.shards_weights > 0, 0.0, exposed(exchange, k, behind=backward_seconds))
+
+
+def exposed(traffic_seconds: Numbers, k: Constants, *, behind: Numbers) -> Numbers:
+    """What data-parallel traffic adds: what does not fit behind compute, and at least its share of the processors.
+
+    Collectives take processors and bandwidth from the compute they hide behind (Calculon charges 15 % and 2 %).
+    """
+    return np.maximum(k.exposed_data_fraction * traffic_seconds, traffic_seconds - k.overlap_fraction * behind)
+
+
+def _head_share(work: Workload) -> Numbers:
+    """How much of the head the pacing stage carries: all where layers divide evenly over chunks, else its share."""
+    layout = work.layout
+    is_even = np.mod(work.shape.num_layers, layout.pp * layout.num_model_chunks) == 0
+    return np.where(is_even, 1.0, 1.0 / layout.pp)
+
+
+def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
+    experts, others = held_params(work, is_first=False)
+    ranks = np.where(work.layout.shards_optimizer > 0, collective.shard_ranks(work), 1.0)
+    return UPDATE_BYTES * k.optimizer_passes * (experts + others) / ranks / work.device.memory_bytes_per_s
+
+
+def _paced(terms: StepTerms, *, stragglers: Numbers, slowness: Numbers) -> StepTerms:
+    values = {field.name: getattr(terms, field.name) * slowness for field in fields(StepTerms)}
+    return StepTerms(**{**values, "stragglers": stragglers * terms.total * slowness})
