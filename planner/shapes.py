@@ -1,0 +1,118 @@
+"""Conventional model shapes for a wanted size: discrete, hardware-friendly, with the proportions published models use.
+
+Depth against width follows the published dense families: 12 layers at 768 (GPT-2), 16 at 2048 (OLMo 1B, Pythia 1B), 32
+at 4096 (Llama-3 8B, OLMo 7B), 80 at 8192 (Llama-3 70B), 126 at 16384 (Llama-3 405B); between them the ladder below.
+Loss is flat in the aspect ratio over that range (Kaplan et al. 2020, figure 5), so the nearest rung is as good as any.
+Pilot sizes go on downwards at the same proportion with heads of 32 and 64.
+"""
+
+import math
+from itertools import pairwise
+
+from data.errors import UserError
+from planner.model import ModelShape, num_params
+
+FFN_MULTIPLE = 256  # the feed-forward rounds up to this, as Llama's; to a quarter of it below a width of 1024
+FFN_RATIO = 8.0 / 3.0  # of the width: SwiGLU's three matrices weigh what GELU's two of 4x do (Shazeer 2020)
+WIDTH_PER_LAYER = ((64, 16), (512, 50), (768, 64), (2048, 96), (4096, 128), (8192, 102), (16384, 130))
+"""Width and width per layer: pilots, GPT-2, OLMo 1B to Llama-3 405B; log-linear in between."""
+WIDTHS = (
+    *(32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2304, 2560),
+    *(3072, 3584, 4096, 4608, 5120, 6144, 7168, 8192, 9216, 10240, 12288, 14336, 16384, 18432, 20480),
+)
+DEPTH_STEPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0)
+"""Of the usual depth of a width: the range over which Kaplan's loss stays within a percent."""
+MIN_PARAMS, MAX_PARAMS = 30_000, 1_000_000_000_000
+
+
+def standard_shape(target_params: float, *, vocab_size: int, seq_len: int) -> ModelShape:
+    """The conventional shape whose total parameters come nearest to `target_params`, then the most usual depth.
+
+    Raises:
+        UserError: the size is out of range, or the vocabulary alone outweighs it.
+    """
+    if not MIN_PARAMS <= target_params <= MAX_PARAMS:
+        raise UserError(f"{target_params:.3g} parameters", expected=f"{MIN_PARAMS:.0e} to {MAX_PARAMS:.0e}")
+    options = [
+        (shape, abs(math.log(num_params(shape) / target_params)), abs(math.log(step)))
+        for width in WIDTHS
+        for step in DEPTH_STEPS
+        for shape in [_shape(width, step, vocab_size=vocab_size)]
+    ]
+    # A percent of size is worth less than an unusual depth: 8 % of size weighs like a depth 20 % off.
+    best, miss, _ = min(options, key=lambda option: option[1] + 0.4 * option[2] ** 2)
+    if miss > math.log(2.0):
+        raise UserError(
+            f"no model of {target_params:.3g} parameters with a vocabulary of {vocab_size}",
+            expected=f"{num_params(best)} is the nearest",
+            next_step="use a smaller vocabulary",
+        )
+    return best
+
+
+def candidate_shapes(min_params: float, max_params: float, *, vocab_size: int, seq_len: int) -> tuple[ModelShape, ...]:
+    """One conventional shape per rung of width whose total parameters lie in the range, smallest first.
+
+    Raises:
+        UserError: no shape lies in it.
+    """
+    if not 0 < min_params <= max_params:
+        raise UserError(f"{min_params:.3g} to {max_params:.3g} parameters is not a range")
+    found = {}
+    for width in WIDTHS:
+        for step in (0.8, 1.0, 1.25):
+            shape = _shape(width, step, vocab_size=vocab_size)
+            if min_params <= num_params(shape) <= max_params:
+                found[num_params(shape)] = shape
+    if not found:
+        middle = math.sqrt(min_params * max_params)
+        return (standard_shape(middle, vocab_size=vocab_size, seq_len=seq_len),)
+    return tuple(found[size] for size in sorted(found))
+
+
+def _shape(width: int, depth_step: float, *, vocab_size: int) -> ModelShape:
+    head_dim = _head_dim(width)
+    num_heads = width // head_dim
+    multiple = FFN_MULTIPLE if width >= 1024 else FFN_MULTIPLE // 4
+    return ModelShape(
+        num_layers=max(2, _even(width / width_per_layer(width) * depth_step)),
+        width=width,
+        num_heads=num_heads,
+        num_kv_heads=_kv_heads(num_heads, width),
+        head_dim=head_dim,
+        ffn_width=multiple * math.ceil(FFN_RATIO * width / multiple),
+        vocab_size=vocab_size,
+        # A tied head saves what a small model cannot spare; Llama-3, OLMo and Pythia untie from 1B on.
+        is_head_tied=width < 2048,
+    )
+
+
+def _head_dim(width: int) -> int:
+    """128 from Llama's widths on, 64 in GPT-2's range, 32 or 16 for pilots; always a divisor of the width."""
+    wanted = 128 if width >= 2048 else 64 if width >= 512 else 32
+    while width % wanted:
+        wanted //= 2
+    return wanted
+
+
+def _kv_heads(num_heads: int, width: int) -> int:
+    """Eight KV heads as Llama-3 from 4096 on, where the cache starts to cost; below, one per head as GPT-2 and OLMo."""
+    if width < 4096:
+        return num_heads
+    return next(count for count in (8, 4, 2, 1) if num_heads % count == 0)
+
+
+def width_per_layer(width: int) -> float:
+    """Width over depth of published models at that width."""
+    points = [(math.log(at), math.log(ratio)) for at, ratio in WIDTH_PER_LAYER]
+    x = math.log(width)
+    if x <= points[0][0]:
+        return math.exp(points[0][1])
+    for (left, low), (right, high) in pairwise(points):
+        if x <= right:
+            return math.exp(low + (high - low) * (x - left) / (right - left))
+    return math.exp(points[-1][1])
+
+
+def _even(value: float) -> int:
+    return 2 * round(value / 2)
