@@ -1,0 +1,189 @@
+"""One process's go at a run: step, gate, checkpoint, until it is done or something stops it.
+
+Everything it decides was decided before: gates, caps and intervals are the job's. It knows the trainer, the clock and
+the journal; locks, exit codes and the record are `executor.run`'s.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from executor.checkpoint import NotSealedError, save
+from executor.evaluate import HeldOut
+from executor.events import AnyEvent, Checkpointed, Gated, Spent, Stepped, Warned
+from executor.guard import Signals, Stop, cap_stop, requested_stop
+from executor.metrics import Expected, Stopwatch
+from executor.run_folder import Assignment, RunFolder
+from executor.train import NotFiniteError, Step, Trainer
+from planner.model import flop_per_token
+from planner.plan import TrajectoryPoint
+from planner.recipe import Gate, mfu, run_cost_usd
+from planner.record import GateResult
+
+# assumption, not measured: forward is a third of a training step; replaced by the first evaluation's own time.
+_EVAL_PER_TRAIN = 1 / 3
+# assumption, not measured: replaced by the first checkpoint's own time.
+_FIRST_CHECKPOINT_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, and the held-out loss it ended with where one was measured."""
+
+    stop: Stop
+    heldout: HeldOut | None
+    checkpoint: str | None
+
+
+class Attempt:
+    """A trainer under guard."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        assignment: Assignment,
+        trainer: Trainer,
+        *,
+        watch: Stopwatch,
+        signals: Signals,
+        tell: Callable[[AnyEvent], None],
+        checkpoint: str | None,
+    ) -> None:
+        self._folder, self._assignment, self._trainer = folder, assignment, trainer
+        self._watch, self._signals, self._tell = watch, signals, tell
+        self._job, self._recipe = assignment.job, assignment.job.recipe
+        self._gates = {gate.step: gate for gate in self._job.gates}
+        self._step_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len) * self._recipe.tokens_per_step
+        predicted = self._job.predicted_step_seconds
+        eval_steps = self._recipe.eval_sequences / self._recipe.sequences_per_step
+        self._step_time = Expected(predicted)
+        self._eval_time = Expected(predicted * eval_steps * _EVAL_PER_TRAIN)
+        self._checkpoint_time = Expected(_FIRST_CHECKPOINT_SECONDS)
+        self._heldout: HeldOut | None = None
+        self._checkpoint = checkpoint
+
+    def run(self) -> Outcome:
+        """Train until done or stopped.
+
+        Raises:
+            NotSealedError: the last checkpoint could not be written.
+        """
+        stop = None
+        try:
+            while stop is None:
+                stop = self._stop_before_next_step() or self._advance()
+        except NotFiniteError as error:
+            return Outcome(Stop("failed", str(error)), None, self._checkpoint)
+        self._save_checkpoint()
+        return Outcome(stop, self._heldout, self._checkpoint)
+
+    def _advance(self) -> Stop | None:
+        """Take one step and do what is due after it."""
+        self._heldout = None
+        step = self._trainer.step()
+        self._tell_step(step, step_seconds=self._watch.lap("train"))
+        stop = self._pass_gate()
+        if stop is None and self._trainer.num_steps % self._recipe.checkpoint_every_steps == 0:
+            self._try_checkpoint()
+        return stop
+
+    def _stop_before_next_step(self) -> Stop | None:
+        if self._trainer.num_steps >= self._recipe.num_steps:
+            return self._finish()
+        return self._signals.stop or requested_stop(self._folder.stop) or self._cap_stop()
+
+    def _finish(self) -> Stop:
+        if self._heldout is None:
+            self._heldout = self._evaluate()
+        return Stop("done", "")
+
+    def _cap_stop(self) -> Stop | None:
+        next_step = self._trainer.num_steps + 1
+        ahead = self._step_time.seconds + self._checkpoint_time.seconds
+        if next_step in self._gates or next_step == self._recipe.num_steps:
+            ahead += self._eval_time.seconds
+        return cap_stop(
+            self._assignment.caps,
+            self._job.rates,
+            wall_seconds=self._watch.wall_seconds + ahead,
+            num_tokens=next_step * self._recipe.tokens_per_step,
+        )
+
+    def _pass_gate(self) -> Stop | None:
+        gate = self._gates.get(self._trainer.num_steps)
+        if gate is None:
+            return None
+        self._heldout = self._evaluate()
+        result = _gate_result(gate, self._heldout, num_tokens=gate.step * self._recipe.tokens_per_step)
+        self._tell(Gated(spent=self._spent(), result=result, delta=result.loss - gate.loss_p50))
+        limit = gate.stop_above_loss
+        if limit is not None and result.loss > limit:
+            return Stop("gated", f"held-out loss {result.loss:.4f} at step {gate.step} is above {limit:.4f}")
+        return None
+
+    def _evaluate(self) -> HeldOut:
+        heldout = self._trainer.evaluate()
+        self._eval_time.saw(self._watch.lap("eval"))
+        if not math.isfinite(heldout.loss):
+            raise NotFiniteError(f"held-out loss {heldout.loss} at step {self._trainer.num_steps}")
+        return heldout
+
+    def _try_checkpoint(self) -> None:
+        try:
+            self._save_checkpoint()
+        except NotSealedError as error:
+            self._tell(Warned(spent=self._spent(), message=str(error)))
+
+    def _save_checkpoint(self) -> None:
+        path = save(self._folder.checkpoints, self._trainer.snapshot(job_digest=self._assignment.job_digest))
+        seconds = self._watch.lap("checkpoint")
+        self._checkpoint_time.saw(seconds)
+        if self._checkpoint != path.name:
+            self._checkpoint = path.name
+            step = self._trainer.num_steps
+            self._tell(Checkpointed(spent=self._spent(), step=step, name=path.name, checkpoint_seconds=seconds))
+
+    def _tell_step(self, step: Step, *, step_seconds: float) -> None:
+        num_tokens = self._trainer.num_steps * self._recipe.tokens_per_step
+        rates, peak = self._job.rates, self._job.peak_flop_per_s
+        self._tell(
+            Stepped(
+                spent=self._spent(),
+                step=self._trainer.num_steps,
+                loss=step.loss,
+                loss_ema=step.loss_ema,
+                planned_loss=planned_loss(self._assignment.trajectory, num_tokens),
+                lr=step.lr,
+                grad_norm=step.grad_norm,
+                num_tokens=num_tokens,
+                step_seconds=step_seconds,
+                tokens_per_second=self._recipe.tokens_per_step / step_seconds,
+                mfu=mfu(self._step_flop, seconds=step_seconds, rates=rates, peak_flop_per_s=peak),
+            )
+        )
+
+    def _spent(self) -> Spent:
+        time = self._watch.spent
+        return Spent(time=time, cost_usd=run_cost_usd(time.wall_seconds, self._job.rates))
+
+
+def planned_loss(trajectory: tuple[TrajectoryPoint, ...], num_tokens: int) -> float | None:
+    """Return the plan's P50 held-out loss after `num_tokens`, between its points in log tokens; None outside them."""
+    inside = trajectory and trajectory[0].num_tokens <= num_tokens <= trajectory[-1].num_tokens
+    if not inside:
+        return None
+    tokens = [math.log(point.num_tokens) for point in trajectory]
+    return float(np.interp(math.log(num_tokens), tokens, [point.loss.p50 for point in trajectory]))
+
+
+def _gate_result(gate: Gate, heldout: HeldOut, *, num_tokens: int) -> GateResult:
+    return GateResult(
+        step=gate.step,
+        num_tokens=num_tokens,
+        loss=heldout.loss,
+        bits_per_byte=heldout.bits_per_byte,
+        gate=gate,
+        is_within_band=gate.loss_p10 <= heldout.loss <= gate.loss_p90,
+    )

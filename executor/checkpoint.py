@@ -1,0 +1,144 @@
+"""Checkpoints: everything a run needs to go on bit for bit, in sealed folders of safetensors and JSON. No pickle.
+
+A folder `step-00000120` holds `model.safetensors`, `optimiser.safetensors` and `state.json`. The newest one that
+verifies wins; a bad one is put aside aloud. Order is by step, never by time. See `executor.seal` for what a kill, a
+power cut or a flipped bit can do: nothing.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from data.errors import UserError
+from data.units import show_bytes
+from data.values import Value
+from executor.seal import flaw, quarantine, seal, staging_folder
+from executor.value_files import read_value, write_value
+
+KEEP = 2
+"""Verified checkpoints that are never removed: the newest, and one to fall back to."""
+
+_STEP = re.compile(r"step-(\d{8,})")
+# What the file system needs beside the tensors themselves: headers, the state, the manifest, folder blocks.
+_SPARE_BYTES = 1 << 20
+
+
+class TrainingState(Value):
+    """What goes on besides tensors. The data's place is `num_samples`: batches are a function of it."""
+
+    schema_: Literal["isoplan.checkpoint/1"] = Field(default="isoplan.checkpoint/1", alias="schema")
+    job_digest: str
+    step: int = Field(ge=0)
+    num_samples: int = Field(ge=0)
+    ema_total: float
+    ema_weight: float
+    torch_version: str
+    num_threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A training state with its tensors, on whatever device they live."""
+
+    state: TrainingState
+    model: Mapping[str, Tensor]
+    optimiser: Mapping[str, Tensor]
+
+
+class NotSealedError(UserError):
+    """A checkpoint could not be written; the ones before it stand."""
+
+    exit_code = 1
+
+
+def save(folder: Path, snapshot: Snapshot) -> Path:
+    """Seal a checkpoint in `folder` and return its path; it is on the disk, verified by hash, when this returns.
+
+    Raises:
+        NotSealedError: a tensor is not finite, or the disk has no room. Nothing is changed then.
+    """
+    final = folder / f"step-{snapshot.state.step:08d}"
+    if final.exists() and not flaw(final):
+        return final
+    _check_finite(snapshot)
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_room(folder, snapshot)
+    if final.exists():
+        quarantine(final)
+    staged = staging_folder(final)
+    try:
+        save_file(_on_cpu(snapshot.model), staged / "model.safetensors")
+        save_file(_on_cpu(snapshot.optimiser), staged / "optimiser.safetensors")
+        write_value(staged / "state.json", snapshot.state)
+        seal(staged, final)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise NotSealedError(f"cannot write checkpoint {final.name}: {error.strerror or error}") from error
+    _prune(folder)
+    return final
+
+
+def newest(folder: Path, *, warn: Callable[[str], None]) -> Path | None:
+    """Return the newest checkpoint that verifies, or None where there is none. Bad ones are put aside and told of."""
+    for path in _checkpoints(folder):
+        problem = flaw(path)
+        if not problem:
+            return path
+        aside = quarantine(path)
+        warn(f"checkpoint {path.name} is damaged ({problem}); put aside as {aside.name}, falling back")
+    return None
+
+
+def load(path: Path, *, device: torch.device) -> Snapshot:
+    """Read a checkpoint that `newest` has verified. Tensors come out new: nothing live is touched."""
+    return Snapshot(
+        state=read_value(path / "state.json", TrainingState),
+        model=load_file(path / "model.safetensors", device=str(device)),
+        optimiser=load_file(path / "optimiser.safetensors", device=str(device)),
+    )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return checkpoint folders, newest step first."""
+    found = [path for path in folder.glob("step-*") if _STEP.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+
+def _prune(folder: Path) -> None:
+    """Remove what is older than `KEEP` verified checkpoints. The newest was verified as it was written."""
+    num_good = 0
+    for path in _checkpoints(folder):
+        if num_good >= KEEP:
+            shutil.rmtree(path)
+        elif num_good == 0 or not flaw(path):
+            num_good += 1
+
+
+def _check_finite(snapshot: Snapshot) -> None:
+    for name, tensor in (*snapshot.model.items(), *snapshot.optimiser.items()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise NotSealedError(f"step {snapshot.state.step}: {name} holds values that are not finite; nothing sealed")
+
+
+def _check_room(folder: Path, snapshot: Snapshot) -> None:
+    tensors = (*snapshot.model.values(), *snapshot.optimiser.values())
+    needed = sum(tensor.nbytes for tensor in tensors) + _SPARE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise NotSealedError(
+            f"no room for a checkpoint: {show_bytes(free)} free at {folder}",
+            expected=show_bytes(needed),
+            next_step="free some space, then isoplan resume",
+        )
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

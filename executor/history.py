@@ -1,0 +1,62 @@
+"""What earlier attempts of a run did and spent, read back from its events. The events are the truth; this only sums."""
+
+from dataclasses import dataclass
+
+from data.errors import UserError
+from executor.events import AnyEvent, Gated, Started, Stepped, read_events
+from executor.journal import HEARTBEAT_SECONDS, Heartbeat
+from executor.run_folder import RunFolder
+from executor.value_files import read_value
+from planner.record import GateResult, TimeSpent
+
+NO_TIME = TimeSpent(startup_seconds=0, train_seconds=0, eval_seconds=0, checkpoint_seconds=0)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All attempts so far. `step_seconds` is of every step taken, those lost to a kill and taken again included."""
+
+    num_attempts: int
+    time: TimeSpent
+    step_seconds: tuple[float, ...]
+    last_train_loss: float | None
+    gates: tuple[GateResult, ...]
+
+    def gates_until(self, step: int) -> tuple[GateResult, ...]:
+        """Return the gates of the run up to `step`, each once, the latest evaluation of each."""
+        latest = {result.step: result for result in self.gates if result.step <= step}
+        return tuple(latest[at] for at in sorted(latest))
+
+
+def read_history(folder: RunFolder) -> History:
+    """Return what happened so far.
+
+    A run that was killed spent more than its last event says: up to its last heartbeat, and one interval more.
+    """
+    events = read_events(folder.events)
+    steps = [event for event in events if isinstance(event, Stepped)]
+    return History(
+        num_attempts=sum(isinstance(event, Started) for event in events),
+        time=_time_spent(folder, events),
+        step_seconds=tuple(event.step_seconds for event in steps),
+        last_train_loss=steps[-1].loss_ema if steps else None,
+        gates=tuple(event.result for event in events if isinstance(event, Gated)),
+    )
+
+
+def _time_spent(folder: RunFolder, events: list[AnyEvent]) -> TimeSpent:
+    if not events:
+        return NO_TIME
+    spent = events[-1].spent.time
+    if events[-1].kind == "end":
+        return spent
+    unseen = max(0.0, _last_beat(folder) + HEARTBEAT_SECONDS - spent.wall_seconds)
+    return TimeSpent.model_validate({**spent.model_dump(), "train_seconds": spent.train_seconds + unseen})
+
+
+def _last_beat(folder: RunFolder) -> float:
+    try:
+        return read_value(folder.heartbeat, Heartbeat).wall_seconds
+    except UserError:
+        # Killed before its first beat, or the file was torn by a power cut: what the events say is all there is.
+        return 0.0

@@ -1,0 +1,112 @@
+"""The two diaries of a run: events.jsonl for programs and run.log for people, written together, from one event.
+
+Also the heartbeat: a file rewritten every second by a thread, so that a watcher tells a long step from a hung or dead
+process, and a killed run knows to a second what it had spent.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TextIO
+
+from pydantic import Field
+
+from data.units import Seconds, show_count, show_fraction, show_seconds, show_usd
+from data.values import Value
+from executor.events import AnyEvent, Checkpointed, Ended, EventLog, Gated, Ready, Started, Stepped, Warned
+from executor.run_folder import RunFolder
+from executor.value_files import value_bytes
+
+HEARTBEAT_SECONDS = 1.0
+# A person reads a line every few seconds; programs get every step.
+_SECONDS_BETWEEN_STEP_LINES = 5.0
+# A power cut loses at most this much of the event log; a kill loses nothing.
+_SECONDS_BETWEEN_FLUSHES = 1.0
+
+
+class Heartbeat(Value):
+    """A sign of life."""
+
+    pid: int
+    step: int = Field(ge=0)
+    wall_seconds: Seconds
+
+
+class Journal:
+    """Writes events and the log, and keeps the heart beating, while it is open."""
+
+    def __init__(self, folder: RunFolder, *, wall_seconds: Callable[[], float]) -> None:
+        self._folder, self._wall_seconds = folder, wall_seconds
+        self._events = EventLog(folder.events)
+        self._log: TextIO = folder.log.open("a", encoding="utf-8")
+        self._step = 0
+        self._last_line = self._last_flush = -float("inf")
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> "Journal":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._events.close()
+        self._log.close()
+
+    def add(self, event: AnyEvent) -> None:
+        """Write one event down."""
+        self._events.write(event)
+        now = time.monotonic()
+        if isinstance(event, Stepped):
+            self._step = event.step
+            is_due = now - self._last_flush >= _SECONDS_BETWEEN_FLUSHES
+        else:
+            is_due = True
+        if is_due:
+            self._events.flush()
+            self._last_flush = now
+        if not isinstance(event, Stepped) or now - self._last_line >= _SECONDS_BETWEEN_STEP_LINES:
+            self._last_line = now
+            self._log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {describe(event)}\n")
+            self._log.flush()
+
+    def _beat(self) -> None:
+        while True:
+            beat = Heartbeat(pid=os.getpid(), step=self._step, wall_seconds=self._wall_seconds())
+            staged = self._folder.heartbeat.with_suffix(".tmp")
+            staged.write_bytes(value_bytes(beat))
+            staged.replace(self._folder.heartbeat)
+            if self._closing.wait(HEARTBEAT_SECONDS):
+                return
+
+
+def describe(event: AnyEvent) -> str:
+    """Return an event as a line for a person."""
+    match event:
+        case Started():
+            return f"attempt {event.attempt}, process {event.pid}"
+        case Ready():
+            origin = f"from {event.checkpoint}" if event.checkpoint else "from scratch"
+            return f"training {origin}: step {event.step} of {event.num_steps} on {event.device}"
+        case Stepped():
+            plan = "" if event.planned_loss is None else f" (plan {event.planned_loss:.3f})"
+            speed = f"{show_count(event.tokens_per_second)} tokens/s  MFU {show_fraction(event.mfu)}"
+            spent = f"{show_usd(event.spent.cost_usd)}  {show_seconds(event.spent.time.wall_seconds)}"
+            return f"step {event.step}  loss {event.loss_ema:.4f}{plan}  {speed}  {spent}"
+        case Gated():
+            verdict = "within" if event.result.is_within_band else "outside"
+            loss = f"held-out loss {event.result.loss:.4f} ({event.delta:+.4f})"
+            return f"gate at step {event.result.step}: {loss}, {verdict} the plan's band"
+        case Checkpointed():
+            return f"checkpoint {event.name} sealed in {show_seconds(event.checkpoint_seconds)}"
+        case Warned():
+            return f"warning: {event.message}"
+        case Ended():
+            kept = f"; checkpoint {event.checkpoint}" if event.checkpoint else ""
+            return f"{event.state} at step {event.step}{': ' if event.reason else ''}{event.reason}{kept}"

@@ -1,0 +1,126 @@
+"""What must hold on this machine before a run spends anything, each with the step that mends it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from data.corpus.manifest import Manifest, load_manifest
+from data.errors import PreflightError, StalePlanError, UserError
+from data.units import show_bytes
+from executor.checkpoint import KEEP
+from planner.model import ModelShape, num_params
+from planner.recipe import Job
+
+OLDEST_TORCH = (2, 11)
+"""What the extra `[train]` asks for: fused AdamW on CPU, SDPA with grouped heads, and no known unpickling hole."""
+
+# Weights, gradients and Adam's two moments, float32 each: what a run cannot do without, activations aside.
+_STATE_BYTES_PER_PARAM = 16
+_CHECKPOINT_BYTES_PER_PARAM = 12
+
+
+def preflight(job: Job, root: Path) -> Manifest:
+    """Return the manifest of the job's corpus, everything else being in order too. Checkpoints will lie under `root`.
+
+    Raises:
+        PreflightError: this machine cannot run the job as it stands.
+        StalePlanError: the corpus is not the one of the plan.
+    """
+    _check_software()
+    _check_support(job)
+    _check_device(job)
+    _check_room(job.shape, root)
+    return _check_corpus(job)
+
+
+def _check_software() -> None:
+    found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if found < OLDEST_TORCH:
+        raise PreflightError(
+            f"torch {torch.__version__}", expected="2.11 or newer", next_step="pip install 'isoplan[train]'"
+        )
+    if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        raise PreflightError(
+            "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, which lets any loaded file run code",
+            next_step="unset TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
+        )
+
+
+def _check_support(job: Job) -> None:
+    if job.recipe.num_data_parallel != 1 or job.rates.num_devices != 1:
+        raise PreflightError(
+            f"the plan trains on {job.rates.num_devices} devices",
+            expected="one: this executor runs on one device",
+            next_step="isoplan plan --num-devices 1 ...",
+        )
+    if job.shape.moe is not None:
+        raise PreflightError("the plan's model has experts", expected="a dense model", next_step="isoplan plan ...")
+
+
+def _check_device(job: Job) -> None:
+    if job.recipe.num_threads == 0 and not torch.cuda.is_available():
+        raise PreflightError(
+            "the plan runs on an accelerator and torch sees none",
+            expected="a CUDA device and a torch built for it",
+            next_step="isoplan doctor says what works here; --hardware local-cpu plans for this machine's CPU",
+        )
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if job.recipe.num_threads > num_cores:
+        raise PreflightError(
+            f"{num_cores} CPU cores are free to this process",
+            expected=f"{job.recipe.num_threads}, the plan's threads",
+            next_step="isoplan bench measures this machine; then plan again",
+        )
+
+
+def _check_room(shape: ModelShape, root: Path) -> None:
+    needed = num_params(shape) * _STATE_BYTES_PER_PARAM
+    available = _available_memory_bytes()
+    if available is not None and needed > available:
+        raise PreflightError(
+            f"{show_bytes(available)} of memory is free",
+            expected=f"{show_bytes(needed)} for weights, gradients and optimiser, and activations besides",
+            next_step="close other programs, or plan a smaller model",
+        )
+    on_disk = (KEEP + 1) * num_params(shape) * _CHECKPOINT_BYTES_PER_PARAM
+    free = shutil.disk_usage(root).free
+    if on_disk > free:
+        raise PreflightError(
+            f"{show_bytes(free)} of disk is free at {root}",
+            expected=f"{show_bytes(on_disk)} for {KEEP + 1} checkpoints",
+            next_step="free some space",
+        )
+
+
+def _available_memory_bytes() -> float | None:
+    facts = Path("/proc/meminfo")
+    if not facts.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in facts.read_text(encoding="ascii").splitlines())
+    return float(lines["MemAvailable"].split()[0]) * 1024
+
+
+def _check_corpus(job: Job) -> Manifest:
+    try:
+        manifest = load_manifest(Path(job.corpus.path))
+    except UserError as error:
+        raise PreflightError(
+            f"the plan's corpus cannot be read: {error.found}",
+            expected=f"the corpus with digest {job.corpus.digest[:12]}",
+            next_step=error.next_step,
+        ) from error
+    if manifest.digest != job.corpus.digest:
+        raise StalePlanError(
+            f"the corpus at {job.corpus.path} is not the plan's; nothing was started",
+            changes=(f"corpus.digest: {job.corpus.digest} -> {manifest.digest}",),
+            next_step="isoplan plan ... makes a new plan from this corpus",
+        )
+    if manifest.vocab_size > job.shape.vocab_size:
+        raise PreflightError(
+            f"the tokenizer has {manifest.vocab_size} ids",
+            expected=f"at most {job.shape.vocab_size}, the model's vocabulary",
+            next_step="isoplan plan ... makes a model for this tokenizer",
+        )
+    return manifest

@@ -1,0 +1,177 @@
+"""A run from its folder: take the lock, go on from where it was, train under guard, leave a record.
+
+`execute` is the whole life of one attempt and what `python -m executor RUN_DIR` calls. torch is imported only after the
+lock is held and the start is written down, so that whoever launched this sees it begin at once.
+"""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import UserError
+from executor.events import Ended, Ready, Spent, Started, Warned
+from executor.guard import Signals
+from executor.history import read_history
+from executor.journal import Journal
+from executor.metrics import Stopwatch
+from executor.run_folder import RunFolder, locked, read_assignment
+from executor.value_files import read_value, write_value
+from planner.recipe import run_cost_usd
+from planner.record import RunRecord, RunState
+
+if TYPE_CHECKING:
+    import torch
+
+    from executor.attempt import Outcome
+    from executor.train import Trainer
+
+EXIT_CODES: dict[RunState, int] = {
+    "done": 0,
+    "failed": 1,
+    "gated": 6,
+    "capped": 7,
+    "interrupted": 130,
+    "stopped": 130,
+}
+"""What the process returns for each way a run can end."""
+
+
+def execute(root: Path, *, started: float) -> int:
+    """Work on the run in `root` until it ends or is stopped; return the exit code.
+
+    `started` is the `time.monotonic()` the process began at: what came before counts as startup. The record is written
+    in every case but an error that is raised; that one is in the events.
+
+    Raises:
+        LockedError: another process works on it.
+        PreflightError, StalePlanError: the machine or the corpus is not as the plan needs it.
+        UserError: the folder holds no job, or the run is done.
+    """
+    folder = RunFolder(root)
+    with locked(folder):
+        check_resumable(root)
+        return _Life(folder, started=started).run()
+
+
+class _Life:
+    """One attempt with its diary, from the start event to the end event."""
+
+    def __init__(self, folder: RunFolder, *, started: float) -> None:
+        self._folder = folder
+        self._assignment = read_assignment(folder)
+        self._history = read_history(folder)
+        self._watch = Stopwatch(started=started, before=self._history.time)
+        self._journal = Journal(folder, wall_seconds=lambda: self._watch.wall_seconds)
+
+    def run(self) -> int:
+        self._folder.stop.unlink(missing_ok=True)
+        with self._journal, Signals() as signals:
+            attempt = self._history.num_attempts + 1
+            now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            self._journal.add(Started(spent=self._spent(), attempt=attempt, pid=os.getpid(), at=now))
+            try:
+                return self._train(signals)
+            except BaseException as error:
+                code = error.exit_code if isinstance(error, UserError) else 1
+                self._end("failed", f"{type(error).__name__}: {error}", code=code, step=0, checkpoint=None)
+                raise
+
+    def _train(self, signals: Signals) -> int:
+        from executor.attempt import Attempt
+
+        trainer, device, checkpoint = self._prepare()
+        self._watch.lap("startup")
+        self._tell_ready(trainer, device, checkpoint)
+        outcome = Attempt(
+            self._folder,
+            self._assignment,
+            trainer,
+            watch=self._watch,
+            signals=signals,
+            tell=self._journal.add,
+            checkpoint=checkpoint,
+        ).run()
+        self._write_record(outcome, trainer, device)
+        self._folder.stop.unlink(missing_ok=True)
+        stop = outcome.stop
+        code = EXIT_CODES[stop.state]
+        self._end(stop.state, stop.reason, code=code, step=trainer.num_steps, checkpoint=outcome.checkpoint)
+        return code
+
+    def _prepare(self) -> "tuple[Trainer, torch.device, str | None]":
+        """Return the trainer where the last verified checkpoint left it, its device, and that checkpoint's name."""
+        from data.corpus.loader import TokenBatches
+        from executor import checkpoint, runtime
+        from executor.preflight import preflight
+        from executor.train import Trainer
+
+        job = self._assignment.job
+        manifest = preflight(job, self._folder.root)
+        device = runtime.prepare(job.recipe)
+        batches = TokenBatches(Path(job.corpus.path), manifest, job.recipe.seed, job.recipe.seq_len)
+        trainer = Trainer(job.shape, job.recipe, batches, device=device)
+        path = checkpoint.newest(self._folder.checkpoints, warn=self._warn)
+        if path is None:
+            return trainer, device, None
+        snapshot = checkpoint.load(path, device=device)
+        if snapshot.state.job_digest != self._assignment.job_digest:
+            raise UserError(f"{path} is a checkpoint of another job", next_step="isoplan run starts this one afresh")
+        trainer.restore(snapshot)
+        return trainer, device, path.name
+
+    def _tell_ready(self, trainer: "Trainer", device: "torch.device", checkpoint: str | None) -> None:
+        from executor.runtime import device_name
+
+        num_steps = self._assignment.job.recipe.num_steps
+        self._journal.add(
+            Ready(
+                spent=self._spent(),
+                step=trainer.num_steps,
+                num_steps=num_steps,
+                device=device_name(device),
+                checkpoint=checkpoint,
+            )
+        )
+
+    def _write_record(self, outcome: "Outcome", trainer: "Trainer", device: "torch.device") -> None:
+        from executor import runtime
+        from executor.record import Machine, build_record
+
+        self._watch.lap("checkpoint")
+        machine = Machine(runtime.device_name(device), runtime.peak_memory_bytes(device))
+        record = build_record(
+            self._folder.run_id,
+            self._assignment,
+            read_history(self._folder),
+            outcome,
+            time=self._watch.spent,
+            num_steps=trainer.num_steps,
+            machine=machine,
+        )
+        write_value(self._folder.record, record)
+
+    def _end(self, state: RunState, reason: str, *, code: int, step: int, checkpoint: str | None) -> None:
+        self._watch.lap("checkpoint")
+        event = Ended(spent=self._spent(), state=state, reason=reason, exit_code=code, step=step, checkpoint=checkpoint)
+        self._journal.add(event)
+
+    def _warn(self, message: str) -> None:
+        self._journal.add(Warned(spent=self._spent(), message=message))
+
+    def _spent(self) -> Spent:
+        time = self._watch.spent
+        return Spent(time=time, cost_usd=run_cost_usd(time.wall_seconds, self._assignment.job.rates))
+
+
+def check_resumable(root: Path) -> None:
+    """Return if the run in `root` has something left to do.
+
+    Raises:
+        UserError: it is done.
+    """
+    folder = RunFolder(root)
+    if folder.record.exists() and read_value(folder.record, RunRecord).state == "done":
+        raise UserError(
+            f"{folder.run_id} is done; there is nothing to go on with", next_step=f"isoplan compare {folder.run_id}"
+        )

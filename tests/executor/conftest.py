@@ -1,0 +1,15 @@
+"""Fixtures of the executor's tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.executor import runs
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small corpus for all tests."""
+    folder = tmp_path_factory.mktemp("text") / "corpus"
+    runs.make_corpus(folder)
+    return folder
