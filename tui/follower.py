@@ -16,7 +16,7 @@ from executor.run_folder import Assignment, RunFolder, is_alive, read_assignment
 
 MAX_POINTS = 1024
 MAX_NOTES = 200
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
 STALE_SECONDS = 15.0
 """A heartbeat comes every second; without one for this long, something is wrong."""
 

@@ -68,10 +68,12 @@ def logs(run: str | None, num_lines: int) -> None:
 @click.argument("run", required=False)
 def stop(run: str | None) -> None:
     """Ask RUN (default: the newest) to write a checkpoint and stop before its next step."""
-    from executor.launch.local import request_stop
+    from executor.run_folder import is_alive
 
     folder = _folder(run)
-    request_stop(folder.root)
+    if not is_alive(folder):
+        raise UserError(f"{folder.run_id} is not running", next_step=f"isoplan resume {folder.run_id} goes on with it")
+    folder.stop.touch()
     say(f"{folder.run_id} will write a checkpoint and stop. Next: isoplan watch {folder.run_id}")
 
 
