@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 from typing_extensions import override
 
-from data.errors import InfeasibleError, StalePlanError, UserError
+from data.errors import InfeasibleError, StalePlanError, UserError, nearest
 
 
 class Entry(NamedTuple):
@@ -60,6 +60,14 @@ class Root(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(cmd_name)
         return _load(entry) if entry else None
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command '{args[0]}'; {nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,11 +1,13 @@
 """`isoplan ladder`: design pilot runs and run them, through the executor, on this device."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from data.canonical import Json
 from data.units import parse_seconds, show_count, show_flop, show_seconds
 from tui.output import data, emit_json, say, table
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from planner.pilots import Pilot
 
 
-def _options(command: click.Command) -> click.Command:
+def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
             click.option("--corpus", required=True, help="A folder of token shards."),
