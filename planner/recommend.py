@@ -26,6 +26,9 @@ GUESS_MFU = 0.35
 
 GUESS_TOKENS_PER_PARAM = 20.0
 
+SHORTEST_TRAINING_SECONDS = 1.0
+"""Where the search starts when start-up alone fills the limits."""
+
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
 
@@ -143,7 +146,9 @@ def _guess_flop(request: Request, facts: Facts) -> float:
         )
     )
     if math.isfinite(seconds):
-        return seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * GUESS_MFU
+        # Start-up first: what is left of a small limit after it is what a model can be trained in.
+        training_seconds = max(seconds - facts.overheads.startup_seconds, SHORTEST_TRAINING_SECONDS)
+        return training_seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * GUESS_MFU
     if request.num_tokens is not None:
         return 6.0 * (request.num_params or request.num_tokens / GUESS_TOKENS_PER_PARAM) * request.num_tokens
     return _flop_for_loss(request.target_loss or 3.0, facts)

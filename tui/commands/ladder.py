@@ -115,10 +115,10 @@ def _show(found: "tuple[Pilot, ...]", *, as_data: bool) -> None:
     from planner.recipe import total_flop
 
     if as_data:
-        jobs = [
+        jobs: list[Json] = [
             {"name": one.name, "predicted_seconds": one.predicted_seconds, "job": as_json(one.job)} for one in found
         ]
-        emit_json({"schema": "isoplan.ladder/1", "pilots": [*jobs]})
+        emit_json({"schema": "isoplan.ladder/1", "pilots": jobs})
         return
     rows = [
         (

@@ -74,8 +74,6 @@ def plan(
     from planner.recommend import recommend
     from planner.request import make_request
     from planner.resolve import resolve
-    from planner.report.build import build_report
-    from tui.plain import sections_text
 
     workspace = Workspace(Path.cwd())
     request = make_request(
@@ -110,6 +108,9 @@ def plan(
     if as_data:
         emit_json(as_json(decided))
     else:
+        from planner.report.build import build_report
+        from tui.plain import sections_text
+
         report = build_report(decided)
         data(f"{report.verdict}\n{report.subtitle}\n")
         data(sections_text(report, SHOWN))

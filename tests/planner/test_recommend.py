@@ -1,0 +1,204 @@
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from data.errors import InfeasibleError, UserError
+from planner.plan import load_plan, save_plan
+from planner.recipe import run_cost_usd
+from planner.recommend import recommend
+from planner.request import Request, make_request
+from planner.resolve import Sources, resolve
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+CLUSTER = {"hardware": "h100-sxm", "num_devices": 64, "law": "epoch-2024", "budget_usd": 250_000.0}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    return Sources(folder / "prices.csv", folder / "hardware.toml", folder / "calibration.json")
+
+
+@pytest.fixture(scope="module")
+def planned(sources):
+    plans = {}
+
+    def of(**changes):
+        request = make_request(CLUSTER | changes)
+        if request not in plans:
+            plans[request] = recommend(request, resolve(request, sources, now=NOW))
+        return plans[request]
+
+    return of
+
+
+def test_the_same_request_gives_the_same_plan(planned, sources, tmp_path):
+    plan = planned()
+    again = recommend(plan.request, resolve(plan.request, sources, now=NOW))
+
+    assert again == plan
+    assert load_plan(save_plan(plan, tmp_path)) == plan
+
+
+def test_the_90th_percentile_of_cost_stays_within_the_budget(planned):
+    plan = planned()
+
+    assert plan.predicted.cost_usd.p90 <= 250_000 * 1.01
+    assert plan.caps.cost_usd == 250_000
+    assert plan.predicted.probability_over_cap <= 0.11
+    assert plan.binding.constraint == "budget"
+
+
+def test_the_lines_add_up_to_the_expected_cost(planned):
+    plan = planned()
+
+    assert sum(line.usd for line in plan.cost_lines) == pytest.approx(plan.predicted.cost_usd.p50, rel=1e-12)
+
+
+def test_a_deadline_that_binds_is_kept_at_the_90th_percentile(planned):
+    plan = planned(deadline_seconds=10 * 86400.0)
+
+    assert plan.binding.constraint == "deadline"
+    assert plan.predicted.wall_seconds.p90 <= 10 * 86400 * 1.01
+
+
+def test_no_other_size_of_the_same_budget_is_predicted_lower(planned):
+    plan = planned()
+
+    for alternative in plan.alternatives:
+        if alternative.loss_p50 is not None:
+            assert alternative.loss_p50 >= plan.predicted.loss.p50
+
+
+@pytest.mark.parametrize("factor", [2.0, 10.0])
+def test_more_money_never_predicts_a_higher_loss(planned, factor):
+    assert planned(budget_usd=250_000 * factor).predicted.loss.p50 < planned().predicted.loss.p50
+
+
+def test_a_tenth_more_of_what_binds_lowers_the_loss(planned):
+    change = planned().binding.loss_change_for_10_percent_more
+
+    assert change is not None
+    assert -0.05 < change < 0
+
+
+def test_few_unique_tokens_move_the_choice_to_a_larger_model_on_repeated_text(planned):
+    free, scarce = planned(), planned(unique_tokens=60_000_000_000, max_epochs=16.0)
+
+    assert scarce.data.num_epochs > 1
+    assert scarce.predicted.loss.p50 > free.predicted.loss.p50
+    assert scarce.data.num_tokens <= 16 * 60e9
+
+
+def test_a_target_loss_is_reached_by_the_cheapest_run(planned):
+    plan = planned(target_loss=2.3)
+
+    assert plan.predicted.loss.p50 <= 2.3
+    assert plan.predicted.loss.p50 == pytest.approx(2.3, abs=0.01)
+    assert plan.predicted.cost_usd.p50 < 250_000 / 2
+
+
+def test_served_tokens_make_the_cheapest_model_smaller(planned):
+    trained = planned(target_loss=2.3)
+    served = planned(target_loss=2.3, inference_tokens=5_000_000_000_000)
+
+    assert served.model.num_params < trained.model.num_params
+    assert served.data.num_tokens > trained.data.num_tokens
+
+
+def test_fixed_size_and_tokens_are_obeyed(planned):
+    plan = planned(num_params=7_000_000_000, num_tokens=140_000_000_000)
+
+    assert plan.model.num_params == pytest.approx(7e9, rel=0.05)
+    assert plan.data.num_tokens == pytest.approx(140e9, rel=0.01)
+
+
+def test_gates_stand_every_tenth_of_training_with_bands_around_the_prediction(planned):
+    plan = planned()
+
+    assert len(plan.gates) == 10
+    assert plan.gates[-1].step == plan.recipe.num_steps
+    assert plan.gates[-1].loss_p50 == pytest.approx(plan.predicted.loss.p50, rel=1e-9)
+    assert all(a.loss_p50 > b.loss_p50 for a, b in zip(plan.gates, plan.gates[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"budget_usd": 5.0},
+        {"budget_usd": 1.0, "num_devices": 8},
+        {"budget_usd": 250_000.0, "deadline_seconds": 300.0},
+        {"budget_usd": 250_000.0, "unique_tokens": 1_000_000},
+    ],
+)
+def test_what_cannot_be_done_lists_changes_that_would_each_do(sources, limits):
+    request = make_request(CLUSTER | limits)
+    with pytest.raises(InfeasibleError) as caught:
+        recommend(request, resolve(request, sources, now=NOW))
+
+    lines = [line for line in caught.value.relaxations if line.startswith("--")]
+    assert lines
+    for line in lines:
+        relaxed = make_request(CLUSTER | limits | _as_field(line))
+        assert recommend(relaxed, resolve(relaxed, sources, now=NOW)).predicted.loss.p50 > 0
+
+
+def test_an_unreachable_target_says_what_could_be_reached(sources):
+    request = make_request(CLUSTER | {"target_loss": 1.9})
+
+    with pytest.raises(InfeasibleError, match="--target-loss 2"):
+        recommend(request, resolve(request, sources, now=NOW))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"budget_usd": None}, "give a budget, a deadline"),
+        ({"gate_fraction": 0.9}, "gate_fraction 0.9 is not in"),
+        ({"budget_usd": -5}, "budget_usd"),
+        ({"unknown": 1}, "unknown"),
+    ],
+)
+def test_a_request_that_asks_nothing_possible_is_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        make_request(CLUSTER | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hardware": "h100_sxm"}, "did you mean 'h100-sxm"),
+        ({"law": "epoch2024"}, "did you mean 'epoch-2024'"),
+        ({"hardware": "local"}, "isoplan bench"),
+        ({"corpus": "no/such/corpus"}, "no/such/corpus"),
+        ({"tier": "reserved", "hardware": "rtx-5090"}, "no reserved price"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest_or_the_next_step(sources, fields, message):
+    request = make_request(CLUSTER | fields)
+
+    with pytest.raises(UserError, match=message):
+        resolve(request, sources, now=NOW)
+
+
+def test_the_plans_own_formula_prices_its_wall_time(planned):
+    plan = planned()
+    storage = next(line.usd for line in plan.cost_lines if line.name == "checkpoint storage")
+
+    assert run_cost_usd(plan.predicted.wall_seconds.p50, plan.rates) + storage == pytest.approx(
+        plan.predicted.cost_usd.p50, rel=1e-6
+    )
+
+
+def _as_field(line: str) -> dict[str, object]:
+    name, value = re.fullmatch(r"--([a-z-]+) ([0-9.]+)s?.*", line).groups()
+    field, kind = {
+        "budget": ("budget_usd", float),
+        "price": ("price_usd_per_device_hour", float),
+        "num-devices": ("num_devices", int),
+        "deadline": ("deadline_seconds", float),
+        "max-epochs": ("max_epochs", float),
+    }[name]
+    assert field in Request.model_fields
+    return {field: kind(value)}
