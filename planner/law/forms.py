@@ -1,37 +1,24 @@
 """The shapes a scaling law can take, one frozen value each, told apart by `form`; `law_loss` evaluates any of them.
 
-Legend, as in the papers: N parameters, D training tokens, U unique tokens, C training FLOP, L held-out loss, E the
-irreducible loss. Every law says how it counts N and FLOP and in which unit its loss is; `conventions` compares them.
-A law knows no data, no fit and no hardware.
+Every law says how it counts N and FLOP and in which unit its loss is; `planner.law.conventions` compares and converts.
+A law knows no data, no fit and no hardware. Letters as in `planner.law.base`.
 """
 
 from typing import Annotated, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from typing_extensions import override
 
-from data.values import NConvention, Value
-
-Array = npt.NDArray[np.float64]
-Index = npt.NDArray[np.intp]
-
-LossUnit = Literal["nats/token", "bits/byte", "bits/char", "other"]
-FlopConvention = Literal["6ND", "exact"]
-"""How training FLOP are counted: six per parameter and token, or every matrix product including attention."""
-
-
-class LawBase(Value):
-    """What all laws state besides their constants."""
-
-    n_convention: NConvention = "total"
-    flop_convention: FlopConvention = "6ND"
-    loss_unit: LossUnit = "nats/token"
-
-    def loss(self, N: Array, D: Array) -> Array:
-        """Loss at parameters `N` and tokens `D` (broadcast together)."""
-        raise NotImplementedError
+from planner.law.base import Array as Array
+from planner.law.base import FlopConvention as FlopConvention
+from planner.law.base import Index as Index
+from planner.law.base import LawBase as LawBase
+from planner.law.base import LossUnit as LossUnit
+from planner.law.base import Point
+from planner.law.constrained import DataConstrainedLaw
+from planner.law.moe import FineGrainedMoeLaw, JointMoeLaw
+from planner.law.precision import PrecisionLaw
 
 
 class ChinchillaLaw(LawBase):
@@ -45,8 +32,8 @@ class ChinchillaLaw(LawBase):
     beta: float
 
     @override
-    def loss(self, N: Array, D: Array) -> Array:
-        return self.E + self.A * N**-self.alpha + self.B * D**-self.beta
+    def loss(self, at: Point) -> Array:
+        return self.E + self.A * at.N**-self.alpha + self.B * at.D**-self.beta
 
 
 class KaplanLaw(LawBase):
@@ -59,20 +46,105 @@ class KaplanLaw(LawBase):
     alpha_D: float
 
     @override
-    def loss(self, N: Array, D: Array) -> Array:
-        return ((self.N_c / N) ** (self.alpha_N / self.alpha_D) + self.D_c / D) ** self.alpha_D
+    def loss(self, at: Point) -> Array:
+        return ((self.N_c / at.N) ** (self.alpha_N / self.alpha_D) + self.D_c / at.D) ** self.alpha_D
 
 
-Law = Annotated[ChinchillaLaw | KaplanLaw, Field(discriminator="form")]
+class OverTrainingLaw(LawBase):
+    """L = E + a N^-eta + b 6^(-eta/2) D^-eta (Gadre et al. 2024, arXiv 2403.08540, equation 4).
+
+    The paper writes E + (a' M^(eta/2) + b' M^-(eta/2)) C^-(eta/2) with M = D/N, C = 6ND: a' = a 6^(eta/2), b' = b.
+    One exponent for both terms: the optimal M does not move with compute.
+    """
+
+    form: Literal["over-training"] = "over-training"
+    E: float = Field(ge=0)
+    a: float = Field(ge=0)
+    b: float = Field(ge=0)
+    eta: float
+
+    @override
+    def loss(self, at: Point) -> Array:
+        return self.E + self.a * at.N**-self.eta + self.b * 6.0 ** (-self.eta / 2) * at.D**-self.eta
+
+
+class FarseerLaw(LawBase):
+    """L = e^(s N^q + S) + e^(B N^b + Q) D^-e^(A N^a + E) (Li et al. 2025, arXiv 2506.10972, equation 8).
+
+    The data exponent depends on N, so the optimal D/N grows with compute.
+    """
+
+    form: Literal["farseer"] = "farseer"
+    s: float
+    q: float
+    S: float
+    B: float
+    b: float
+    Q: float
+    A: float
+    a: float
+    E: float
+
+    @override
+    def loss(self, at: Point) -> Array:
+        floor = np.exp(self.s * at.N**self.q + self.S)
+        exponent = np.exp(self.A * at.N**self.a + self.E)
+        result: Array = floor + np.exp(self.B * at.N**self.b + self.Q - exponent * np.log(at.D))
+        return result
+
+
+Law = Annotated[
+    ChinchillaLaw
+    | KaplanLaw
+    | OverTrainingLaw
+    | FarseerLaw
+    | DataConstrainedLaw
+    | FineGrainedMoeLaw
+    | JointMoeLaw
+    | PrecisionLaw,
+    Field(discriminator="form"),
+]
 
 
 @overload
-def law_loss(law: Law, N: float, D: float) -> float: ...
+def law_loss(
+    law: LawBase, N: float, D: float, *, unique_tokens: float | None = None, num_experts: float | None = None
+) -> float: ...
 @overload
-def law_loss(law: Law, N: Array, D: Array | float) -> Array: ...
+def law_loss(
+    law: LawBase,
+    N: Array,
+    D: Array | float,
+    *,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Array: ...
 @overload
-def law_loss(law: Law, N: float, D: Array) -> Array: ...
-def law_loss(law: Law, N: Array | float, D: Array | float) -> Array | float:
-    """Loss of `law` at `N` parameters and `D` tokens, in the law's unit; floats give a float, arrays broadcast."""
-    result = law.loss(np.asarray(N, dtype=np.float64), np.asarray(D, dtype=np.float64))
+def law_loss(
+    law: LawBase,
+    N: float,
+    D: Array,
+    *,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Array: ...
+def law_loss(
+    law: LawBase,
+    N: Array | float,
+    D: Array | float,
+    *,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Array | float:
+    """Loss of `law` at `N` parameters and `D` tokens, in the law's unit; floats give a float, arrays broadcast.
+
+    Data-constrained laws read `unique_tokens` (None: every token is fresh), mixture-of-experts laws `num_experts`.
+    """
+    point = Point(
+        np.asarray(N, dtype=np.float64),
+        np.asarray(D, dtype=np.float64),
+        unique_tokens=None if unique_tokens is None else np.asarray(unique_tokens, dtype=np.float64),
+        num_experts=None if num_experts is None else np.asarray(num_experts, dtype=np.float64),
+    )
+    result = law.loss(point)
     return float(result) if result.ndim == 0 else result

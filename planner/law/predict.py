@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.values import Band
+from planner.law.base import FLOP_PER_PARAM_TOKEN
 from planner.law.chinchilla import row_of
 from planner.law.forms import Array, ChinchillaLaw, Law, LawBase, law_loss
 from planner.law.registry import PublishedLaw
@@ -18,7 +19,8 @@ from planner.law.result import FitResult
 
 Predictor = FitResult | PublishedLaw
 NUM_DRAWS = 500
-_FLOP_PER_PARAM_TOKEN = 6.0
+_TOKENS_PER_PARAM = (0.05, 2e4)  # where an allocation is looked for; published optima lie in 1 ... 1,000
+_SCAN_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def extrapolation_ratio(by: Predictor, N: float, D: float) -> float:
     """How many times the compute (6ND) of the largest fitted run; inf where the fitted range is unknown."""
     if by.fitted_range is None:
         return math.inf
-    return _FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high
+    return FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high
 
 
 def range_warnings(by: Predictor, N: float, D: float) -> tuple[str, ...]:
@@ -89,7 +91,7 @@ def range_warnings(by: Predictor, N: float, D: float) -> tuple[str, ...]:
     for name, value, known in (
         ("parameters", N, by.fitted_range.N),
         ("tokens", D, by.fitted_range.D),
-        ("compute", _FLOP_PER_PARAM_TOKEN * N * D, by.fitted_range.C),
+        ("compute", FLOP_PER_PARAM_TOKEN * N * D, by.fitted_range.C),
     ):
         if value > known.high * (1 + 1e-9):
             notes.append(f"{name} {value:.3g} is {value / known.high:.3g}x the largest fitted run ({known.high:.3g})")
@@ -105,7 +107,7 @@ def optimal_allocation(law: Law, C: float) -> Allocation:
 
     Closed form for Chinchilla (Hoffmann et al. 2022, equation 4); golden section over ln N for any other form.
     """
-    product = C / _FLOP_PER_PARAM_TOKEN
+    product = C / FLOP_PER_PARAM_TOKEN
     if isinstance(law, ChinchillaLaw):
         G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / (law.alpha + law.beta))
         N = G * product ** (law.beta / (law.alpha + law.beta))
@@ -121,7 +123,7 @@ def compute_for_loss(law: ChinchillaLaw, loss: float) -> float:
     total = law.alpha + law.beta
     G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / total)
     size = law.A * G**-law.alpha + law.B * G**law.beta
-    return _FLOP_PER_PARAM_TOKEN * ((loss - law.E) / size) ** (-total / (law.alpha * law.beta))
+    return FLOP_PER_PARAM_TOKEN * ((loss - law.E) / size) ** (-total / (law.alpha * law.beta))
 
 
 def _mean_losses(by: Predictor, N: Array, D: Array, rng: np.random.Generator, *, num: int) -> Array:
@@ -135,18 +137,21 @@ def _scatter(by: Predictor, N: Array, D: Array) -> Array:
     """Standard deviation of log loss about the law at each point, (points,)."""
     if isinstance(by, PublishedLaw):
         return np.full(np.broadcast(N, D).shape, by.log_spread)
-    beyond = np.maximum(0.0, np.log(_FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
+    beyond = np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
     result: Array = np.hypot(by.noise_log_sd, by.drift_log_sd * beyond)
     return result
 
 
 def _golden_minimum(law: LawBase, product: float) -> float:
-    """ln N of the least loss at N D = `product`, by golden section; the loss must have one minimum along the budget."""
+    """ln N of the least loss at N D = `product`: the best of a scan over D/N, refined by golden section."""
+    low, high = (0.5 * math.log(product / limit) for limit in reversed(_TOKENS_PER_PARAM))
+    scan = np.linspace(low, high, _SCAN_POINTS)
+    best = int(law_loss(law, np.exp(scan), product / np.exp(scan)).argmin())
+    low, high = float(scan[max(0, best - 1)]), float(scan[min(_SCAN_POINTS - 1, best + 1)])
     ratio = (math.sqrt(5) - 1) / 2
-    low, high = 0.0, math.log(product)
 
     def at(x: float) -> float:
-        return float(law.loss(np.array(math.exp(x)), np.array(product / math.exp(x))))
+        return law_loss(law, math.exp(x), product / math.exp(x))
 
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     f_left, f_right = at(left), at(right)

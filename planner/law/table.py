@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.errors import UserError, nearest
-from planner.law.forms import Array
+from planner.law.base import FLOP_PER_PARAM_TOKEN, Array
 from planner.model import num_params
 from planner.record import RunRecord
 
-_FLOP_PER_PARAM_TOKEN = 6.0
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
 
@@ -111,7 +110,7 @@ def _table(rows: list[dict[str, str]], columns: Columns, *, name: str) -> RunTab
         return np.array([_number(row.get(key), key, number, name) for number, row in complete])
 
     N = column(columns.N)
-    D = column(columns.C) / (_FLOP_PER_PARAM_TOKEN * N) if columns.C else column(columns.D)
+    D = column(columns.C) / (FLOP_PER_PARAM_TOKEN * N) if columns.C else column(columns.D)
     ids = tuple(str(row.get(columns.run_id) or number) for number, row in complete)
     clusters = tuple(str(row.get(columns.cluster)) for _, row in complete) if columns.cluster else ()
     return RunTable(N, D, column(columns.loss), ids, clusters)

@@ -1,0 +1,70 @@
+"""What all laws share: arrays, units, conventions, and the point a law is evaluated at.
+
+Legend, as in the papers: N parameters, D training tokens, U unique tokens, C training FLOP, L held-out loss, E the
+irreducible loss.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from data.values import NConvention, Value
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+
+LossUnit = Literal["nats/token", "bits/byte", "bits/char", "other"]
+FlopConvention = Literal["6ND", "exact"]
+"""How training FLOP are counted: six per parameter and token, or every matrix product including attention."""
+
+FLOP_PER_PARAM_TOKEN = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where to evaluate a law; arrays broadcast together. Each law reads the fields its form has, no others."""
+
+    N: Array
+    D: Array
+    unique_tokens: Array | None = None
+    num_experts: Array | None = None
+    granularity: Array | None = None
+    weight_bits: Array | None = None
+    activation_bits: Array | None = None
+    kv_bits: Array | None = None
+
+    def need(self, name: str) -> Array:
+        """The field `name`, for a form that cannot do without it.
+
+        Raises:
+            ValueError: it was not given.
+        """
+        values = {
+            "unique_tokens": self.unique_tokens,
+            "num_experts": self.num_experts,
+            "granularity": self.granularity,
+            "weight_bits": self.weight_bits,
+            "activation_bits": self.activation_bits,
+            "kv_bits": self.kv_bits,
+        }
+        value = values[name]
+        if value is None:
+            raise ValueError(f"this law needs {name}")
+        return value
+
+
+class LawBase(Value):
+    """What all laws state besides their constants.
+
+    A form's formulas also take complex constants: `planner.law.generic` differentiates them by complex steps.
+    """
+
+    n_convention: NConvention = "total"
+    flop_convention: FlopConvention = "6ND"
+    loss_unit: LossUnit = "nats/token"
+
+    def loss(self, at: Point) -> Array:
+        """Loss at each point."""
+        raise NotImplementedError
