@@ -2,7 +2,7 @@
 
 import os
 
-# Before anything imports torch. OpenMP's threads spin while they wait for each other; where cores are shared, a spinning
-# thread keeps its partner from running, and a small step takes 4 to 60 times as long (docs/log.md). Sleeping costs
-# microseconds.
+# Before anything imports torch. OpenMP's threads spin while they wait for each other; where cores are shared, a
+# spinning thread keeps its partner from running, and a small step takes 4 to 60 times as long (docs/log.md). Sleeping
+# costs microseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
