@@ -64,10 +64,7 @@ def _catalog() -> dict[str, PublicCorpus]:
 
 def _corpus(row: dict[str, str]) -> PublicCorpus:
     source = Source(url=row["source_url"], accessed=date.fromisoformat(row["accessed"]), note=row["note"])
-    copied = (
-        "name title tokenizer raw_size documents languages domains licence knowledge_cutoff cutoff_basis hf_id paper "
-        "source_kind"
-    ).split()
+    copied = [name for name, field in PublicCorpus.model_fields.items() if field.annotation is str]
     return PublicCorpus(
         num_tokens=int(row["tokens"]) if row["tokens"] else None,
         is_estimate=row["is_estimate"] == "yes",

@@ -59,6 +59,10 @@ class Tokenizer:
         """Return the ids `tokenizers` itself gives: what `encode` must equal."""
         return np.array(self._exact.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
 
+    def text_bytes(self, ids: NDArray[np.integer]) -> bytes:
+        """Return the bytes that `ids` spell; a cut through a character stays a cut."""
+        return self._fast.decode_bytes(ids.tolist()) if self._fast is not None else self.decode(ids).encode()
+
     def decode(self, ids: NDArray[np.integer]) -> str:
         """Return the text of `ids`, without special tokens."""
         return self._exact.decode(ids.tolist(), skip_special_tokens=True)

@@ -15,14 +15,17 @@ from pathlib import Path
 
 from data.canonical import Json, digest
 from data.corpus.bpe import Tokenizer, load, train
+from data.corpus.clean import clean
 from data.corpus.document import Document, Entry, Rejected
 from data.corpus.listing import listed
+from data.corpus.local import local_entries
 from data.corpus.manifest import FILE_NAME, BuildConfig, Manifest
 from data.corpus.merge import TOKENIZER_NAME, MergeInput, merge
 from data.corpus.read import documents
-from data.corpus.removal import Removals
+from data.corpus.removal import Removals, check_kept
 from data.corpus.select import subset, with_heldout
-from data.corpus.unit import PROBE, Unit, make_unit, passed, units_of
+from data.corpus.stages import passed, save_evaluation
+from data.corpus.unit import PROBE, Unit, make_unit, units_of
 from data.durable import fsync_folder, write_atomic
 from data.errors import UserError
 
@@ -31,7 +34,7 @@ from data.errors import UserError
 SAMPLE_BYTES_PER_ID = 1200
 MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES = 4_000_000, 30_000_000
 PROBE_BYTES = 300_000  # text by domain on which tokens per byte is measured
-SUBSET_MARGIN = 1.05  # read this much more than the tokens asked for need; cleaning and deduplication take some
+SUBSET_MARGIN = 1.15  # read this much more than the tokens asked for need: filters and deduplication take some
 SERIAL_BYTES = 16_000_000  # below this a second process costs more than it saves
 
 
@@ -50,6 +53,7 @@ def build(
     out: Path,
     config: BuildConfig,
     tokenizer_path: Path | None = None,
+    evaluation_paths: tuple[Path, ...] = (),
     num_workers: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Manifest:
@@ -59,15 +63,21 @@ def build(
 
     Raises:
         UserError: an unknown source, no text at all, or a vocabulary too small to hold every byte.
+        KeptTooFewError: a quality filter keeps too little of a domain; nothing is published.
     """
     entries, labels = listed(sources)
     entries = with_heldout(entries, fraction=config.heldout_fraction, seed=config.seed)
+    evaluation = _evaluation(evaluation_paths)
+    if evaluation:
+        config = config.model_copy(update={"evaluation_digest": digest([*evaluation])})
     report(Progress("tokenizer", 0, 1))
     sample = _sample(entries, config)
     tokenizer = load(tokenizer_path, probe=PROBE + _probe(sample)) if tokenizer_path else _trained(sample, config)
     chosen = _chosen(entries, tokenizer, sample, config) if config.max_tokens else entries
     stage = _staging(out, chosen, tokenizer, config)
-    units = units_of(chosen, folder=stage, seed=config.seed, heldout_fraction=config.heldout_fraction)
+    if evaluation:
+        save_evaluation(stage, evaluation, (text for _, text in sample.texts))
+    units = units_of(chosen, folder=stage, config=config)
     _make(units, num_workers=num_workers, report=report)
     report(Progress("shards", 0, 1))
     work = MergeInput(config, chosen, labels, units, _unread(entries, chosen))
@@ -75,7 +85,8 @@ def build(
     built.mkdir(exist_ok=True)
     manifest = merge(work, tokenizer, built)
     if not manifest.train.num_tokens:
-        raise UserError("no document is left to train on", next_step=f"look at what was removed: {_worst(manifest)}")
+        raise UserError("no document is left to train on", expected=f"less removed than {_worst(manifest)}")
+    check_kept(manifest.removed, (manifest.train, manifest.heldout), min_fraction=config.min_kept_fraction)
     _publish(built, out, manifest)
     shutil.rmtree(stage)
     return manifest
@@ -103,7 +114,7 @@ def _sample(entries: tuple[Entry, ...], config: BuildConfig) -> _Sample:
         (item.domain, item.text)
         for entry in subset(training, budgets, seed=config.seed)
         for read in documents(entry, seed=config.seed, heldout_fraction=config.heldout_fraction)
-        if isinstance(item := passed(read), Document) and not item.is_heldout
+        if isinstance(item := passed(read, (clean,)), Document) and not item.is_heldout
     ]
     return _Sample(tuple(texts))
 
@@ -113,6 +124,17 @@ def _bytes_by_domain(entries: tuple[Entry, ...]) -> dict[str, int]:
     for entry in entries:
         totals[entry.domain] += entry.num_bytes
     return totals
+
+
+def _evaluation(paths: tuple[Path, ...]) -> list[str]:
+    """The texts of evaluation files, one item a file or a row, sorted so that the order of files does not matter."""
+    return sorted(
+        item.text
+        for path in paths
+        for entry in local_entries(path)
+        for item in documents(entry, seed=0, heldout_fraction=0)
+        if isinstance(item, Document)
+    )
 
 
 def _trained(sample: _Sample, config: BuildConfig) -> Tokenizer:
@@ -178,7 +200,7 @@ def _unread(entries: tuple[Entry, ...], chosen: tuple[Entry, ...]) -> Removals:
     removals = Removals()
     for entry in entries:
         if entry.name not in names:
-            removals.add(Rejected(entry.name, entry.domain, "subset", "not read: enough without it", entry.num_bytes))
+            removals.add(Rejected(entry.name, entry.domain, "list", "not read: enough without it", entry.num_bytes))
     return removals
 
 

@@ -22,6 +22,8 @@ MAX_BYTES = 256 << 20  # about 16 MB of manifest per TB of tokens: 16 bytes a bl
 BLOCK_BYTES = 1 << 20
 
 Dtype = Literal["uint16", "uint32"]
+Quality = Literal["off", "by-domain", "web", "prose", "code"]
+Dedup = Literal["off", "exact", "near"]
 
 
 class FileRef(Value):
@@ -110,13 +112,51 @@ class KnowledgeCutoff(Value):
     undated_fraction: Fraction
 
 
+class MaskCount(Value):
+    """How many pieces of personal data of one kind were masked."""
+
+    kind: str
+    count: int
+
+
 class BuildConfig(Value):
-    """What was asked for. `max_tokens` 0 takes everything."""
+    """What was asked for. `max_tokens` 0 takes everything; an empty text or tuple asks for nothing."""
 
     vocab_size: int
     max_tokens: Tokens
     seed: int
     heldout_fraction: Fraction
+    quality: Quality = "by-domain"
+    min_kept_fraction: Fraction = 0.5
+    dedup: Dedup = "near"
+    masks_pii: bool = False
+    languages: tuple[str, ...] = ()
+    until: str = ""
+    keeps_undated: bool = True
+    evaluation_digest: str = ""
+
+
+class DomainMeasures(Value):
+    """How diverse one domain of one source is, on an even sample of its training tokens.
+
+    Values depend on the sample's size and on the tokenizer; they compare domains of one corpus.
+    """
+
+    source: str
+    domain: str
+    sample_tokens: Tokens
+    compression_ratio: float = Field(description="bytes over zlib's")
+    distinct_4gram_fraction: Fraction
+    duplicate_line_fraction: Fraction = Field(description="of lines above 20 characters")
+
+
+class Measures(Value):
+    """What a plan should know of the text before it pays for training on it."""
+
+    domains: tuple[DomainMeasures, ...]
+    effective_domains: float = Field(description="exp of the entropy of token shares over sources and domains")
+    exact_duplicate_fraction: Fraction = Field(description="of the documents that came through the filters")
+    near_duplicate_fraction: Fraction
 
 
 class Manifest(Value):
@@ -131,7 +171,9 @@ class Manifest(Value):
     documents: FileRef
     sources: tuple[SourceSummary, ...]
     removed: tuple[Removal, ...]
+    masked: tuple[MaskCount, ...] = ()
     cutoff: KnowledgeCutoff
+    measures: Measures | None = None
 
     @property
     def vocab_size(self) -> int:

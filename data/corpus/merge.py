@@ -4,7 +4,6 @@ Works on one row of about 50 bytes a document; texts and tokens stream through.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +13,18 @@ from numpy.typing import NDArray
 from data.canonical import Json, canonical_bytes
 from data.corpus.bpe import Tokenizer
 from data.corpus.document import Entry, Rejected
-from data.corpus.manifest import BuildConfig, Manifest, Split, TokenizerRef, file_ref
+from data.corpus.manifest import BuildConfig, Manifest, MaskCount, Split, TokenizerRef, file_ref
+from data.corpus.measures import measures
 from data.corpus.removal import Removals
 from data.corpus.shards import DurableFile, SplitWriter
 from data.corpus.tally import Tally, cutoff
 from data.corpus.unit import About, Unit, read_about, read_rows, token_dtype
+from data.corpus.verdict import KEPT, REASONS, token_reader, verdicts, with_fallback_heldout
 from data.durable import write_atomic
 
 DOCUMENTS_NAME = "documents.jsonl"
 TOKENIZER_NAME = "tokenizer.json"
 BYTE_COUNTS_NAME = "token-bytes.bin"
-
-KEPT, DUPLICATE, SURPLUS = 0, 1, 2
-_REASONS = {DUPLICATE: ("dedup", "the same text stands earlier"), SURPLUS: ("subset", "beyond the tokens asked for")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,10 @@ def merge(work: MergeInput, tokenizer: Tokenizer, folder: Path) -> Manifest:
     """Write the corpus of `work` into `folder`, all but the manifest, and return the manifest."""
     dtype = token_dtype(tokenizer.vocab_size)
     rows = np.concatenate([read_rows(unit) for unit in work.units])
-    verdicts = _verdicts(rows, max_train_tokens=work.config.max_tokens)
+    rows = with_fallback_heldout(rows, work.config.heldout_fraction)
+    names = {name: number for number, name in enumerate(sorted({entry.domain for entry in work.entries}))}
+    domains = np.array([names[entry.domain] for entry in work.entries], dtype=np.int64)[rows["entry"]]
+    found = verdicts(rows, domains, work.config, token_reader(work.units, rows, dtype))
     writers = {
         is_heldout: SplitWriter(folder, name, dtype) for is_heldout, name in ((False, "train"), (True, "heldout"))
     }
@@ -54,87 +55,55 @@ def merge(work: MergeInput, tokenizer: Tokenizer, folder: Path) -> Manifest:
         done = 0
         for unit in work.units:
             about, removed = read_about(unit)
-            removals.update(removed.sorted())
+            removals.update(removed)
             inside = slice(done, done + len(about))
             done += len(about)
-            _write_tokens(unit, rows[inside], verdicts[inside], writers, dtype)
-            for row, verdict, document in zip(rows[inside].tolist(), verdicts[inside].tolist(), about, strict=True):
-                _account(work.entries, row, verdict, document, tallies=tallies, removals=removals, index=index.write)
+            _write_tokens(unit, rows[inside], found[inside], writers, dtype)
+            for row, verdict, document in zip(rows[inside], found[inside].tolist(), about, strict=True):
+                entry = work.entries[int(row["entry"])]
+                if verdict == KEPT:
+                    tallies[entry.source].add(entry, row, licence=document.licence, date=document.date)
+                    index.write(_index_line(entry, row, document))
+                else:
+                    rejected = Rejected(document.name, entry.domain, *REASONS[verdict], int(row["num_bytes"]))
+                    removals.add(rejected)
     splits = {
         is_heldout: writer.finish(
-            count for tally in tallies.values() for key, count in sorted(tally.domains.items()) if key[0] == is_heldout
+            count for name, tally in tallies.items() for count in tally.domain_counts(name, is_heldout=is_heldout)
         )
         for is_heldout, writer in writers.items()
     }
     return _manifest(work, tokenizer, folder, splits=splits, tallies=tallies, removals=removals)
 
 
-def _verdicts(rows: NDArray[np.void], *, max_train_tokens: int) -> NDArray[np.uint8]:
-    """Which rows are kept. The held-out copy of a text stays, so that no held-out text is trained on."""
-    verdicts = np.full(len(rows), DUPLICATE, dtype=np.uint8)
-    order = np.argsort(~rows["is_heldout"], kind="stable")
-    _, first = np.unique(rows["text_digest"][order], return_index=True)
-    verdicts[order[first]] = KEPT
-    if max_train_tokens:
-        train = np.flatnonzero((verdicts == KEPT) & ~rows["is_heldout"])
-        train = train[np.argsort(rows["priority"][train], kind="stable")]
-        verdicts[train[np.cumsum(rows["num_tokens"][train].astype(np.int64)) > max_train_tokens]] = SURPLUS
-    return verdicts
-
-
 def _write_tokens(
     unit: Unit,
     rows: NDArray[np.void],
-    verdicts: NDArray[np.uint8],
+    found: NDArray[np.uint8],
     writers: dict[bool, SplitWriter],
     dtype: np.dtype[np.unsignedinteger],
 ) -> None:
     lengths = rows["num_tokens"].astype(np.int64)
     tokens = np.fromfile(unit.tokens_path, dtype=dtype)
     for is_heldout, writer in writers.items():
-        chosen = (verdicts == KEPT) & (rows["is_heldout"] == is_heldout)
+        chosen = (found == KEPT) & (rows["is_heldout"] == is_heldout)
         if chosen.any():
             writer.write(tokens[np.repeat(chosen, lengths)], lengths[chosen])
 
 
-def _account(
-    entries: tuple[Entry, ...],
-    row: tuple[bytes, int, int, int, int, bool],
-    verdict: int,
-    document: About,
-    *,
-    tallies: dict[str, Tally],
-    removals: Removals,
-    index: Callable[[bytes], int],
-) -> None:
-    """Count one document where it belongs, and list it if it is kept."""
-    text_digest, num_tokens, num_bytes, entry_number, _, is_heldout = row
-    entry = entries[entry_number]
-    if verdict != KEPT:
-        removals.add(Rejected(document.name, entry.domain, *_REASONS[verdict], num_bytes))
-        return
-    tallies[entry.source].add(
-        entry.source,
-        entry.domain,
-        licence=document.licence,
-        date=document.date,
-        is_heldout=is_heldout,
-        num_tokens=num_tokens,
-        num_bytes=num_bytes,
-        text_digest=text_digest,
-    )
+def _index_line(entry: Entry, row: np.void, document: About) -> bytes:
     line: Json = {
         "name": document.name,
         "source": entry.source,
         "domain": entry.domain,
-        "split": "heldout" if is_heldout else "train",
+        "split": "heldout" if row["is_heldout"] else "train",
         "licence": document.licence,
         "date": document.date,
-        "num_tokens": num_tokens,
-        "num_bytes": num_bytes,
-        "text_digest": text_digest.hex(),
+        "num_tokens": int(row["num_tokens"]),
+        "num_bytes": int(row["num_bytes"]),
+        "text_digest": bytes(row["text_digest"]).hex(),
     }
-    index(canonical_bytes(line) + b"\n")
+    return canonical_bytes(line) + b"\n"
 
 
 def _manifest(
@@ -146,6 +115,7 @@ def _manifest(
     tallies: dict[str, Tally],
     removals: Removals,
 ) -> Manifest:
+    removed = removals.sorted()
     write_atomic(folder / TOKENIZER_NAME, tokenizer.content)
     write_atomic(folder / BYTE_COUNTS_NAME, tokenizer.token_bytes.astype("<u2").tobytes())
     return Manifest(
@@ -161,6 +131,8 @@ def _manifest(
         heldout=splits[True],
         documents=file_ref(folder, DOCUMENTS_NAME),
         sources=tuple(tally.summary(name, work.labels[name]) for name, tally in tallies.items()),
-        removed=removals.sorted(),
+        removed=removed,
+        masked=tuple(MaskCount(kind=kind, count=count) for kind, count in sorted(removals.masked.items())),
         cutoff=cutoff(sum((tally.train_dates for tally in tallies.values()), Counter())),
+        measures=measures(folder, splits[False], removed, tokenizer),
     )

@@ -4,12 +4,14 @@ Every reader streams and is bounded: a file of one enormous line, or one that de
 `MAX_DOCUMENT_BYTES` of memory at most and is rejected.
 """
 
+import ast
 import gzip
 import hashlib
 import io
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +21,7 @@ from data.corpus.document import Document, Entry, Reader, Rejected, spot
 from data.corpus.local import content_suffix, is_records
 
 MAX_DOCUMENT_BYTES = 64 << 20  # assumption, not measured: longer "documents" are dumps; a reader needs some bound
+TOPICS = "pydoc_data/topics.py"
 TEXT_FIELDS = ("text", "content", "raw_content", "body")
 DATE_FIELDS = ("date", "created", "timestamp", "published")
 
@@ -31,6 +34,8 @@ def documents(entry: Entry, *, seed: int, heldout_fraction: float) -> Reader:
     try:
         if is_records(entry.name):
             yield from _limited(_records(entry, seed=seed, heldout_fraction=heldout_fraction), entry.limit_bytes)
+        elif entry.name.endswith(TOPICS):
+            yield from _topics(_file(entry))
         else:
             yield _file(entry)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
@@ -49,6 +54,17 @@ def _file(entry: Entry) -> Document | Rejected:
     except UnicodeDecodeError:
         return Rejected(entry.name, entry.domain, "read", "not UTF-8", len(content))
     return Document(entry.name, text, entry.domain, entry.licence, entry.date, entry.is_heldout)
+
+
+def _topics(whole: Document | Rejected) -> Reader:
+    """The interpreter's help topics, one by one: a module that is a dictionary of texts."""
+    if isinstance(whole, Rejected):
+        yield whole
+        return
+    for statement in ast.parse(whole.text).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
+            for topic, text in ast.literal_eval(statement.value).items():
+                yield replace(whole, name=f"{whole.name}#{topic}", text=text)
 
 
 def opened(path: Path) -> BinaryIO:

@@ -2,8 +2,12 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from data.corpus.document import Entry
 from data.corpus.manifest import DomainCount, KnowledgeCutoff, LicenceShare, SourceSummary
 
 
@@ -17,22 +21,12 @@ class Tally:
     licences: Counter[str] = field(default_factory=Counter)
     dates: Counter[str] = field(default_factory=Counter)
     train_dates: Counter[str] = field(default_factory=Counter)
-    domains: dict[tuple[bool, str], DomainCount] = field(default_factory=dict)
+    domains: dict[tuple[bool, str], list[int]] = field(default_factory=dict)
     digests: bytearray = field(default_factory=bytearray)
 
-    def add(
-        self,
-        source: str,
-        domain: str,
-        *,
-        licence: str,
-        date: str,
-        is_heldout: bool,
-        num_tokens: int,
-        num_bytes: int,
-        text_digest: bytes,
-    ) -> None:
-        """Count one kept document."""
+    def add(self, entry: Entry, row: np.void, *, licence: str, date: str) -> None:
+        """Count one kept document: a `unit.ROW` of `entry`."""
+        num_tokens, num_bytes, is_heldout = int(row["num_tokens"]), int(row["num_bytes"]), bool(row["is_heldout"])
         self.num_documents += 1
         self.num_tokens += num_tokens
         self.num_bytes += num_bytes
@@ -40,15 +34,22 @@ class Tally:
         self.dates[date] += num_tokens
         if not is_heldout:
             self.train_dates[date] += num_tokens
-        self.digests += text_digest
-        known = self.domains.get((is_heldout, domain))
-        self.domains[is_heldout, domain] = DomainCount(
-            source=source,
-            domain=domain,
-            num_documents=1 + (known.num_documents if known else 0),
-            num_tokens=num_tokens + (known.num_tokens if known else 0),
-            num_bytes=num_bytes + (known.num_bytes if known else 0),
-        )
+        self.digests += bytes(row["text_digest"])
+        self.domains.setdefault((is_heldout, entry.domain), [0, 0, 0])
+        for place, amount in enumerate((1, num_tokens, num_bytes)):
+            self.domains[is_heldout, entry.domain][place] += amount
+
+    def domain_counts(self, source: str, *, is_heldout: bool) -> Iterator[DomainCount]:
+        """Yield the counts of each domain on one side of the split, by name, which is the order of their tokens."""
+        for (side, domain), (num_documents, num_tokens, num_bytes) in sorted(self.domains.items()):
+            if side == is_heldout:
+                yield DomainCount(
+                    source=source,
+                    domain=domain,
+                    num_documents=num_documents,
+                    num_tokens=num_tokens,
+                    num_bytes=num_bytes,
+                )
 
     def summary(self, name: str, label: str) -> SourceSummary:
         """Return the sums as the manifest's entry of source `name`."""

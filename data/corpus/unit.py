@@ -7,6 +7,7 @@ corpus, and a build that was stopped goes on with the units it lacks. The rows a
 import functools
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 
 from data.canonical import canonical_bytes
 from data.corpus.bpe import Tokenizer
-from data.corpus.clean import clean
-from data.corpus.document import Document, Entry, Rejected, Stage, spot
+from data.corpus.document import Document, Entry, Rejected, spot
+from data.corpus.manifest import BuildConfig
+from data.corpus.near import NUM_BANDS, band_keys
 from data.corpus.read import documents
 from data.corpus.removal import Removals
+from data.corpus.stages import passed, stages_of
 from data.durable import write_atomic
 
 UNIT_BYTES = 8 << 20  # listed bytes; about a second of work, so a restart loses little and two workers end together
-STAGES: tuple[Stage, ...] = (clean,)
 
 ROW = np.dtype(
     [
@@ -31,7 +33,9 @@ ROW = np.dtype(
         ("num_tokens", "<u4"),
         ("num_bytes", "<u4"),
         ("entry", "<u4"),
+        ("day", "<u4"),
         ("priority", "<u8"),
+        ("bands", "<u8", (NUM_BANDS,)),
         ("is_heldout", "?"),
     ]
 )
@@ -45,8 +49,7 @@ class Unit:
     first_entry: int
     entries: tuple[Entry, ...]
     folder: Path
-    seed: int
-    heldout_fraction: float
+    config: BuildConfig
 
     @property
     def tokens_path(self) -> Path:
@@ -73,7 +76,7 @@ class About:
     date: str
 
 
-def units_of(entries: tuple[Entry, ...], *, folder: Path, seed: int, heldout_fraction: float) -> tuple[Unit, ...]:
+def units_of(entries: tuple[Entry, ...], *, folder: Path, config: BuildConfig) -> tuple[Unit, ...]:
     """Cut `entries` into units of about `UNIT_BYTES`, in order."""
     starts, filled = [0], 0
     for index, entry in enumerate(entries):
@@ -82,7 +85,7 @@ def units_of(entries: tuple[Entry, ...], *, folder: Path, seed: int, heldout_fra
             filled = 0
         filled += entry.num_bytes
     pairs = zip(starts, [*starts[1:], len(entries)], strict=True)
-    return tuple(Unit(n, a, entries[a:b], folder, seed, heldout_fraction) for n, (a, b) in enumerate(pairs))
+    return tuple(Unit(n, a, entries[a:b], folder, config) for n, (a, b) in enumerate(pairs))
 
 
 def make_unit(unit: Unit) -> None:
@@ -90,23 +93,23 @@ def make_unit(unit: Unit) -> None:
     if unit.rows_path.exists():
         return
     tokenizer = _tokenizer(unit.folder / "tokenizer.json")
-    rows: list[tuple[bytes, int, int, int, int, bool]] = []
-    about: list[bytes] = []
-    removals = Removals()
     end = np.array([tokenizer.end_id], dtype=np.uint32)
     dtype = token_dtype(tokenizer.vocab_size)
+    rows: list[NDArray[np.void]] = []
+    about: list[bytes] = []
+    removals = Removals()
     with unit.tokens_path.open("wb") as file:
-        for index, item in _results(unit):
+        for index, item in _results(unit, removals.masked):
             if isinstance(item, Rejected):
                 removals.add(item)
                 continue
-            ids = np.concatenate([tokenizer.encode(item.text), end]).astype(dtype)
-            file.write(ids.tobytes())
-            rows.append(_row(item, index, num_tokens=len(ids), seed=unit.seed))
+            ids = np.concatenate([tokenizer.encode(item.text), end])
+            file.write(ids.astype(dtype).tobytes())
+            rows.append(_row(item, index, ids, unit.config))
             about.append(canonical_bytes([item.name, item.licence, item.date]))
     about.append(canonical_bytes(removals.as_json()))
     write_atomic(unit.about_path, b"\n".join(about))
-    write_atomic(unit.rows_path, np.array(rows, dtype=ROW).tobytes())
+    write_atomic(unit.rows_path, b"".join(row.tobytes() for row in rows))
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -122,29 +125,28 @@ def read_rows(unit: Unit) -> NDArray[np.void]:
 def read_about(unit: Unit) -> tuple[list[About], Removals]:
     """Return what the rows have no room for, and what was removed."""
     *lines, removed = unit.about_path.read_bytes().split(b"\n")
-    return [About(*json.loads(line)) for line in lines], Removals.from_json(json.loads(removed))
+    return [About(*json.loads(line)) for line in lines], Removals.from_json(removed)
 
 
-def passed(item: Document | Rejected, stages: tuple[Stage, ...] = STAGES) -> Document | Rejected:
-    """Return `item` after all stages, or the first rejection."""
-    for stage in stages:
-        if isinstance(item, Rejected):
-            return item
-        item = stage(item)
-    return item
-
-
-def _results(unit: Unit) -> Iterator[tuple[int, Document | Rejected]]:
+def _results(unit: Unit, masked: Counter[str]) -> Iterator[tuple[int, Document | Rejected]]:
+    config = unit.config
+    stages = stages_of(config, folder=unit.folder, counts=masked)
     for index, entry in enumerate(unit.entries, start=unit.first_entry):
-        for item in documents(entry, seed=unit.seed, heldout_fraction=unit.heldout_fraction):
-            yield index, passed(item)
+        for item in documents(entry, seed=config.seed, heldout_fraction=config.heldout_fraction):
+            yield index, passed(item, stages)
 
 
-def _row(document: Document, entry: int, *, num_tokens: int, seed: int) -> tuple[bytes, int, int, int, int, bool]:
+def _row(document: Document, entry: int, ids: NDArray[np.uint32], config: BuildConfig) -> NDArray[np.void]:
     content = document.text.encode()
-    priority = spot(seed, "subset", document.name)
-    text_digest = hashlib.sha256(content).digest()[:16]
-    return (text_digest, num_tokens, len(content), entry, priority, document.is_heldout)
+    row = np.zeros(1, dtype=ROW)
+    row["text_digest"] = np.frombuffer(hashlib.sha256(content).digest()[:16], dtype="V16")
+    row["num_tokens"], row["num_bytes"], row["entry"] = len(ids), len(content), entry
+    row["day"] = int(document.date.replace("-", "") or 0)
+    row["priority"] = spot(config.seed, "subset", document.name)
+    row["is_heldout"] = document.is_heldout
+    if config.dedup == "near":
+        row["bands"] = band_keys(ids)
+    return row
 
 
 @functools.cache

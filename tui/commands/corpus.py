@@ -2,17 +2,19 @@
 
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from data.errors import UserError
 from data.units import parse_count, show_bytes, show_count, show_fraction, show_seconds
 from tui.output import data, emit_json, say, table
 
 if TYPE_CHECKING:
     from data.corpus.build import Progress
-    from data.corpus.manifest import KnowledgeCutoff, Manifest
+    from data.corpus.manifest import Dedup, KnowledgeCutoff, Manifest, Quality
 
 DEFAULT_SOURCES = ("builtin:stdlib", "builtin:deps")
 
@@ -31,6 +33,24 @@ def app() -> None:
 )
 @click.option("--max-tokens", default="0", help="at most this many training tokens, every domain by its share (20M)")
 @click.option("--heldout", type=click.FloatRange(0, 0.5), default=0.05, show_default=True, help="share held out")
+@click.option(
+    "--quality",
+    type=click.Choice(["off", "by-domain", "web", "prose", "code"]),
+    default="by-domain",
+    show_default=True,
+    help="the filters: Gopher, C4 and FineWeb for records, repetition for prose, StarCoder's for code",
+)
+@click.option(
+    "--min-kept", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="gate: share a filter keeps"
+)
+@click.option("--dedup", type=click.Choice(["off", "exact", "near"]), default="near", show_default=True)
+@click.option("--pii", is_flag=True, help="mask e-mail and IP addresses, card numbers, keys")
+@click.option("--language", "languages", multiple=True, help="keep only this ISO 639-1 language (needs py3langid)")
+@click.option("--until", default="", metavar="DATE", help="knowledge cutoff: leave out what is dated later")
+@click.option("--drop-undated", is_flag=True, help="leave out what states no date")
+@click.option(
+    "--decontaminate", multiple=True, type=click.Path(path_type=Path), help="evaluation texts not to train on"
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--workers", type=click.IntRange(0), default=0, help="processes; 0: the CPUs there are. Same bytes either way"
@@ -43,6 +63,14 @@ def build_command(
     tokenizer: Path | None,
     max_tokens: str,
     heldout: float,
+    quality: "Quality",
+    min_kept: float,
+    dedup: "Dedup",
+    pii: bool,
+    languages: tuple[str, ...],
+    until: str,
+    drop_undated: bool,
+    decontaminate: tuple[Path, ...],
     seed: int,
     workers: int,
     as_json: bool,
@@ -61,6 +89,13 @@ def build_command(
         max_tokens=0 if max_tokens == "0" else parse_count(max_tokens),
         seed=seed,
         heldout_fraction=heldout,
+        quality=quality,
+        min_kept_fraction=min_kept,
+        dedup=dedup,
+        masks_pii=pii,
+        languages=languages,
+        until=_iso_date(until),
+        keeps_undated=not drop_undated,
     )
     manifest = build(
         sources or DEFAULT_SOURCES,
@@ -103,6 +138,13 @@ def verify_command(folder: Path, as_json: bool) -> None:
     data(f"{len(manifest.files)} files hold what the manifest says; corpus {manifest.digest[:12]}")
 
 
+def _iso_date(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat() if text else ""
+    except ValueError as error:
+        raise UserError(f"'{text}' is not a date", expected="for example 2024-06-30") from error
+
+
 def _emit(folder: Path, manifest: "Manifest") -> None:
     """Print what others need of a corpus, without the checksums of its blocks."""
     whole = manifest.model_dump(mode="json", by_alias=True)
@@ -115,7 +157,7 @@ def _emit(folder: Path, manifest: "Manifest") -> None:
             "unique_tokens": manifest.unique_tokens,
             "heldout_tokens": manifest.heldout.num_tokens,
             "bytes_per_token": manifest.bytes_per_token,
-            **{key: whole[key] for key in ("config", "dtype", "sources", "removed", "cutoff")},
+            **{key: whole[key] for key in ("config", "dtype", "sources", "removed", "masked", "cutoff", "measures")},
             "domains": {name: whole[name]["domains"] for name in ("train", "heldout")},
         }
     )

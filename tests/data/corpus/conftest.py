@@ -1,5 +1,6 @@
 """Small real corpora, built once."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,15 @@ import pytest
 from data.corpus.build import build
 from data.corpus.manifest import BuildConfig, Manifest, load_manifest
 
-WORDS = ("the", "of", "plan", "token", "shard", "model", "loss", "budget", "layer", "head", "width", "depth", "data")
-
-
-def sentence(number: int) -> str:
-    return " ".join(WORDS[(number * 7 + place * (number % 5 + 1)) % len(WORDS)] for place in range(9))
+SYLLABLES = ("ka", "lo", "mi", "ter", "sun", "ra", "vel", "do", "pin", "gra", "sho", "en", "tu", "bar", "fis", "no")
 
 
 def text(number: int, *, num_sentences: int = 40) -> str:
-    return f"Document {number}.\n" + "\n".join(f"{sentence(number + k)} {k}." for k in range(num_sentences))
+    """Prose of invented words that repeats nothing."""
+    draw = random.Random(number)
+    words = ["".join(draw.choices(SYLLABLES, k=draw.randint(1, 3))) for _ in range(num_sentences * 9)]
+    sentences = [" ".join(words[at : at + 9]).capitalize() + "." for at in range(0, len(words), 9)]
+    return f"Document {number}.\n" + "\n".join(sentences)
 
 
 @pytest.fixture(scope="session")
