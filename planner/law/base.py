@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data.values import NConvention, Value
 
 Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
 Index = npt.NDArray[np.intp]
 
 LossUnit = Literal["nats/token", "bits/byte", "bits/char", "other"]

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.values import NConvention
-from planner.law import chinchilla
+from planner.law import chinchilla, summary
 from planner.law.bootstrap import weight_blocks
-from planner.law.chinchilla import NAMES, Frame
+from planner.law.chinchilla import Frame
 from planner.law.forms import Array, FlopConvention, LossUnit
 from planner.law.newton import Evaluator, Prior, Solution, minimise
 from planner.law.prior import E_LOG_SD, EXPONENT_SD, NOISE_FLOOR, drawn_centres, prior
-from planner.law.result import FitResult, FitStatus, FittedRange, Range, Starts
+from planner.law.result import FitResult, FitStatus, Starts
 from planner.law.rows import Rows, checked_rows
 
 NUM_STARTS = 48
@@ -25,12 +25,9 @@ NUM_BOOTSTRAPS = 4000
 DELTA = 1e-3
 DRAW_NAMES = ("log_E", "log_A", "log_B", "alpha", "beta")
 _DRAW_TOLERANCE = 1e-10  # of a draw's objective: a ten-thousandth of a standard error of any constant
-_STORED_DRAWS = 500
-_STORED_ROWS = 1000
 _SAME_OBJECTIVE, _SAME_OBJECTIVE_FLOOR = 1e-9, 1e-15
 _EXPONENT_BOUNDS = (0.02, 1.5)
 _SMALLEST_E_FRACTION = 1e-3  # of the lowest loss; below it the floor of the loss is zero for every purpose
-_SD_PER_MEAN_ABSOLUTE = 1.2533  # sqrt(pi/2); also maps a Laplace scale to the Gaussian with the same P10-P90
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +183,7 @@ def _residuals(at: Frame, params: Array) -> Array:
 
 
 def _noise(at: Frame, params: Array) -> float:
-    """Scatter of one run in log loss; an absolute-deviation fit passes through as many points as it has constants."""
-    residual = _residuals(at, params)
-    degrees = max(1, len(residual) - len(params))
-    return float(np.abs(residual).sum()) / degrees * _SD_PER_MEAN_ABSOLUTE
+    return summary.scatter(_residuals(at, params), num_constants=len(params))
 
 
 def _result(
@@ -209,8 +203,8 @@ def _result(
     )
     noise = _noise(at, estimate.params)
     draws = estimate.draws if len(estimate.draws) > 1 else np.repeat(natural[None], 2, axis=0)
-    constants = np.concatenate([np.exp(np.minimum(draws[:, :3], 600.0)), draws[:, 3:]], axis=1)
-    is_listed = len(rows.ids) <= _STORED_ROWS
+    names, constants = summary.constants_of(draws, DRAW_NAMES)
+    is_listed = len(rows.ids) <= summary.STORED_ROWS
     hessian = Evaluator(at.problem, max_batch=1)(estimate.params[None], np.ones((1, at.problem.num_rows)))[2][0]
     return FitResult(
         law=law,
@@ -218,21 +212,21 @@ def _result(
         reason=reason,
         objective=float(chinchilla.objective(at.problem, estimate.params[None])[0]),
         gradient_norm=estimate.gradient_norm,
-        condition_number=_condition(hessian),
+        condition_number=summary.condition(hessian),
         starts=estimate.starts,
         is_regularised=estimate.is_regularised,
-        se=dict(zip(NAMES, _finite(constants.std(axis=0, ddof=1)), strict=True)),
-        ci80=_intervals(constants, 80.0),
-        ci95=_intervals(constants, 95.0),
+        se=summary.standard_errors(names, constants),
+        ci80=summary.intervals(names, constants, percent=80.0),
+        ci95=summary.intervals(names, constants, percent=95.0),
         num_runs=len(rows.ids),
         delta=at.problem.delta,
         num_bootstraps=len(estimate.draws),
         seed=seed,
         noise_log_sd=max(noise, NOISE_FLOOR) if estimate.is_regularised else noise,
-        fitted_range=_range(rows),
+        fitted_range=summary.range_of(rows.N, rows.D),
         draw_names=DRAW_NAMES,
-        covariance=tuple(map(tuple, np.cov(draws, rowvar=False).tolist())),
-        draws=tuple(tuple(float(f"{value:.9g}") for value in row) for row in _thinned(draws).tolist()),
+        covariance=summary.covariance_of(draws),
+        draws=summary.thinned(draws),
         run_ids=rows.ids if is_listed else (),
         residuals=tuple(_residuals(at, estimate.params).tolist()) if is_listed else (),
         dropped_run_ids=dropped,
@@ -247,33 +241,6 @@ def _warnings(rows: Rows, estimate: _Estimate, *, status: FitStatus, reason: str
         notes.append(f"{status}: {reason}")
     elif starts.agreeing < starts.tried:
         notes.append(f"{starts.tried - starts.agreeing} of {starts.tried} starts stopped elsewhere")
-    if len(rows.ids) > _STORED_ROWS:
-        notes.append(f"{len(rows.ids)} runs: their ids and residuals are not listed (at most {_STORED_ROWS})")
+    if len(rows.ids) > summary.STORED_ROWS:
+        notes.append(f"{len(rows.ids)} runs: their ids and residuals are not listed (at most {summary.STORED_ROWS})")
     return tuple(notes)
-
-
-def _thinned(draws: Array) -> Array:
-    step = max(1, len(draws) // _STORED_DRAWS)
-    return draws[::step][:_STORED_DRAWS]
-
-
-def _condition(hessian: Array) -> float:
-    number = float(np.linalg.cond(hessian))
-    return number if np.isfinite(number) else 1e300
-
-
-def _finite(values: Array) -> list[float]:
-    return np.nan_to_num(values, posinf=1e300).tolist()
-
-
-def _intervals(constants: Array, level: float) -> dict[str, tuple[float, float]]:
-    tail = (100.0 - level) / 2
-    low, high = np.percentile(constants, [tail, 100.0 - tail], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(NAMES, low, high, strict=True)}
-
-
-def _range(rows: Rows) -> FittedRange:
-    def of(values: Array) -> Range:
-        return Range(low=float(values.min()), high=float(values.max()))
-
-    return FittedRange(N=of(rows.N), D=of(rows.D), C=of(6 * rows.N * rows.D))

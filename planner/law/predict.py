@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.values import Band
-from planner.law.base import FLOP_PER_PARAM_TOKEN
-from planner.law.chinchilla import row_of
+from planner.law.base import FLOP_PER_PARAM_TOKEN, Point
+from planner.law.form_table import FORMS, batched
 from planner.law.forms import Array, ChinchillaLaw, Law, LawBase, law_loss
 from planner.law.registry import PublishedLaw
 from planner.law.result import FitResult
@@ -41,39 +41,65 @@ class Allocation:
     loss: float
 
 
-def predict_loss(by: Predictor, N: float, D: float) -> Band:
+def predict_loss(
+    by: Predictor, N: float, D: float, *, unique_tokens: float | None = None, num_experts: float | None = None
+) -> Band:
     """Held-out loss of one run at `N` parameters and `D` tokens, in the law's unit."""
-    bands = predict_losses(by, np.array([N], dtype=np.float64), np.array([D], dtype=np.float64))
+    point = (np.array([N], dtype=np.float64), np.array([D], dtype=np.float64))
+    bands = predict_losses(by, *point, unique_tokens=unique_tokens, num_experts=num_experts)
     return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
 
 
-def predict_losses(by: Predictor, N: Array, D: Array) -> Bands:
-    """`predict_loss` for arrays `N` and `D` (points,). The median is the law's own value."""
-    middle = law_loss(by.law, N, D)
-    draws = loss_draws(by, N, D, np.random.default_rng(0))
+def predict_losses(
+    by: Predictor,
+    N: Array,
+    D: Array,
+    *,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Bands:
+    """`predict_loss` for arrays `N` and `D` (points,). The median is the law's own value.
+
+    `unique_tokens` and `num_experts` are for the forms that read them.
+    """
+    middle = law_loss(by.law, N, D, unique_tokens=unique_tokens, num_experts=num_experts)
+    rng = np.random.default_rng(0)
+    draws = loss_draws(by, N, D, rng, unique_tokens=unique_tokens, num_experts=num_experts)
     low, high = np.percentile(draws, [10.0, 90.0], axis=0)
     return Bands(np.minimum(low, middle), middle, np.maximum(high, middle))
 
 
-def loss_draws(by: Predictor, N: Array, D: Array, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
+def loss_draws(
+    by: Predictor,
+    N: Array,
+    D: Array,
+    rng: np.random.Generator,
+    *,
+    num: int = NUM_DRAWS,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Array:
     """Draws (num, points) of the loss of a run at each point; one draw is one world, so points move together."""
-    constants = _mean_losses(by, N, D, rng, num=num)
+    point = Point(N, D, unique_tokens=_array(unique_tokens), num_experts=_array(num_experts))
+    rows = law_draws(by, rng, num=num)
+    names = by.draw_names if isinstance(by, FitResult) else FORMS[by.law.form].draw_names
+    means = np.broadcast_to(batched(type(by.law), names, rows).loss(point), (num, np.broadcast(N, D).size))
     scatter = rng.standard_normal((num, 1)) * _scatter(by, N, D)
-    result: Array = constants * np.exp(scatter)
+    result: Array = means * np.exp(scatter)
     return result
 
 
 def law_draws(by: Predictor, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
-    """Draws (num, 5) of (ln E, ln A, ln B, alpha, beta) of a Chinchilla law."""
-    assert isinstance(by.law, ChinchillaLaw)
+    """Draws (num, p) of the law's constants; columns named by `draw_names` of the fit or of the form."""
     if isinstance(by, FitResult):
         stored = np.array(by.draws)
         if len(stored) == num:
             return stored
         return stored[rng.integers(0, len(stored), num)]
+    centre = _row(by.law)
     if not by.covariance:
-        return np.repeat(row_of(by.law)[None], num, axis=0)
-    return rng.multivariate_normal(row_of(by.law), np.array(by.covariance), num)
+        return np.repeat(centre[None], num, axis=0)
+    return rng.multivariate_normal(centre, np.array(by.covariance), num)
 
 
 def extrapolation_ratio(by: Predictor, N: float, D: float) -> float:
@@ -126,11 +152,15 @@ def compute_for_loss(law: ChinchillaLaw, loss: float) -> float:
     return FLOP_PER_PARAM_TOKEN * ((loss - law.E) / size) ** (-total / (law.alpha * law.beta))
 
 
-def _mean_losses(by: Predictor, N: Array, D: Array, rng: np.random.Generator, *, num: int) -> Array:
-    if not isinstance(by.law, ChinchillaLaw):
-        return np.repeat(np.atleast_1d(law_loss(by.law, N, D))[None], num, axis=0)
-    log_E, log_A, log_B, alpha, beta = (column[:, None] for column in law_draws(by, rng, num=num).T)
-    return np.exp(log_E) + np.exp(log_A - alpha * np.log(N)) + np.exp(log_B - beta * np.log(D))
+def _row(law: Law) -> Array:
+    """The law's constants as one row of solver parameters (p,)."""
+    values = law.model_dump()
+    constants = FORMS[law.form].constants
+    return np.array([math.log(values[c.name]) if c.is_log else values[c.name] for c in constants])
+
+
+def _array(value: Array | float | None) -> Array | None:
+    return None if value is None else np.asarray(value, dtype=np.float64)
 
 
 def _scatter(by: Predictor, N: Array, D: Array) -> Array:
