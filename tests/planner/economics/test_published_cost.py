@@ -1,0 +1,119 @@
+"""One published run: which way it is priced, what is refused and why, and that the answer never leaks in."""
+
+import csv
+import io
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import UserError
+from planner.economics.cost_table import ADDED, cost_table
+from planner.economics.published_cost import estimate_cost
+
+HOURS = {"hardware": "H100 SXM", "device_hours": "1000", "year": "2024"}
+
+
+def test_hours_and_a_stated_price_multiply() -> None:
+    found = estimate_cost(HOURS | {"price_basis": "$2/h"})
+
+    assert (found.tier, found.usd) == ("priced-hours", 2000.0)
+
+
+def test_wall_days_of_some_devices_are_hours() -> None:
+    found = estimate_cost({"n_devices": "8", "wall_days": "2", "price_basis": "$1/GPU-hour"})
+
+    assert found.usd == 8 * 48
+
+
+def test_flop_are_six_per_active_parameter_and_token() -> None:
+    dense = estimate_cost({"hardware": "H100", "year": "2024", "params": "37e9", "tokens": "1e12"})
+    sparse = estimate_cost(
+        {"hardware": "H100", "year": "2024", "params": "671e9", "active_params": "37e9", "tokens": "1e12"}
+    )
+
+    assert dense.tier == "blind"
+    assert sparse.usd == dense.usd
+
+
+def test_a_three_year_commitment_is_cheaper_than_a_list_price() -> None:
+    committed = estimate_cost(HOURS | {"price_basis": "3-yr committed cloud price nearest training date"})
+    on_demand = estimate_cost(HOURS | {"price_basis": "AWS on-demand"})
+
+    assert committed.usd < 0.6 * on_demand.usd
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hardware": ""}, "not stated"),
+        ({"hardware": "Ascend 910"}, "no accelerator known"),
+        ({"hardware": "A100 / H100"}, "names a100 and h100"),
+        ({"year": ""}, "no year"),
+        ({"year": "2019"}, "released in 2022"),
+        ({"device_hours": ""}, "no device-hours"),
+        ({"device_hours": "-3"}, "above zero"),
+        ({"device_hours": "many"}, "not a number"),
+        ({"device_hours": "nan"}, "above zero"),
+        ({"price_basis": "$900/h"}, "cannot be right"),
+        ({"method": "amortized + staff"}, "staff and experiments"),
+        ({"method": "amortised", "hardware": "RTX 4090"}, "no purchase price"),
+    ],
+)
+def test_what_is_not_known_is_refused(changes: dict[str, str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        estimate_cost(HOURS | changes)
+
+
+@given(st.floats(1.0, 1e9), st.floats(1.01, 100.0))
+def test_cost_scales_with_hours(hours: float, factor: float) -> None:
+    once = estimate_cost(HOURS | {"device_hours": repr(hours)})
+    more = estimate_cost(HOURS | {"device_hours": repr(hours * factor)})
+
+    assert math.isclose(more.usd / once.usd, factor, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["", "amortised"])
+@pytest.mark.parametrize("flop_only", [False, True])
+def test_no_interval_is_wider_than_four_times(method: str, *, flop_only: bool) -> None:
+    row = HOURS | {"method": method, "compute_flop": "1e23"} | ({"device_hours": ""} if flop_only else {})
+    found = estimate_cost(row)
+
+    assert found.p10_usd < found.usd < found.p90_usd
+    assert found.p90_usd / found.p10_usd <= 4.0 + 1e-9
+
+
+def _table(**changes: str) -> str:
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, [*HOURS, "published_cost_usd", "cost_low", "cost_high"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(HOURS | {"published_cost_usd": "9", "cost_low": "8", "cost_high": "10"} | changes)
+    return sheet.getvalue()
+
+
+def test_the_published_cost_is_never_read() -> None:
+    told, other = (cost_table(_table(published_cost_usd=usd), name="t").text for usd in ("1", "1000000"))
+
+    assert [line.split(",")[-6:] for line in told.splitlines()] == [line.split(",")[-6:] for line in other.splitlines()]
+
+
+def test_a_refused_row_keeps_its_place_and_says_why() -> None:
+    priced = cost_table(_table(hardware="Ascend 910"), name="t")
+    row = next(csv.DictReader(io.StringIO(priced.text)))
+
+    assert (priced.num_priced, priced.num_refused) == (0, 1)
+    assert row["isoplan_status"] == "refused"
+    assert "no accelerator known" in row["isoplan_reason"]
+    assert [row[name] for name in ADDED[:4]] == ["", "", "", ""]
+
+
+def test_pricing_a_priced_table_again_changes_nothing() -> None:
+    once = cost_table(_table(), name="t").text
+
+    assert cost_table(once, name="t").text == once
+
+
+def test_a_table_of_something_else_is_refused() -> None:
+    with pytest.raises(UserError, match="none of the columns"):
+        cost_table("a,b\n1,2\n", name="t")
