@@ -32,6 +32,7 @@ class Statement(Value):
     plan_id: str
     plan_digest: str
     cap_usd: float = Field(gt=0)
+    cap_seconds: float | None = Field(default=None, gt=0, description="in place of the plan's cap on wall time")
     approver: Name
     approved_at: datetime
     expires_at: datetime
@@ -56,6 +57,7 @@ def approve_plan(
     key: Ed25519PrivateKey,
     now: datetime,
     nonce: str,
+    cap_seconds: float | None = None,
     validity: timedelta = DEFAULT_VALIDITY,
     comment: str = "",
 ) -> Approval:
@@ -71,6 +73,7 @@ def approve_plan(
             plan_id=plan.id,
             plan_digest=plan.digest,
             cap_usd=cap_usd,
+            cap_seconds=cap_seconds,
             approver=approver,
             approved_at=now,
             expires_at=now + validity,
@@ -168,10 +171,10 @@ def check_drift(approved: dict[str, Json], current: dict[str, Json], *, plan_id:
 
 
 def effective_caps(plan: Plan, approval: Approval) -> Caps:
-    """Return the plan's caps with the approved dollars in place of the planned ones."""
+    """Return the plan's caps with the approved dollars, and time where one was approved, in place of the planned."""
     return Caps(
         cost_usd=approval.statement.cap_usd,
-        wall_seconds=plan.caps.wall_seconds,
+        wall_seconds=approval.statement.cap_seconds or plan.caps.wall_seconds,
         num_tokens=plan.caps.num_tokens,
     )
 

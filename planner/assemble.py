@@ -30,8 +30,9 @@ from planner.risk import Outcome, simulate
 
 TRAJECTORY_POINTS = 40
 FIRST_TRAJECTORY_FRACTION = 0.02
-CAP_OVER_P90 = 1.15
-"""Where the request names no budget or deadline: caps 15 % above the 90th percentile (a choice of this tool)."""
+COST_CAP_OVER_P90 = 1.15
+WALL_CAP_OVER_P90 = 2.0
+"""Caps where the request names no budget or deadline (choices of this tool): money tight, time only against hanging."""
 
 COMPILE_SECONDS = 120.0
 """Compiling costs 40 to 150 s and gains about a sixth on accelerators (docs/log.md); runs much longer are compiled."""
@@ -142,11 +143,11 @@ def _outcome(best: Candidate, request: Request, facts: Facts) -> Outcome:
 
 
 def _caps(best: Candidate, request: Request, facts: Facts, outcome: Outcome, lines: Sequence[CostLine]) -> Caps:
-    slow = outcome.band().p90 * CAP_OVER_P90
+    slow = outcome.band().p90
     stored = sum(line.usd for line in lines) - run_cost_usd(best.pace.wall_seconds(best.num_steps), facts.rates)
     return Caps(
-        cost_usd=request.budget_usd or run_cost_usd(slow, facts.rates) + max(0.0, stored),
-        wall_seconds=request.deadline_seconds or slow,
+        cost_usd=request.budget_usd or run_cost_usd(COST_CAP_OVER_P90 * slow, facts.rates) + max(0.0, stored),
+        wall_seconds=request.deadline_seconds or WALL_CAP_OVER_P90 * slow,
         num_tokens=best.num_tokens,
     )
 
@@ -208,6 +209,12 @@ def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) 
 
 
 def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
+    blind = math.log(best.shape.vocab_size)
+    senseless = (
+        (f"the law predicts {best.loss:.3g} nats, more than guessing blindly ({blind:.3g}): it does not reach here",)
+        if best.loss > blind
+        else ()
+    )
     tuned = hyperparameters.range_warning(
         num_params_non_embedding=num_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
     )
@@ -218,6 +225,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         else ()
     )
     return (
+        *senseless,
         *facts.law.warnings(best.law_params, best.num_tokens),
         *((tuned,) if tuned else ()),
         *wide,

@@ -5,10 +5,11 @@ that the fit sees size and data only.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.canonical import digest
-from data.errors import UserError
+from data.errors import InfeasibleError, UserError
 from planner import hyperparameters
 from planner.candidates import MIN_STEPS
 from planner.cluster import Layout
@@ -22,7 +23,10 @@ from planner.shapes import candidate_shapes
 from planner.step import step_breakdown
 from planner.wall import FORWARD_SHARE
 
-TOKENS_PER_PARAM = 20.0
+TOKENS_PER_PARAM = (20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5)
+"""Where the sweeps are centred: at 20 tokens a parameter where the allowance lets them, lower where it is small. The
+smallest models are mostly embedding, so a short ladder cannot shrink them and trains them for less instead."""
+
 SIZE_SPAN = 12.0
 GUESS_MFU = 0.4
 """Only where the search for sizes starts; the rate that counts comes from the step model."""
@@ -54,7 +58,8 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
     """
     if facts.data.corpus is None:
         raise UserError("pilot runs need text", next_step="isoplan corpus build SOURCE --out corpus")
-    centre = math.sqrt(target_seconds * GUESS_MFU * facts.hardware.peak_flop_per_s / (6.0 * TOKENS_PER_PARAM)) / 2.0
+    guess_flop = target_seconds * GUESS_MFU * facts.hardware.peak_flop_per_s
+    centre = math.sqrt(guess_flop / (6.0 * TOKENS_PER_PARAM[0])) / 2.0
     shapes = candidate_shapes(
         max(SMALLEST_PILOT_PARAMS, centre / SIZE_SPAN),
         centre * SIZE_SPAN,
@@ -64,18 +69,30 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
     offered = [_offer(shape, facts) for shape in shapes]
     typical = min(offered, key=lambda one: abs(math.log(one.N / centre)))
     target_flop = target_seconds * typical.flop_per_token / typical.seconds_per_token
-    runs = pilot_ladder(
-        offered,
-        total_seconds=total_seconds,
-        target_flop=target_flop,
-        tokens_per_param=TOKENS_PER_PARAM,
-        min_tokens=MIN_STEPS * facts.seq_len,
-    )
+    runs = _ladder(offered, facts, total_seconds=total_seconds, target_flop=target_flop)
     return tuple(_pilot(run, shapes[run.shape], facts, seed=seed) for run in runs)
 
 
+def _ladder(
+    offered: Sequence[PilotShape], facts: Facts, *, total_seconds: float, target_flop: float
+) -> tuple[PilotRun, ...]:
+    for tokens_per_param in TOKENS_PER_PARAM:
+        try:
+            return pilot_ladder(
+                offered,
+                total_seconds=total_seconds,
+                target_flop=target_flop,
+                tokens_per_param=tokens_per_param,
+                min_tokens=MIN_STEPS * facts.seq_len,
+            )
+        except InfeasibleError:
+            if tokens_per_param == TOKENS_PER_PARAM[-1]:
+                raise
+    raise AssertionError("the last ratio returns or raises")
+
+
 def _offer(shape: ModelShape, facts: Facts) -> PilotShape:
-    tokens = TOKENS_PER_PARAM * num_params(shape)
+    tokens = TOKENS_PER_PARAM[0] * num_params(shape)
     sequences = hyperparameters.sequences_per_step(num_tokens=tokens, seq_len=facts.seq_len, multiple=1)
     seconds = _step_seconds(shape, facts, sequences=sequences)
     per_token = seconds / (sequences * facts.seq_len)

@@ -46,6 +46,9 @@ LOCAL_CHECKPOINT_BYTES_PER_S = 2e8
 CLUSTER_STARTUP_SECONDS = 600.0
 SINGLE_NODE_STARTUP_SECONDS = 180.0
 LOCAL_STARTUP_SECONDS = 8.0
+LOCAL_WATTS_PER_THREAD = 10.0
+"""Assumption where the machine does not say: an EPYC 7763 draws 280 W for 64 cores, and a server doubles that."""
+
 STORAGE_USD_PER_BYTE_MONTH = 0.023e-9
 """AWS S3 Standard, first 50 TB, us-east-1: https://aws.amazon.com/s3/pricing/."""
 
@@ -115,7 +118,7 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
         now=now,
         valid_until=now + VALID_FOR,
         code_version=code_version(),
-        assumptions=_assumptions(overheads, data, vocab=vocab),
+        assumptions=_assumptions(device, overheads, data, vocab=vocab),
     )
 
 
@@ -254,7 +257,7 @@ def _rates(device: Device, paid: PlannedPrice, num_devices: int) -> Rates:
     return Rates(
         num_devices=num_devices,
         usd_per_device_hour=paid.usd_per_device_hour,
-        device_watts=device.hardware.average_watts,
+        device_watts=device.hardware.average_watts or LOCAL_WATTS_PER_THREAD * device.num_threads,
         pue=1.0 if device.is_local else HYPERSCALER_PUE,
     )
 
@@ -280,7 +283,7 @@ def _overheads(device: Device, cluster: Cluster) -> Overheads:
     )
 
 
-def _assumptions(overheads: Overheads, data: DataFacts, *, vocab: int | None) -> tuple[str, ...]:
+def _assumptions(device: Device, overheads: Overheads, data: DataFacts, *, vocab: int | None) -> tuple[str, ...]:
     found: list[str] = []
     if data.corpus is None:
         found.append("no corpus: the plan cannot run; text is assumed to be like the law's")
@@ -288,6 +291,8 @@ def _assumptions(overheads: Overheads, data: DataFacts, *, vocab: int | None) ->
         found.append("unique tokens unknown: repetition is not priced (--unique-tokens)")
     if vocab is None:
         found.append(f"vocabulary of {DEFAULT_VOCAB} assumed (--vocab-size)")
+    if device.hardware.average_watts == 0:
+        found.append(f"energy: {LOCAL_WATTS_PER_THREAD:g} W a thread assumed, not measured")
     if not overheads.is_measured:
         found.append(f"start-up of {overheads.startup_seconds:g} s assumed, not measured")
     return tuple(found)

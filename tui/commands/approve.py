@@ -7,18 +7,21 @@ from pathlib import Path
 import click
 
 from data.errors import UserError
-from data.units import parse_usd, show_usd
+from data.units import parse_seconds, parse_usd, show_usd
 from tui.output import emit_json, say
 
 
 @click.command()
 @click.argument("plan")
 @click.option("--cap", help="The most the run may spend, in dollars; asked for when not given.")
+@click.option("--time", "cap_time", help="The longest the run may take, such as 6h; else the plan's own cap on time.")
 @click.option("--as", "approver", required=True, help="Who approves.")
 @click.option("--key", type=click.Path(path_type=Path), help="OpenSSH Ed25519 private key; else this machine's own.")
 @click.option("--comment", default="", help="Why, for the ledger.")
 @click.option("--json", "as_data", is_flag=True, help="Print the approval as JSON.")
-def approve(plan: str, cap: str | None, approver: str, key: Path | None, comment: str, as_data: bool) -> None:
+def approve(
+    *, plan: str, cap: str | None, cap_time: str | None, approver: str, key: Path | None, comment: str, as_data: bool
+) -> None:
     """Sign PLAN with a dollar cap: one start, seven days, in the ledger."""
     from executor.authorise import allowed_signers_path, ledger_entry, new_nonce, read_allowed_signers, signing_key
     from executor.paths import Workspace
@@ -37,7 +40,14 @@ def approve(plan: str, cap: str | None, approver: str, key: Path | None, comment
     now = datetime.now(UTC)
     signer = signing_key(approver, key)
     approval = approve_plan(
-        loaded, cap_usd=cap_usd, approver=approver, key=signer, now=now, nonce=new_nonce(), comment=comment
+        loaded,
+        cap_usd=cap_usd,
+        cap_seconds=parse_seconds(cap_time) if cap_time else None,
+        approver=approver,
+        key=signer,
+        now=now,
+        nonce=new_nonce(),
+        comment=comment,
     )
     check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
     append_entry(workspace.ledger, ledger_entry(approval, kind="approval", now=now, detail=comment))
