@@ -5,6 +5,7 @@ only where the plan gave a band and the run did all it was planned to do, becaus
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -96,6 +97,30 @@ def compare_run(plan: Plan, record: RunRecord) -> Comparison:
         num_gates=len(record.gates),
         cap_usd=record.job.caps.cost_usd,
         verdict=_verdict([loss, cost, wall], is_finished=is_finished),
+    )
+
+
+class Calibration(Value):
+    """How the finished runs of a folder stood to their plans: were the bands as wide as they should be?"""
+
+    num_runs: int
+    num_scores: int
+    num_within_band: int
+    percentile_tenths: tuple[int, ...] = Field(
+        description="scores by tenth of the predicted distribution; flat is right"
+    )
+
+
+def calibration(scores: Iterable[Comparison]) -> Calibration:
+    """Return how many actual losses, costs and times of finished runs lay inside their P10-P90 bands."""
+    finished = [score for score in scores if score.verdict != "unfinished"]
+    scored = [one for score in finished for one in (score.loss, score.cost_usd, score.wall_seconds) if one is not None]
+    places = [min(9, int(one.percentile * 10)) for one in scored if one.percentile is not None]
+    return Calibration(
+        num_runs=len(finished),
+        num_scores=len(scored),
+        num_within_band=sum(one.is_within_band for one in scored),
+        percentile_tenths=tuple(places.count(tenth) for tenth in range(10)),
     )
 
 

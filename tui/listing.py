@@ -51,15 +51,60 @@ def list_plans(workspace: Workspace, *, now: datetime) -> tuple[PlanRow, ...]:
         entries = read_ledger(workspace.ledger)
     except UserError:
         entries = ()
-    paths = [path for path in workspace.plans.glob("p-*.json") if "." not in path.stem]
-    paths.sort(key=lambda path: (-path.stat().st_mtime, path.name))
-    return tuple(_plan_row(path, entries, now=now) for path in paths)
+    return tuple(_plan_row(path, entries, now=now) for path in plan_paths(workspace.plans))
+
+
+def plan_paths(plans: Path) -> list[Path]:
+    """Return the plan files of a folder, the newest first."""
+    paths = [path for path in plans.glob("p-*.json") if "." not in path.stem]
+    return sorted(paths, key=lambda path: (-path.stat().st_mtime, path.name))
+
+
+def newest_plan(plans: Path) -> Path | None:
+    """Return the newest plan file; None where there is none."""
+    return next(iter(plan_paths(plans)), None)
+
+
+class RunList:
+    """The runs of a folder, asked again and again: a run that goes on is followed, not read from its start."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._followers: dict[str, Follower] = {}
+        self._recorded: dict[str, tuple[int, RunRow]] = {}
+
+    def rows(self) -> tuple[RunRow, ...]:
+        """Return the runs as they stand now, the newest first."""
+        folders = sorted(self._workspace.runs.glob("r-*"), reverse=True)
+        return tuple(self._row(RunFolder(path)) for path in folders if path.is_dir())
+
+    def _row(self, folder: RunFolder) -> RunRow:
+        follower = self._followers.setdefault(folder.run_id, Follower(folder))
+        if folder.record.exists() and not follower.is_running:
+            stamp = folder.record.stat().st_mtime_ns
+            known = self._recorded.get(folder.run_id)
+            if known is None or known[0] != stamp:
+                known = self._recorded[folder.run_id] = stamp, _recorded_row(folder)
+            return known[1]
+        return _live_row(follower)
 
 
 def list_runs(workspace: Workspace) -> tuple[RunRow, ...]:
-    """Return the runs, newest first."""
-    folders = sorted(workspace.runs.glob("r-*"), reverse=True)
-    return tuple(_run_row(RunFolder(path)) for path in folders if path.is_dir())
+    """Return the runs, the newest first."""
+    return RunList(workspace).rows()
+
+
+def next_step(row: PlanRow) -> str:
+    """Return the command that takes a plan one step further."""
+    match row.state:
+        case "draft":
+            return f"isoplan approve {row.id} --cap USD --as NAME"
+        case "approved":
+            return f"isoplan run {row.id}"
+        case "executed":
+            return "isoplan compare"
+        case "expired" | "unreadable":
+            return "isoplan plan --help"
 
 
 def _plan_row(path: Path, entries: Sequence[Entry], *, now: datetime) -> PlanRow:
@@ -87,14 +132,11 @@ def _plan_state(plan: Plan, entries: Sequence[Entry], *, expires_at: datetime | 
     return "approved" if expires_at else "draft"
 
 
-def _run_row(folder: RunFolder) -> RunRow:
-    follower = Follower(folder)
-    if folder.record.exists() and not follower.is_running:
-        return _recorded_row(folder)
+def _live_row(follower: Follower) -> RunRow:
     follower.poll()
     step, assignment, event = follower.last_step, follower.assignment, follower.last_event
     return RunRow(
-        id=folder.run_id,
+        id=follower.folder.run_id,
         plan_id=assignment.plan_id if assignment else "",
         state=follower.state,
         step=step.step if step else 0,

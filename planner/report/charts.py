@@ -144,12 +144,14 @@ def strip_plot(strip: Strip) -> StripPlot:
 
 
 def round_ticks(low: float, high: float, *, count: int = NUM_TICKS) -> tuple[float, ...]:
-    """Return at least two round values (1, 2, 2.5 or 5 times a power of ten apart) inside the range, about `count`."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
-    first = math.ceil(low / step - 1e-9)
-    return tuple(index * step for index in range(first, math.floor(high / step + 1e-9) + 1))
+    """Return round values inside the range, 1, 2, 2.5 or 5 times a power of ten apart; about `count`, at least two."""
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    for factor in (10, 5, 2.5, 2, 1):
+        step = factor * power
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first + 1 >= max(2, count - 1):
+            break
+    return tuple(index * step for index in range(first, last + 1))
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:

@@ -1,0 +1,147 @@
+"""One plan: the report's own sections, with the predicted loss as a chart."""
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Static
+from typing_extensions import override
+
+from data.errors import UserError
+from data.units import show_count
+from planner.plan import Plan, find_plan, load_plan
+from planner.report.build import build_report
+from planner.report.document import Report
+from planner.report.words import show_loss
+from tui.listing import newest_plan
+from tui.screens.page import Page
+from tui.session import Session
+from tui.subject import find_approval
+from tui.widgets.chart import Chart
+from tui.widgets.loss_scene import planned_scene
+from tui.widgets.panel import Panel
+from tui.widgets.report_block import ReportBlock
+
+LEFT = ("figures", "cost", "decision")
+RIGHT = ("risk", "gates")
+BELOW = ("alternatives",)
+DETAILS = ("law", "model", "training", "machine", "corpus", "provenance", "reproduce")
+NO_PLAN = (
+    "No plan yet.\n\nisoplan plan --budget 75 --hardware h100-sxm makes one; isoplan demo makes one for this machine."
+)
+
+
+class Shown(NamedTuple):
+    """A plan and its report."""
+
+    plan: Plan
+    report: Report
+    is_approved: bool
+
+
+class PlanPage(Page[Shown | None]):
+    """A plan as its approver sees it."""
+
+    MODE = "plan"
+    HELP: ClassVar[str] = (
+        "What the plan will cost, how good the model will be, what may go otherwise and what else one could do. "
+        "The shaded band is P10 to P90, dotted rules are evaluations. d shows the engineer's details."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "toggle_details", "Details"),
+        Binding("e", "export", "Export report"),
+        Binding("left_square_bracket", "neighbour(1)", "Older", key_display="["),
+        Binding("right_square_bracket", "neighbour(-1)", "Newer", key_display="]"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._shown: Shown | None = None
+
+    @override
+    def content(self) -> Iterable[Widget]:
+        chart = Chart(show_x=show_count, show_y=show_loss, empty=NO_PLAN, id="plan-chart")
+        left = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in LEFT]
+        right = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in RIGHT]
+        below = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in BELOW]
+        details = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in DETAILS]
+        yield Static("", id="verdict", markup=False)
+        yield VerticalScroll(
+            Horizontal(
+                Vertical(*left, classes="column"),
+                Vertical(Panel("Held-out loss", chart, id="plan-chart-panel"), *right, classes="column"),
+                id="summary",
+            ),
+            Vertical(*below, classes="column"),
+            Vertical(*details, id="details"),
+            id="plan-scroll",
+        )
+
+    @override
+    def load(self) -> Shown | None:
+        plans = self.session.workspace.plans
+        path = find_plan(self.session.plan_id, plans) if self.session.plan_id else newest_plan(plans)
+        if path is None:
+            return None
+        plan = load_plan(path)
+        approval = find_approval(plans, plan)
+        return Shown(plan, build_report(plan, approval=approval), approval is not None)
+
+    @override
+    def show(self, model: Shown | None) -> None:
+        if model == self._shown and model is not None:
+            return
+        self._shown = model
+        self.set_class(model is None, "-nothing")
+        if model is None:
+            self.query_one("#verdict", Static).update(NO_PLAN)
+            self.twin = "isoplan plan --help"
+            return
+        report = model.report
+        self.query_one("#verdict", Static).update(f"{report.verdict}\n{report.subtitle} · {report.state}")
+        for key in (*LEFT, *RIGHT, *BELOW, *DETAILS):
+            section = report.section(key)
+            panel = self.query_one(f"#{key}-panel", Panel)
+            panel.border_title = section.title
+            self.query_one(f"#{key}-block", ReportBlock).show(section.blocks)
+        self.query_one("#plan-chart", Chart).show(planned_scene(model.plan))
+        self.twin = f"isoplan {'run' if model.is_approved else 'review'} {model.plan.id}"
+
+    @override
+    def show_problem(self, error: UserError) -> None:
+        self._shown = None
+        self.add_class("-nothing")
+        self.query_one("#verdict", Static).update(f"✗ {error}")
+
+    def action_toggle_details(self) -> None:
+        """Show or hide the engineer's part."""
+        details = self.query_one("#details")
+        details.display = not details.display
+        if details.display:
+            details.scroll_visible(top=True)
+
+    def action_export(self) -> None:
+        """Write the report's page and say where."""
+        from data.durable import write_atomic
+        from planner.report.html import render_html
+
+        if self._shown is None:
+            return
+        path = self.session.workspace.root / "reports" / f"{self._shown.plan.id}.html"
+        write_atomic(path, render_html(self._shown.report).encode())
+        self.notify(f"wrote {path}", markup=False)
+
+    def action_neighbour(self, offset: int) -> None:
+        """Go to the next older or newer plan."""
+        from tui.listing import plan_paths
+
+        paths = plan_paths(self.session.workspace.plans)
+        names = [path.stem for path in paths]
+        if self._shown is None or self._shown.plan.id not in names:
+            return
+        place = names.index(self._shown.plan.id) + offset
+        if 0 <= place < len(names):
+            self.session.plan_id = names[place]
+            self.action_reload()

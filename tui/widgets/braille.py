@@ -1,0 +1,190 @@
+"""A chart as a grid of cells: braille lines of two by four dots, a filled band with eighth-cell edges, vertical rules.
+
+Pure drawing: no colours and no terminal. A cell names the role of its foreground and background; a widget gives roles
+their colours. The band is placed in dot space, not per cell, so that a thin band stays where it is.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+Role = Literal["", "plan", "actual", "band", "gate", "axis"]
+
+DOTS_WIDE, DOTS_HIGH = 2, 4
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+RULE = "┊"
+POINT = "●"
+_BRAILLE = 0x2800
+_DOT = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bit of each dot by row and column (Unicode, block Braille Patterns)."""
+
+
+class Cell(NamedTuple):
+    """One character. `is_inverse` swaps its foreground for the page's background, for the lower edge of a band."""
+
+    text: str = " "
+    front: Role = ""
+    back: Role = ""
+    is_inverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A curve through points sorted by x."""
+
+    role: Role
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A band: its lower and upper edge at each x, sorted by x."""
+
+    points: Sequence[tuple[float, float, float]]
+
+
+class Mark(NamedTuple):
+    """One point that stands for itself, over everything else."""
+
+    x: float
+    y: float
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What to draw, in the data's own units. Later lines lie over earlier ones."""
+
+    lines: Sequence[Line]
+    band: Fill = field(default_factory=lambda: Fill(()))
+    rules: Sequence[float] = ()
+    marks: Sequence[Mark] = ()
+    is_x_log: bool = False
+
+
+class Frame(NamedTuple):
+    """The part of the plane that is shown."""
+
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+
+def draw(scene: Scene, frame: Frame, *, width: int, height: int) -> list[list[Cell]]:
+    """Return `height` rows of `width` cells."""
+    grid = _Grid(frame, width=width, height=height, is_x_log=scene.is_x_log)
+    cells = [[Cell() for _ in range(width)] for _ in range(height)]
+    for x in scene.rules:
+        column = grid.column(x) // DOTS_WIDE
+        if 0 <= column < width:
+            for row in cells:
+                row[column] = Cell(RULE, "gate")
+    _draw_band(cells, scene.band, grid)
+    for line in scene.lines:
+        _draw_line(cells, line, grid)
+    for mark in scene.marks:
+        column, row = grid.column(mark.x) // DOTS_WIDE, height - 1 - math.floor(grid.level(mark.y))
+        if 0 <= column < width and 0 <= row < height:
+            cells[row][column] = Cell(POINT, mark.role, cells[row][column].back)
+    return cells
+
+
+@dataclass(slots=True)
+class _Grid:
+    """From data to dots."""
+
+    frame: Frame
+    width: int
+    height: int
+    is_x_log: bool
+
+    @property
+    def num_columns(self) -> int:
+        return self.width * DOTS_WIDE
+
+    def along(self, x: float) -> float:
+        """Where x lies between the frame's edges, 0 to 1."""
+        low, high = self.frame.x_low, self.frame.x_high
+        if self.is_x_log:
+            low, high, x = math.log(low), math.log(high), math.log(max(x, 1e-300))
+        return (x - low) / (high - low) if high > low else 0.5
+
+    def column(self, x: float) -> int:
+        return round(self.along(x) * (self.num_columns - 1))
+
+    def level(self, y: float) -> float:
+        """How far up y lies, in cells from the bottom."""
+        low, high = self.frame.y_low, self.frame.y_high
+        return (y - low) / (high - low) * self.height if high > low else self.height / 2
+
+
+def _draw_band(cells: list[list[Cell]], band: Fill, grid: _Grid) -> None:
+    for column in range(grid.width):
+        edges = _edges(band.points, grid, column)
+        if edges is None:
+            continue
+        low, high = edges
+        for row in range(max(0, math.floor(low)), min(grid.height, math.ceil(high))):
+            covered = min(high, row + 1) - max(low, row)
+            place = grid.height - 1 - row
+            cell = _band_cell(covered, is_top=high < row + 1, is_bottom=low > row)
+            is_ruled = cells[place][column].text == RULE and cell.back == "band" and not cell.is_inverse
+            cells[place][column] = Cell(RULE, "gate", "band") if is_ruled else cell
+
+
+def _band_cell(covered: float, *, is_top: bool, is_bottom: bool) -> Cell:
+    eighths = round(covered * 8)
+    if eighths >= 8 or (is_top and is_bottom and eighths >= 3):
+        return Cell(" ", "", "band")
+    if eighths <= 0:
+        return Cell()
+    if is_bottom and not is_top:
+        return Cell(EIGHTHS[8 - eighths], "", "band", is_inverse=True)
+    return Cell(EIGHTHS[eighths], "band")
+
+
+def _edges(points: Sequence[tuple[float, float, float]], grid: _Grid, column: int) -> tuple[float, float] | None:
+    """The band's lower and upper edge in the middle of a cell's column, in cells from the bottom."""
+    at = (column + 0.5) / grid.width
+    before = None
+    for point in points:
+        place = grid.along(point[0])
+        if place >= at:
+            if before is None:
+                return (grid.level(point[1]), grid.level(point[2])) if place - at < 0.5 / grid.width else None
+            share = (at - before[0]) / (place - before[0]) if place > before[0] else 0.0
+            low = before[1] + share * (point[1] - before[1])
+            high = before[2] + share * (point[2] - before[2])
+            return grid.level(low), grid.level(high)
+        before = (place, point[1], point[2])
+    return None
+
+
+def _draw_line(cells: list[list[Cell]], line: Line, grid: _Grid) -> None:
+    last: tuple[int, int] | None = None
+    dots: dict[tuple[int, int], int] = {}
+    for x, y in line.points:
+        here = (grid.column(x), round(grid.level(y) * DOTS_HIGH - 0.5))
+        for column, level in _between(last, here):
+            if 0 <= column < grid.num_columns and 0 <= level < grid.height * DOTS_HIGH:
+                row = grid.height * DOTS_HIGH - 1 - level
+                key = (row // DOTS_HIGH, column // DOTS_WIDE)
+                dots[key] = dots.get(key, 0) | _DOT[row % DOTS_HIGH][column % DOTS_WIDE]
+        last = here
+    for (row, column), bits in dots.items():
+        under = cells[row][column]
+        is_on_band = under.back == "band" or (under.front == "band" and EIGHTHS.find(under.text) >= 4)
+        cells[row][column] = Cell(chr(_BRAILLE | bits), line.role, "band" if is_on_band else "")
+
+
+def _between(start: tuple[int, int] | None, end: tuple[int, int]) -> list[tuple[int, int]]:
+    """Dots from `start`, exclusive, to `end`, inclusive; steep segments get a dot on every level."""
+    if start is None:
+        return [end]
+    steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]))
+    return [
+        (start[0] + round((end[0] - start[0]) * step / steps), start[1] + round((end[1] - start[1]) * step / steps))
+        for step in range(1, steps + 1)
+    ]

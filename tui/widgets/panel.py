@@ -1,0 +1,54 @@
+"""A titled box that is in one of its designed states: filled, empty, loading, in error, or stale."""
+
+from typing import Literal
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+from typing_extensions import override
+
+PanelState = Literal["ready", "empty", "loading", "error", "stale"]
+
+
+class Panel(Vertical):
+    """A box around one widget. The words of a state say what is so and the command that changes it."""
+
+    DEFAULT_CSS = """
+    Panel {
+        border: round $foreground 25%;
+        border-title-color: $foreground;
+        border-title-style: bold;
+        border-subtitle-color: $foreground 60%;
+        padding: 0 1;
+        & > .panel--words {
+            display: none; color: $text-muted; width: 1fr; height: 1fr;
+            content-align: center middle; text-align: center;
+        }
+        &.-empty > .panel--words, &.-loading > .panel--words, &.-error > .panel--words { display: block; }
+        &.-empty > .panel--content, &.-loading > .panel--content, &.-error > .panel--content { display: none; }
+        &.-error { border: round $error; & > .panel--words { color: $text-error; } }
+        &.-stale { border: round $warning; & > .panel--content { opacity: 55%; } }
+        &:focus-within { border: round $primary; }
+    }
+    """
+
+    def __init__(self, title: str, content: Widget, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.border_title = Text(title).markup
+        self._words = Static("", classes="panel--words", markup=False)
+        content.add_class("panel--content")
+        self.content = content
+
+    @override
+    def compose(self) -> ComposeResult:
+        yield self._words
+        yield self.content
+
+    def show_state(self, state: PanelState, words: str = "") -> None:
+        """Change the state; `words` stand in the box, or in its lower edge where the content stays."""
+        for name in ("ready", "empty", "loading", "error", "stale"):
+            self.set_class(name == state, f"-{name}")
+        self._words.update(words)
+        self.border_subtitle = Text(words).markup if state == "stale" else ""

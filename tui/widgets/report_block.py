@@ -1,0 +1,48 @@
+"""A block of the report as text that folds to the width it has, with the glyphs in the theme's colours."""
+
+import re
+from collections.abc import Sequence
+
+from rich.text import Text
+from textual.geometry import Size
+from textual.widget import Widget
+from typing_extensions import override
+
+from planner.report.document import Block
+from tui.plain import blocks_text
+
+GLYPH_COLOURS = {"✓": "text-success", "!": "text-warning", "✗": "text-error", "★": "text-accent"}
+
+
+class ReportBlock(Widget):
+    """Blocks of a section, one below the other. Nothing in their text is markup."""
+
+    DEFAULT_CSS = "ReportBlock { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    def __init__(self, blocks: Sequence[Block] = (), *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._blocks = tuple(blocks)
+
+    def show(self, blocks: Sequence[Block]) -> None:
+        """Show other blocks."""
+        if tuple(blocks) != self._blocks:
+            self._blocks = tuple(blocks)
+            self.refresh(layout=True)
+
+    @override
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(blocks_text(self._blocks, width=width).split("\n")) if self._blocks else 0
+
+    @override
+    def render(self) -> Text:
+        return coloured(blocks_text(self._blocks, width=self.content_size.width or 80), self)
+
+
+def coloured(text: str, widget: Widget) -> Text:
+    """Return text with its glyphs coloured; the glyph says the same where there is no colour."""
+    result = Text(text, no_wrap=True)
+    variables = widget.app.theme_variables
+    for glyph, name in GLYPH_COLOURS.items():
+        if glyph in text:
+            result.highlight_regex(rf"(?m)(?:^|(?<=\s)){re.escape(glyph)}(?=\s)", variables.get(name, ""))
+    return result
