@@ -25,6 +25,7 @@ from data.corpus.read import documents
 from data.corpus.removal import Removals, check_kept
 from data.corpus.select import subset, with_heldout
 from data.corpus.stages import passed, save_evaluation
+from data.corpus.synthetic_build import build_synthetic, is_synthetic
 from data.corpus.unit import PROBE, Unit, make_unit, units_of
 from data.durable import fsync_folder, write_atomic
 from data.errors import UserError
@@ -65,6 +66,13 @@ def build(
         UserError: an unknown source, no text at all, or a vocabulary too small to hold every byte.
         KeptTooFewError: a quality filter keeps too little of a domain; nothing is published.
     """
+    if is_synthetic(sources):
+        stage = out / ".build-synthetic"
+        stage.mkdir(parents=True, exist_ok=True)
+        manifest = build_synthetic(sources[0], folder=stage, config=config)
+        _publish(stage, out, manifest)
+        shutil.rmtree(stage)
+        return manifest
     entries, labels = listed(sources)
     entries = with_heldout(entries, fraction=config.heldout_fraction, seed=config.seed)
     evaluation = _evaluation(evaluation_paths)

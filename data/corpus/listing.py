@@ -6,6 +6,7 @@ from pathlib import Path
 from data.corpus.builtin import dependency_entries, interpreter, stdlib_entries
 from data.corpus.document import Entry
 from data.corpus.local import listing_digest, local_entries
+from data.corpus.synthetic import PREFIX, PROCESSES
 from data.errors import UserError, nearest
 
 BUILTIN = {"builtin:stdlib": stdlib_entries, "builtin:deps": dependency_entries}
@@ -37,7 +38,9 @@ def listed(sources: tuple[str, ...]) -> tuple[tuple[Entry, ...], dict[str, str]]
 
 def _builtin(name: str) -> tuple[Entry, ...]:
     if name not in BUILTIN:
-        raise UserError(f"no source '{name}'", expected=nearest(name, BUILTIN))
+        raise UserError(
+            f"no source '{name}'", expected=nearest(name, [*BUILTIN, *(PREFIX + kind for kind in PROCESSES)])
+        )
     return BUILTIN[name]()
 
 

@@ -1,7 +1,7 @@
 """Batches as a pure function of (manifest, seed, global sample index): nothing to save, nothing to restore.
 
-Sample g of the run is window `permuted(g mod n)` of epoch `g div n`; ranks, micro-batches and restarts only choose
-which g they ask for. The state of a run's data is the number of samples it has taken.
+Which window sample g of the run reads is arithmetic (`mixture.SampleOrder`); ranks, micro-batches and restarts only
+choose which g they ask for. The state of a run's data is the number of samples it has taken.
 """
 
 from pathlib import Path
@@ -10,9 +10,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from data.corpus.document import spot
 from data.corpus.manifest import BLOCK_BYTES, FileRef, Manifest, Shard, Split
-from data.corpus.order import permuted
+from data.corpus.mixture import SampleOrder
 from data.errors import UserError
 
 DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -28,32 +27,36 @@ class TokenBatches:
         UserError: a shard is missing, truncated or changed (when opened or read), or too short for one window.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, seed: int, seq_len: int) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, seed: int, seq_len: int, *, unique_fraction: float = 1.0
+    ) -> None:
         self._train = TokenArray(folder, manifest.train, DTYPES[manifest.dtype])
         self._heldout = TokenArray(folder, manifest.heldout, DTYPES[manifest.dtype])
         self._token_bytes = _read(folder, manifest.tokenizer.token_bytes, np.dtype("<u2"))
-        self._seed = seed
+        self._document_ends = _map(folder, manifest.train.document_ends, np.dtype("<i8"))
         self._seq_len = seq_len
-        self.samples_per_epoch = num_windows(manifest.train.num_tokens, seq_len)
-        if self.samples_per_epoch < 1:
-            raise UserError(
-                f"{manifest.train.num_tokens} training tokens", expected=f"at least {seq_len + 1}, one window"
-            )
+        self._order = SampleOrder(manifest.stretches, seed=seed, seq_len=seq_len, unique_fraction=unique_fraction)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Windows there are to read once."""
+        return self._order.samples_per_epoch
 
     def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
         """Return `num_samples` samples of the run from `first_sample` on, shape (num_samples, seq_len + 1)."""
-        windows = self.windows(np.arange(first_sample, first_sample + num_samples))
-        return self._train.gather(windows * self._seq_len, self._seq_len + 1)
+        return self._train.gather(self.starts(first_sample, num_samples), self._seq_len + 1)
 
-    def windows(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the window of the training text that each global sample index reads."""
-        epochs, places = np.divmod(samples, self.samples_per_epoch)
-        windows = np.empty_like(samples)
-        for epoch in np.unique(epochs):
-            inside = epochs == epoch
-            key = spot(self._seed, "order", str(epoch))
-            windows[inside] = permuted(places[inside], size=self.samples_per_epoch, key=key)
-        return windows
+    def starts(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        """Return the place in the training tokens where each of those samples starts, shape (num_samples,)."""
+        return self._order.starts(np.arange(first_sample, first_sample + num_samples))
+
+    def documents(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        """Return the document each token of those samples belongs to, shape (num_samples, seq_len + 1).
+
+        For masks that keep attention inside a document, and for lineage: line n of documents.jsonl that is in training.
+        """
+        places = self.starts(first_sample, num_samples)[:, None] + np.arange(self._seq_len + 1)
+        return np.searchsorted(self._document_ends, places, side="right").astype(np.int64)
 
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
         """Return held-out windows, shape (n, seq_len + 1), and the text bytes of their predicted tokens.
@@ -85,7 +88,7 @@ def num_windows(num_tokens: int, seq_len: int) -> int:
 class TokenArray:
     """The tokens of a split, over its shards, verified block by block as they are read."""
 
-    def __init__(self, folder: Path, split: Split, dtype: np.dtype[np.unsignedinteger]) -> None:
+    def __init__(self, folder: Path, split: Split, dtype: np.dtype[np.integer]) -> None:
         self.num_tokens = split.num_tokens
         self._folder = folder
         self._shards = split.shards
@@ -122,7 +125,7 @@ class TokenArray:
                 is_checked[block] = True
 
 
-def _check_block(folder: Path, shard: Shard, block: int, tokens: NDArray[np.unsignedinteger]) -> None:
+def _check_block(folder: Path, shard: Shard, block: int, tokens: NDArray[np.integer]) -> None:
     content = tokens.view(np.uint8)[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
     found = xxhash.xxh3_64_hexdigest(content.tobytes())
     if found != shard.block_xxh3[block]:
@@ -132,7 +135,7 @@ def _check_block(folder: Path, shard: Shard, block: int, tokens: NDArray[np.unsi
         )
 
 
-def _map(folder: Path, file: FileRef, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+def _map(folder: Path, file: FileRef, dtype: np.dtype[np.integer]) -> NDArray[np.integer]:
     path = folder / file.name
     found = path.stat().st_size if path.is_file() else "missing"
     if found != file.num_bytes:
@@ -140,5 +143,5 @@ def _map(folder: Path, file: FileRef, dtype: np.dtype[np.unsignedinteger]) -> ND
     return np.memmap(path, dtype=dtype, mode="r") if file.num_bytes else np.empty(0, dtype=dtype)
 
 
-def _read(folder: Path, file: FileRef, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+def _read(folder: Path, file: FileRef, dtype: np.dtype[np.integer]) -> NDArray[np.integer]:
     return np.array(_map(folder, file, dtype))

@@ -5,6 +5,7 @@ people's names of local sources (`label`) stand outside the digest.
 """
 
 import hashlib
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,9 @@ import pydantic
 from pydantic import Field
 
 from data.canonical import Json, canonical_bytes, digest, read_strict
+from data.corpus.mixture import Mixture, Part, Stretch
 from data.durable import write_atomic
-from data.errors import StalePlanError, UserError
+from data.errors import StalePlanError, UserError, nearest
 from data.units import Fraction, Tokens
 from data.values import Value
 
@@ -174,6 +176,8 @@ class Manifest(Value):
     masked: tuple[MaskCount, ...] = ()
     cutoff: KnowledgeCutoff
     measures: Measures | None = None
+    mixture: Mixture | None = Field(default=None, description="None reads everything once an epoch")
+    entropy_nats: float | None = Field(default=None, description="exact entropy per token, where the source has one")
 
     @property
     def vocab_size(self) -> int:
@@ -191,6 +195,33 @@ class Manifest(Value):
         return self.train.num_bytes / max(self.train.num_tokens, 1)
 
     @property
+    def part_names(self) -> tuple[str, ...]:
+        """What a mixture can name: sources, and their domains as `source/domain`."""
+        return tuple(
+            dict.fromkeys(
+                name for count in self.train.domains for name in (count.source, f"{count.source}/{count.domain}")
+            )
+        )
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """Where each part of the mixture stands in the training tokens; without a mixture, one part that is all."""
+        if self.mixture is None:
+            return (Stretch("all", 0, self.train.num_tokens, 1.0),)
+        return tuple(self._stretch(part) for part in self.mixture.parts)
+
+    def _stretch(self, part: Part) -> Stretch:
+        ends = [0, *accumulate(count.num_tokens for count in self.train.domains)]
+        own = [
+            place
+            for place, count in enumerate(self.train.domains)
+            if count.source == part.source and part.domain in ("", count.domain)
+        ]
+        if not own:
+            raise UserError(f"the corpus has no part '{part.name}'", expected=nearest(part.name, self.part_names))
+        return Stretch(part.name, ends[own[0]], ends[own[-1] + 1], part.weight)
+
+    @property
     def digest(self) -> str:
         """The sha256 that names this corpus, the same wherever it lies."""
         document = self._document()
@@ -206,6 +237,16 @@ class Manifest(Value):
         shards = (shard.file for split in (self.train, self.heldout) for shard in split.shards)
         ends = (self.train.document_ends, self.heldout.document_ends)
         return (*shards, *ends, self.documents, self.tokenizer.file, self.tokenizer.token_bytes)
+
+    def with_mixture(self, mixture: Mixture | None) -> "Manifest":
+        """Return the same corpus, read by `mixture`.
+
+        Raises:
+            UserError: the mixture names a part the corpus does not have.
+        """
+        for part in mixture.parts if mixture else ():
+            self._stretch(part)
+        return self.model_copy(update={"mixture": mixture})
 
     def write(self, folder: Path) -> None:
         """Write the manifest; the last file of a corpus, so that its presence says the others are whole."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from data.canonical import Json
 from data.errors import UserError
 from data.units import parse_count, show_bytes, show_count, show_fraction, show_seconds
 from tui.output import data, emit_json, say, table
@@ -136,6 +137,40 @@ def verify_command(folder: Path, as_json: bool) -> None:
         emit_json({"schema": "isoplan.corpus-verified/1", "digest": manifest.digest, "num_files": len(manifest.files)})
         return
     data(f"{len(manifest.files)} files hold what the manifest says; corpus {manifest.digest[:12]}")
+
+
+@app.command("mix")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--weight", "weights", multiple=True, metavar="PART=W[@EPOCHS]", help="a source, or source/domain, and its weight"
+)
+@click.option("--tokens", default="", help="the length of a run, to show how often it would read each part")
+@click.option("--natural", is_flag=True, help="back to no mixture: everything once an epoch")
+@click.option("--json", "as_json", is_flag=True, help="the parts as JSON")
+def mix_command(folder: Path, weights: tuple[str, ...], tokens: str, natural: bool, as_json: bool) -> None:
+    """Set the weights of a corpus's parts, or show how often a run of --tokens would read each.
+
+    The mixture stands in the manifest, so a plan made before no longer fits and says so.
+    """
+    from data.corpus.manifest import load_manifest
+    from data.corpus.mixture import Mixture, epochs, parse_part
+
+    manifest = load_manifest(folder)
+    if weights or natural:
+        parts = tuple(parse_part(text, manifest.part_names) for text in weights)
+        manifest = manifest.with_mixture(Mixture(parts=parts) if parts else None)
+        manifest.write(folder)
+    num_tokens = parse_count(tokens) if tokens else manifest.unique_tokens
+    found = epochs(manifest.stretches, manifest.mixture, num_tokens=num_tokens)
+    if as_json:
+        parts_json: list[Json] = [part.model_dump(mode="json") for part in found]
+        emit_json(
+            {"schema": "isoplan.mixture/1", "digest": manifest.digest, "num_tokens": num_tokens, "parts": parts_json}
+        )
+        return
+    rows = [(p.name, show_fraction(p.share), show_count(p.unique_tokens), f"{p.epochs:.2f}", p.status) for p in found]
+    header = ("part", "share", "unique tokens", f"epochs in {show_count(num_tokens)}", "")
+    data(table(rows, header=header, right=frozenset({1, 2, 3})))
 
 
 def _iso_date(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.corpus.bpe import Tokenizer
@@ -16,6 +16,7 @@ from data.corpus.manifest import BuildConfig, Manifest, load_manifest
 from data.corpus.order import permuted
 from data.errors import UserError
 
+UNTIMED = settings(deadline=None, max_examples=50)  # wall time of shared cores is no property of the code
 SEQ_LEN = 16
 
 
@@ -24,6 +25,7 @@ def batches(corpus_folder: Path, manifest: Manifest) -> TokenBatches:
     return TokenBatches(corpus_folder, manifest, 7, SEQ_LEN)
 
 
+@UNTIMED
 @given(size=st.integers(1, 5000), key=st.integers(0, 2**64 - 1))
 def test_the_order_is_a_permutation(size: int, key: int) -> None:
     places = permuted(np.arange(size), size=size, key=key)
@@ -42,6 +44,7 @@ def test_the_order_of_a_trillion_needs_no_memory() -> None:
     assert np.array_equal(places[500:], permuted(index[500:], size=size, key=3))
 
 
+@UNTIMED
 @given(data=st.data(), num_ranks=st.sampled_from([1, 2, 4]))
 def test_any_stops_ranks_and_micro_batches_read_the_same_samples(
     data: st.DataObject, num_ranks: int, batches: TokenBatches
@@ -59,19 +62,38 @@ def test_any_stops_ranks_and_micro_batches_read_the_same_samples(
 
 def test_an_epoch_reads_every_window_once(batches: TokenBatches) -> None:
     number = batches.samples_per_epoch
-    first = batches.windows(np.arange(number))
-    second = batches.windows(np.arange(number, 2 * number))
+    first = batches.starts(0, number)
+    second = batches.starts(number, number)
 
-    assert np.array_equal(np.sort(first), np.arange(number))
-    assert np.array_equal(np.sort(second), np.arange(number))
+    assert np.array_equal(np.sort(first), np.arange(number) * SEQ_LEN)
+    assert np.array_equal(np.sort(second), np.arange(number) * SEQ_LEN)
     assert not np.array_equal(first, second)
 
 
 def test_inputs_and_targets_are_the_text_shifted(batches: TokenBatches, corpus_folder: Path) -> None:
     tokens = np.fromfile(corpus_folder / "train-00000.bin", dtype="<u2")
-    window = int(batches.windows(np.array([5]))[0])
+    start = int(batches.starts(5, 1)[0])
 
-    assert np.array_equal(batches.batch(5, 1)[0], tokens[window * SEQ_LEN : window * SEQ_LEN + SEQ_LEN + 1])
+    assert np.array_equal(batches.batch(5, 1)[0], tokens[start : start + SEQ_LEN + 1])
+
+
+def test_documents_of_a_sample_change_at_the_end_of_text(batches: TokenBatches, manifest: Manifest) -> None:
+    tokens, documents = batches.batch(0, 200), batches.documents(0, 200)
+    is_end = tokens == manifest.tokenizer.end_id
+
+    assert is_end.any()
+    assert np.array_equal(np.diff(documents, axis=1) == 1, is_end[:, :-1])
+    assert documents.max() < manifest.train.num_documents
+
+
+def test_a_pilot_repeats_as_often_as_the_run_it_stands_for(corpus_folder: Path, manifest: Manifest) -> None:
+    whole = TokenBatches(corpus_folder, manifest, 7, SEQ_LEN)
+    pilot = TokenBatches(corpus_folder, manifest, 7, SEQ_LEN, unique_fraction=0.25)
+    number = pilot.samples_per_epoch
+
+    assert number == round(0.25 * whole.samples_per_epoch)
+    assert len(np.unique(pilot.starts(0, number))) == number
+    assert np.array_equal(np.sort(pilot.starts(0, number)), np.sort(pilot.starts(number, number)))
 
 
 def test_windows_may_span_shards(
