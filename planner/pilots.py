@@ -7,6 +7,7 @@ that the fit sees size and data only.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from data.canonical import digest
 from data.errors import InfeasibleError, UserError
@@ -23,9 +24,22 @@ from planner.shapes import candidate_shapes
 from planner.step import step_breakdown
 from planner.wall import FORWARD_SHARE
 
-TOKENS_PER_PARAM = (20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5)
-"""Where the sweeps are centred: at 20 tokens a parameter where the allowance lets them, lower where it is small. The
-smallest models are mostly embedding, so a short ladder cannot shrink them and trains them for less instead."""
+
+class Design(NamedTuple):
+    """How a ladder is laid out: budgets, sizes in each, and the tokens per parameter its sweeps are centred on."""
+
+    num_budgets: int
+    num_sizes: int
+    tokens_per_param: float
+
+
+DESIGNS = (
+    *(Design(3, 4, ratio) for ratio in (20.0, 14.0, 10.0, 7.0, 5.0)),
+    *(Design(3, 3, ratio) for ratio in (7.0, 5.0, 3.5)),
+    *(Design(2, 3, ratio) for ratio in (5.0, 3.5, 2.5, 1.5, 1.0)),
+)
+"""From the best to the least: sweeps centred on 20 tokens a parameter where the allowance lets them. The smallest
+models are mostly embedding, so a short ladder cannot shrink them; it trains them for less, then fewer of them."""
 
 SIZE_SPAN = 12.0
 GUESS_MFU = 0.4
@@ -59,7 +73,7 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
     if facts.data.corpus is None:
         raise UserError("pilot runs need text", next_step="isoplan corpus build SOURCE --out corpus")
     guess_flop = target_seconds * GUESS_MFU * facts.hardware.peak_flop_per_s
-    centre = math.sqrt(guess_flop / (6.0 * TOKENS_PER_PARAM[0])) / 2.0
+    centre = math.sqrt(guess_flop / (6.0 * DESIGNS[0].tokens_per_param)) / 2.0
     shapes = candidate_shapes(
         max(SMALLEST_PILOT_PARAMS, centre / SIZE_SPAN),
         centre * SIZE_SPAN,
@@ -76,23 +90,25 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
 def _ladder(
     offered: Sequence[PilotShape], facts: Facts, *, total_seconds: float, target_flop: float
 ) -> tuple[PilotRun, ...]:
-    for tokens_per_param in TOKENS_PER_PARAM:
+    for design in DESIGNS:
         try:
             return pilot_ladder(
                 offered,
                 total_seconds=total_seconds,
                 target_flop=target_flop,
-                tokens_per_param=tokens_per_param,
+                num_budgets=design.num_budgets,
+                num_sizes=design.num_sizes,
+                tokens_per_param=design.tokens_per_param,
                 min_tokens=MIN_STEPS * facts.seq_len,
             )
         except InfeasibleError:
-            if tokens_per_param == TOKENS_PER_PARAM[-1]:
+            if design == DESIGNS[-1]:
                 raise
-    raise AssertionError("the last ratio returns or raises")
+    raise AssertionError("the last design returns or raises")
 
 
 def _offer(shape: ModelShape, facts: Facts) -> PilotShape:
-    tokens = TOKENS_PER_PARAM[0] * num_params(shape)
+    tokens = DESIGNS[0].tokens_per_param * num_params(shape)
     sequences = hyperparameters.sequences_per_step(num_tokens=tokens, seq_len=facts.seq_len, multiple=1)
     seconds = _step_seconds(shape, facts, sequences=sequences)
     per_token = seconds / (sequences * facts.seq_len)

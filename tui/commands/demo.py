@@ -40,8 +40,8 @@ QUICK = Size(
     vocab_size=512,
     max_tokens="2M",
     bench=" --quick",
-    ladder_seconds=20,
-    run_seconds=15,
+    ladder_seconds=25,
+    run_seconds=16,
     cap_time="3m",
     gate_every=0.2,
 )
