@@ -45,7 +45,10 @@ class Cluster(Value):
 
 
 class Layout(Value):
-    """How one optimizer step is spread. `micro_batch` counts the sequences one device group works on at a time."""
+    """How one optimizer step is spread. `micro_batch` counts the sequences one device group works on at a time.
+
+    A fused head never holds the logits in fp32 beside their gradient (Megatron's, Liger's, this library's own).
+    """
 
     dp: Count = 1
     tp: Count = 1
@@ -57,6 +60,7 @@ class Layout(Value):
     sharding: Sharding = "none"
     recompute: Recompute = "none"
     is_sequence_parallel: bool = True
+    has_fused_head: bool = True
 
     @model_validator(mode="after")
     def _consistent(self) -> "Layout":

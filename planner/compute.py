@@ -107,15 +107,22 @@ def layer_elements(work: Workload) -> Numbers:
     moe_share = shape.num_moe_layers / shape.num_layers
     experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
     ffn = (1 - moe_share) * shape.ffn_width + moe_share * experts
-    dispatch = 4.0 * moe_share * shape.experts_per_token * shape.width  # permute and unpermute, read and write
-    inner = 2.0 * (shape.query_width + shape.kv_width) + shape.num_mlp_matrices * ffn + dispatch
+    inner = 2.0 * (shape.query_width + shape.kv_width) + shape.num_mlp_matrices * ffn
     scores = np.where(layout.has_flash > 0, 0.0, 6.0 * shape.num_heads * layout.seq_len)
     return tokens * (10.0 * shape.width / norm_split + (inner + scores) / layout.tp)
 
 
+def dispatch_elements(work: Workload) -> Numbers:
+    """Elements one average layer's forward moves to order tokens by expert and back: two copies, read and written."""
+    shape = work.shape
+    moe_share = shape.num_moe_layers / shape.num_layers
+    return 4.0 * moe_share * rows(work) / work.layout.tp * shape.experts_per_token * shape.width
+
+
 def elementwise_seconds(work: Workload, k: Constants) -> Numbers:
     """Forward seconds of what only moves memory in one layer."""
-    return _traffic_seconds(work, k, layer_elements(work) * work.device.element_bytes)
+    passes = k.elementwise_passes * layer_elements(work) + k.dispatch_passes * dispatch_elements(work)
+    return passes * work.device.element_bytes / work.device.memory_bytes_per_s
 
 
 def head_seconds(work: Workload, k: Constants) -> Numbers:
@@ -125,8 +132,5 @@ def head_seconds(work: Workload, k: Constants) -> Numbers:
     """
     cols = work.shape.vocab_size / work.layout.tp
     product = TRAIN_PASSES * product_seconds(work, k, inner=work.shape.width, cols=cols, tokens=rows(work))
-    return product + _traffic_seconds(work, k, 24.0 * rows(work) * cols)
-
-
-def _traffic_seconds(work: Workload, k: Constants, moved_bytes: Numbers) -> Numbers:
-    return moved_bytes * k.elementwise_passes / work.device.memory_bytes_per_s
+    moved = 24.0 * rows(work) * cols
+    return product + moved * k.elementwise_passes / work.device.memory_bytes_per_s

@@ -21,10 +21,12 @@ from planner.workload import Numbers, Workload, workload
 ADAM_BYTES = 8.0  # two fp32 moments a parameter
 MASTER_BYTES = 4.0  # the fp32 weights an optimizer of 16-bit weights keeps
 GRADIENT_BYTES = 4.0  # Megatron's main gradients and PyTorch's FSDP2 reduce in fp32
-LOGIT_BYTES = 10.0  # a 16-bit logit, its fp32 copy and the fp32 gradient
+FUSED_LOGIT_BYTES = 6.0  # Megatron's fused cross-entropy: a 16-bit logit that becomes its gradient, an fp32 softmax
+PLAIN_LOGIT_BYTES = 8.0  # PyTorch's: an fp32 logarithm of the softmax and its fp32 gradient
+WORKSPACE_BYTES = 0.5 * 2**30  # assumption: cuBLAS and communication workspaces that the framework allocates
 SCORE_BYTES = 5.0  # unfused attention: scores and probabilities in 16 bits, a dropout mask (Korthikanti, section 4.1)
 FRAGMENTATION = 0.04  # assumption: of what is allocated, what the allocator cannot use; torchtitan's reserved agree
-CONTEXT_BYTES = 2.0**30  # assumption: CUDA context, NCCL and cuBLAS workspaces take 0.5-2 GiB
+CONTEXT_BYTES = 2.0**30  # assumption: the CUDA context and NCCL take 0.5-2 GiB outside of the allocator
 
 
 class MemoryBreakdown(Value):
@@ -146,14 +148,23 @@ def held_params(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
     return experts, others + np.where(layout.pp > 1, 1.0, tables) * embedding_params(work)
 
 
+def expert_ranks(work: Workload) -> Numbers:
+    """Ranks that hold the same experts and can share what is sharded."""
+    layout = work.layout
+    return np.maximum(shard_ranks(work) * np.where(layout.ep > 1, layout.tp / layout.ep, 1.0), 1.0)
+
+
+def shard(work: Workload, *, experts: Numbers, others: Numbers) -> Numbers:
+    """One rank's share of weights split over the ranks that hold copies of them."""
+    return others / shard_ranks(work) + experts / expert_ranks(work)
+
+
 def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     layout = work.layout
     experts, others = held_params(work, is_first=is_first)
-    ranks = shard_ranks(work)
-    expert_ranks = np.maximum(ranks * np.where(layout.ep > 1, layout.tp / layout.ep, 1.0), 1.0)
 
     def spread(per_param: Numbers, is_sharded: Numbers) -> Numbers:
-        return per_param * np.where(is_sharded > 0, others / ranks + experts / expert_ranks, others + experts)
+        return per_param * np.where(is_sharded > 0, shard(work, experts=experts, others=others), others + experts)
 
     element = work.device.element_bytes
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
@@ -162,7 +173,8 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     activations = _activations(work, is_first=is_first)
     logits = np.zeros_like(activations)
     if not is_first:
-        logits = LOGIT_BYTES * rows(work) * work.shape.vocab_size / layout.tp
+        per_logit = np.where(layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
+        logits = per_logit * rows(work) * work.shape.vocab_size / layout.tp
     held = MemoryTerms(
         weights=spread(weights, layout.shards_weights),
         gradients=spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients),
@@ -179,15 +191,25 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
         held.activations,
         held.logits,
         held.buffers,
-        FRAGMENTATION * held.total + CONTEXT_BYTES,
+        FRAGMENTATION * held.total + CONTEXT_BYTES * _is_accelerator(work),
     )
 
 
 def _buffers(work: Workload) -> Numbers:
-    """FSDP's working set: two gathered blocks, one prefetched, and the gradient of one in fp32."""
+    """Workspaces, and FSDP's working set or else the embedding's gradient before it joins the others.
+
+    FSDP holds two gathered blocks, one of them prefetched, and the gradient of one in fp32.
+    """
+    element = work.device.element_bytes
     block = np.maximum(layer_params(work), embedding_params(work))
-    gathered = 2.0 * work.device.element_bytes * block + GRADIENT_BYTES * block
-    return np.where(work.layout.shards_weights > 0, gathered, 0.0)
+    gathered = (2.0 * element + GRADIENT_BYTES) * block
+    passing = element * embedding_params(work)
+    return WORKSPACE_BYTES * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
+
+
+def _is_accelerator(work: Workload) -> Numbers:
+    """1 where products run in 16 bits or less; fp32 training is a CPU's, which has no context and no workspaces."""
+    return np.where(work.device.element_bytes < MASTER_BYTES, 1.0, 0.0)
 
 
 def layer_activation_bytes(work: Workload) -> Numbers:

@@ -34,6 +34,7 @@ class Constants:
     half_rows: NDArray[np.float64]  # tokens
     half_width: NDArray[np.float64]  # inner or outer size of a product
     expert_fraction: NDArray[np.float64]  # of a plain product's speed, one expert's product in a group
+    dispatch_passes: NDArray[np.float64]  # times the traffic of sending tokens to experts takes at full bandwidth
     attention_fraction: NDArray[np.float64]  # of the peak, a long causal flash attention
     half_keys: NDArray[np.float64]  # keys a query sees
     elementwise_passes: NDArray[np.float64]  # times the counted traffic takes at full bandwidth

@@ -31,6 +31,7 @@ CPU_PRIORS: dict[str, tuple[float, float]] = {
     "half_rows": (20.0, 0.5),
     "half_width": (20.0, 0.5),
     "expert_fraction": (0.7, 0.3),
+    "dispatch_passes": (3.0, 0.5),
     "attention_fraction": (0.2, 0.7),
     "half_keys": (50.0, 0.7),
     "elementwise_passes": (1.5, 0.7),

@@ -4,6 +4,7 @@ What is blank is unknown and takes the usual of its stack; what cannot be guesse
 measured time, throughput and MFU of the row are never looked at.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def stack_of(row: Mapping[str, str]) -> str:
     if "unfused" in row.get("attention", ""):
         return "megatron-unfused"
     if "fsdp2" in fsdp or "torchtitan" in source:
-        return "torch-fsdp2"
+        return "torch-fsdp2-eager" if "eager" in source else "torch-fsdp2"
     if fsdp in ("full_shard", "shard_grad_op", "hsdp", "fsdp") or "llm-foundry" in source:
         return "torch-fsdp1"
     if any(name in source for name in ("nanogpt", "nanochat", "llm.c")):
@@ -116,9 +117,6 @@ def _shape(row: Mapping[str, str]) -> ModelShape:
     heads, width = _count(row, "heads"), _count(row, "hidden")
     num_experts = _count(row, "n_experts", usual=0)
     ffn = _count(row, "ffn")
-    moe = None
-    if num_experts > 1:
-        moe = MoeSpec(num_experts=num_experts, experts_per_token=_count(row, "topk"), expert_ffn_width=ffn)
     try:
         return ModelShape(
             num_layers=_count(row, "layers"),
@@ -131,10 +129,27 @@ def _shape(row: Mapping[str, str]) -> ModelShape:
             mlp="swiglu" if _text(row, "swiglu") in ("1", "True", "true") else "gelu",
             is_head_tied=False,
             has_qk_norm=False,
-            moe=moe,
+            moe=_experts(row, num_experts, ffn=ffn) if num_experts > 1 else None,
         )
     except ValidationError as error:
         raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
+
+
+KNOWN_EXPERTS = {7168: (2048, 2048, 3 / 61), 5120: (1536, 3072, 1 / 60)}
+"""By model width: expert width, shared width and share of dense layers of DeepSeek-V3 and V2, whose tables print the
+dense width only (config.json of both; technical reports arXiv 2412.19437 and 2405.04434)."""
+
+
+def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int) -> MoeSpec:
+    is_deepseek = "deepseek" in row.get("model_name", "").lower()
+    width, shared, dense = KNOWN_EXPERTS.get(_count(row, "hidden"), (ffn, 0, 0.0)) if is_deepseek else (ffn, 0, 0.0)
+    return MoeSpec(
+        num_experts=num_experts,
+        experts_per_token=_count(row, "topk"),
+        expert_ffn_width=_count(row, "moe_ffn", usual=width),
+        shared_ffn_width=shared,
+        num_dense_layers=math.ceil(dense * _count(row, "layers")),
+    )
 
 
 def _layout(row: Mapping[str, str]) -> Layout:
@@ -153,6 +168,8 @@ def _layout(row: Mapping[str, str]) -> Layout:
             sharding=_sharding(row),
             recompute=_recompute(row),
             is_sequence_parallel=row.get("SP", "") != "0",
+            # Pure bf16 training never widens the logits, which weighs what a fused head does.
+            has_fused_head=not stack_of(row).startswith("torch") or "pure" in row.get("precision", "").lower(),
         )
     except ValidationError as error:
         raise UserError(f"not a layout: {error.errors()[0]['msg']}") from error

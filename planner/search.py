@@ -262,6 +262,7 @@ def _workload(
         recomputed=table([RECOMPUTED[kind] for kind in space.recompute], block.recompute),
         recomputes_core=table([kind in ("selective", "full") for kind in space.recompute], block.recompute),
         has_flash=np.ones(1),
+        has_fused_head=np.ones(1),
     )
     return Workload(shape_numbers(shape, seq_len=seq_len), layout, device_numbers(cluster, precision=precision))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from planner import collective, compute
-from planner.memory import held_params, layer_params
+from planner.memory import expert_ranks, held_params, layer_params, shard
 from planner.profile import Constants
 from planner.workload import Numbers, Workload
 
@@ -95,7 +95,8 @@ def _exposed_gather(work: Workload, k: Constants, *, layer_seconds: Numbers) -> 
 def _exposed_gradients(work: Workload, k: Constants, *, backward_seconds: Numbers) -> Numbers:
     layout = work.layout
     experts, others = held_params(work, is_first=False)
-    exchange = collective.gradient_seconds(work, k, gradient_bytes=(experts + others) * work.device.element_bytes)
+    shared = others + np.where(expert_ranks(work) > 1, experts, 0.0)
+    exchange = collective.gradient_seconds(work, k, gradient_bytes=shared * work.device.element_bytes)
     return np.where(layout.shards_weights > 0, 0.0, exposed(exchange, k, behind=backward_seconds))
 
 
@@ -116,8 +117,8 @@ def _head_share(work: Workload) -> Numbers:
 
 def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
     experts, others = held_params(work, is_first=False)
-    ranks = np.where(work.layout.shards_optimizer > 0, collective.shard_ranks(work), 1.0)
-    return UPDATE_BYTES * k.optimizer_passes * (experts + others) / ranks / work.device.memory_bytes_per_s
+    local = np.where(work.layout.shards_optimizer > 0, shard(work, experts=experts, others=others), experts + others)
+    return UPDATE_BYTES * k.optimizer_passes * local / work.device.memory_bytes_per_s
 
 
 def _paced(terms: StepTerms, *, stragglers: Numbers, slowness: Numbers) -> StepTerms:

@@ -59,6 +59,7 @@ class LayoutNumbers:
     recomputed: Numbers
     recomputes_core: Numbers
     has_flash: Numbers
+    has_fused_head: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def layout_numbers(layout: Layout, *, seq_len: int, sequences_per_step: int, has
         recomputed=_one(RECOMPUTED[layout.recompute]),
         recomputes_core=_one(layout.recompute in ("selective", "full")),
         has_flash=_one(has_flash),
+        has_fused_head=_one(layout.has_fused_head),
     )
 
 

@@ -1,0 +1,84 @@
+"""Predictions for a table of measured runs: the same rows with prediction columns added."""
+
+from collections.abc import Mapping
+
+from data.errors import UserError
+from planner.conventions import FlopConvention, flop_per_token_by
+from planner.memory import MemoryBreakdown, memory_per_device
+from planner.profiles import profile_for
+from planner.published_row import Configuration, configuration
+from planner.step import StepBreakdown, step_breakdown
+
+ADDED_COLUMNS = (
+    "isoplan_step_seconds",
+    "isoplan_step_seconds_p10",
+    "isoplan_step_seconds_p90",
+    "isoplan_tflops_per_device",
+    "isoplan_memory_bytes",
+    "isoplan_status",
+    "isoplan_reason",
+)
+
+
+def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
+    """The row with `ADDED_COLUMNS`; a row that cannot be understood is `refused` with its reason."""
+    try:
+        described = configuration(row)
+        step, memory = _predicted(described)
+    except UserError as error:
+        blank = dict.fromkeys(ADDED_COLUMNS, "")
+        return {**row, **blank, "isoplan_status": "refused", "isoplan_reason": str(error)}
+    counted = flop_convention(row)
+    flop = flop_per_token_by(counted, described.shape, seq_len=described.seq_len, layout=described.layout)
+    band = step.step_seconds_band
+    added = {
+        "isoplan_step_seconds": f"{step.step_seconds:.6g}",
+        "isoplan_step_seconds_p10": f"{band.p10:.6g}",
+        "isoplan_step_seconds_p90": f"{band.p90:.6g}",
+        "isoplan_tflops_per_device": f"{flop * step.tokens_per_s_per_device / 1e12:.6g}",
+        "isoplan_memory_bytes": f"{memory.total_bytes:.6g}",
+        "isoplan_status": "ok",
+        "isoplan_reason": _remark(described, memory),
+    }
+    return {**row, **added}
+
+
+def flop_convention(row: Mapping[str, str]) -> FlopConvention:
+    """How a row counts its FLOP, from its `convention` and `attn_flops` columns; full attention where it is silent."""
+    text = f"{row.get('convention', '')} {row.get('attn_flops', '')}".lower()
+    if text.startswith("hardware"):
+        return "full-hardware"
+    if "non-causal" not in text and ("causal" in text or "halved" in text):
+        return "causal"
+    return "full"
+
+
+def _predicted(one: Configuration) -> tuple[StepBreakdown, MemoryBreakdown]:
+    profile = profile_for(one.cluster.hardware, stack=one.stack)
+    step = step_breakdown(
+        one.shape,
+        one.layout,
+        one.cluster,
+        profile,
+        seq_len=one.seq_len,
+        sequences_per_step=one.sequences_per_step,
+        precision=one.precision,
+        has_flash=one.has_flash,
+    )
+    memory = memory_per_device(
+        one.shape,
+        one.layout,
+        one.cluster,
+        seq_len=one.seq_len,
+        sequences_per_step=one.sequences_per_step,
+        precision=one.precision,
+        has_flash=one.has_flash,
+    )
+    return step, memory
+
+
+def _remark(one: Configuration, memory: MemoryBreakdown) -> str:
+    limit = one.cluster.hardware.memory_bytes
+    if memory.total_bytes <= limit:
+        return ""
+    return f"estimated memory is {memory.total_bytes / limit - 1:.0%} above the device's"
