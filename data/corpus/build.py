@@ -18,7 +18,7 @@ from data.corpus.bpe import Tokenizer, load, train
 from data.corpus.clean import clean
 from data.corpus.document import Document, Entry, Rejected
 from data.corpus.listing import listed
-from data.corpus.local import local_entries
+from data.corpus.local import listing
 from data.corpus.manifest import FILE_NAME, BuildConfig, Manifest
 from data.corpus.merge import TOKENIZER_NAME, MergeInput, merge
 from data.corpus.read import documents
@@ -73,8 +73,8 @@ def build(
         _publish(stage, out, manifest)
         shutil.rmtree(stage)
         return manifest
-    entries, labels = listed(sources)
-    entries = with_heldout(entries, fraction=config.heldout_fraction, seed=config.seed)
+    found = listed(sources)
+    entries = with_heldout(found.entries, fraction=config.heldout_fraction, seed=config.seed)
     evaluation = _evaluation(evaluation_paths)
     if evaluation:
         config = config.model_copy(update={"evaluation_digest": digest([*evaluation])})
@@ -88,13 +88,13 @@ def build(
     units = units_of(chosen, folder=stage, config=config)
     _make(units, num_workers=num_workers, report=report)
     report(Progress("shards", 0, 1))
-    work = MergeInput(config, chosen, labels, units, _unread(entries, chosen))
+    work = MergeInput(config, chosen, found.labels, units, _unread(entries, chosen, found.skipped))
     built = stage / "corpus"
     built.mkdir(exist_ok=True)
     manifest = merge(work, tokenizer, built)
+    check_kept(manifest.removed, (manifest.train, manifest.heldout), min_fraction=config.min_kept_fraction)
     if not manifest.train.num_tokens:
         raise UserError("no document is left to train on", expected=f"less removed than {_worst(manifest)}")
-    check_kept(manifest.removed, (manifest.train, manifest.heldout), min_fraction=config.min_kept_fraction)
     _publish(built, out, manifest)
     shutil.rmtree(stage)
     return manifest
@@ -139,7 +139,7 @@ def _evaluation(paths: tuple[Path, ...]) -> list[str]:
     return sorted(
         item.text
         for path in paths
-        for entry in local_entries(path)
+        for entry in listing(path).entries
         for item in documents(entry, seed=0, heldout_fraction=0)
         if isinstance(item, Document)
     )
@@ -203,9 +203,11 @@ def _make(units: tuple[Unit, ...], *, num_workers: int, report: Callable[[Progre
             report(Progress("encode", number, len(units)))
 
 
-def _unread(entries: tuple[Entry, ...], chosen: tuple[Entry, ...]) -> Removals:
+def _unread(entries: tuple[Entry, ...], chosen: tuple[Entry, ...], skipped: tuple[Rejected, ...]) -> Removals:
     names = {entry.name for entry in chosen}
     removals = Removals()
+    for item in skipped:
+        removals.add(item)
     for entry in entries:
         if entry.name not in names:
             removals.add(Rejected(entry.name, entry.domain, "list", "not read: enough without it", entry.num_bytes))

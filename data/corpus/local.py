@@ -2,23 +2,41 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.canonical import digest
 from data.corpus.builtin import CODE_SUFFIXES, HEADER_SUFFIXES
-from data.corpus.document import Entry, suffix_of
+from data.corpus.document import Entry, Rejected, suffix_of
+from data.corpus.opened import COMPRESSION_SUFFIXES
 from data.errors import UserError
 
-TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst"})
-RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson", ".parquet"})
-COMPRESSION_SUFFIXES = frozenset({".gz", ".zst"})
-SUFFIXES = TEXT_SUFFIXES | RECORD_SUFFIXES | CODE_SUFFIXES | HEADER_SUFFIXES
+TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".tex", ".org", ".adoc"})
+HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
+RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv"})
+SUFFIXES = TEXT_SUFFIXES | HTML_SUFFIXES | RECORD_SUFFIXES | CODE_SUFFIXES | HEADER_SUFFIXES
+# Manual pages carry their section as suffix, and documentation often no suffix at all.
+PLAIN_NAMES = frozenset({"README", "NEWS", "CHANGELOG", "changelog", "AUTHORS", "TODO", "FAQ", "HISTORY"})
 
 
-def local_entries(path: Path) -> tuple[Entry, ...]:
-    """Return the readable files of a folder, or the one file, in bytewise order of their relative names.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What will be read of a local source, and what will not, each with its reason."""
 
-    Links are not followed. Files of other types are left out.
+    entries: tuple[Entry, ...]
+    skipped: tuple[Rejected, ...]
+
+    @property
+    def digest(self) -> str:
+        """What orders local sources: a digest of their names and sizes, wherever they lie."""
+        return digest([[_bytewise(entry.name).hex(), entry.num_bytes] for entry in self.entries])
+
+
+def listing(path: Path) -> Listing:
+    """Return the files of a folder, or the one file, in bytewise order of their relative names.
+
+    Links are not followed and archives not opened; these and unknown types are listed as skipped. Names that begin with
+    a dot are not looked at.
 
     Raises:
         UserError: nothing is there, or nothing we can read.
@@ -26,16 +44,19 @@ def local_entries(path: Path) -> tuple[Entry, ...]:
     if not path.exists():
         raise UserError(f"no source at '{path}'", expected="a file, a folder, builtin:stdlib or builtin:deps")
     root = path if path.is_dir() else path.parent
-    names = sorted(_names(path), key=os.fsencode) if path.is_dir() else [path.name]
-    entries = tuple(_entry(root, name) for name in names if content_suffix(name) in SUFFIXES)
+    names = sorted(_names(path), key=_bytewise) if path.is_dir() else [path.name]
+    entries: list[Entry] = []
+    skipped: list[Rejected] = []
+    for name in names:
+        reason = _fault(root / name, name)
+        size = (root / name).lstat().st_size
+        if reason:
+            skipped.append(Rejected(name, "other", "list", reason, size))
+        else:
+            entries.append(Entry("local", name, root / name, name, _domain(name), size))
     if not entries:
         raise UserError(f"'{path}' holds no file we can read", expected=", ".join(sorted(SUFFIXES)))
-    return entries
-
-
-def listing_digest(entries: tuple[Entry, ...]) -> str:
-    """Return what orders local sources: a digest of their names and sizes, wherever they lie."""
-    return digest([[entry.name, entry.num_bytes] for entry in entries])
+    return Listing(tuple(entries), tuple(skipped))
 
 
 def content_suffix(name: str) -> str:
@@ -52,25 +73,37 @@ def is_records(name: str) -> bool:
 def _names(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(folder, name)
-            if not name.startswith(".") and path.is_file() and not path.is_symlink():
-                yield path.relative_to(root).as_posix()
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in (*files, *links):
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _entry(root: Path, name: str) -> Entry:
-    return Entry(
-        source="local",
-        name=name,
-        path=root / name,
-        group=name,
-        domain=_domain(name),
-        num_bytes=(root / name).stat().st_size,
-    )
+def _fault(path: Path, name: str) -> str:
+    """Why a file is not read, or nothing."""
+    if path.is_symlink():
+        return "a link"
+    if not path.is_file():
+        return "not a regular file"
+    if content_suffix(name) in SUFFIXES or _is_plain(name):
+        return ""
+    return f"no text type: {content_suffix(name) or 'no suffix'}"
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name without a known suffix is text: a manual page (`ls.1.gz`), a README, `NEWS.Debian.gz`."""
+    suffix = content_suffix(name)
+    return suffix[1:2] in tuple("123456789") or name.rsplit("/", 1)[-1].split(".")[0] in PLAIN_NAMES
 
 
 def _domain(name: str) -> str:
     suffix = content_suffix(name)
     if suffix in RECORD_SUFFIXES:
         return "records"
-    return "text" if suffix in TEXT_SUFFIXES else "code"
+    if suffix in HTML_SUFFIXES:
+        return "html"
+    return "code" if suffix in CODE_SUFFIXES | HEADER_SUFFIXES else "text"
+
+
+def _bytewise(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

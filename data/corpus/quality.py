@@ -162,7 +162,7 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
 FAMILY_OF = {
     **dict.fromkeys(("library", "tests", "headers", "code"), "code"),
     **dict.fromkeys(("prose", "text"), "prose"),
-    "records": "web",
+    **dict.fromkeys(("records", "html"), "web"),
 }
 
 

@@ -1,29 +1,25 @@
 """From an entry to its documents: decompress, decode, take the text. Broken input is a counted rejection, not a crash.
 
-Every reader streams and is bounded: a file of one enormous line, or one that decompresses without end, costs
-`MAX_DOCUMENT_BYTES` of memory at most and is rejected.
+Every reader streams and is bounded: a file of one enormous line, or one that decompresses without end, costs tens of
+megabytes and is rejected. Archives (zip, tar) are not opened.
 """
 
 import ast
-import gzip
 import hashlib
-import io
-import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import BinaryIO
-
-import zstandard
 
 from data.corpus.document import Document, Entry, Reader, Rejected, spot
-from data.corpus.local import content_suffix, is_records
+from data.corpus.html_text import html_text
+from data.corpus.local import HTML_SUFFIXES, RECORD_SUFFIXES, content_suffix
+from data.corpus.opened import BROKEN, ExpandsTooFarError, opened
+from data.corpus.rows import DATE_FIELDS, LICENCE_FIELDS, MAX_ROW_BYTES, TEXT_FIELDS, Row, rows
 
-MAX_DOCUMENT_BYTES = 64 << 20  # assumption, not measured: longer "documents" are dumps; a reader needs some bound
+# Longer files are cut at line ends, so that no document dominates and a single file can be split and shuffled.
+MAX_WHOLE_BYTES = 2 << 20
+PART_BYTES = 256 << 10
+MAX_LINE_BYTES = 8 << 20
 TOPICS = "pydoc_data/topics.py"
-TEXT_FIELDS = ("text", "content", "raw_content", "body")
-DATE_FIELDS = ("date", "created", "timestamp", "published")
 
 
 def documents(entry: Entry, *, seed: int, heldout_fraction: float) -> Reader:
@@ -31,29 +27,74 @@ def documents(entry: Entry, *, seed: int, heldout_fraction: float) -> Reader:
 
     A records file gives a document a row; rows are held out by the hash of their text, files by their group.
     """
+    suffix = content_suffix(entry.name)
     try:
-        if is_records(entry.name):
-            yield from _limited(_records(entry, seed=seed, heldout_fraction=heldout_fraction), entry.limit_bytes)
-        elif entry.name.endswith(TOPICS):
-            yield from _topics(_file(entry))
+        if suffix in RECORD_SUFFIXES:
+            threshold = int(heldout_fraction * 2**64)
+            yield from _limited(_records(entry, suffix, seed=seed, threshold=threshold), entry.limit_bytes)
+        elif entry.sha256 or suffix in HTML_SUFFIXES or entry.name.endswith(TOPICS):
+            yield from _whole(entry, suffix)
         else:
-            yield _file(entry)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        yield _unreadable(entry, f"unreadable: {type(error).__name__}")
+            yield from _text(entry)
+    except BROKEN as error:
+        is_bomb = isinstance(error, ExpandsTooFarError)
+        yield _rejected(entry, str(error) if is_bomb else f"unreadable: {type(error).__name__}", entry.num_bytes)
 
 
-def _file(entry: Entry) -> Document | Rejected:
+def _whole(entry: Entry, suffix: str) -> Reader:
+    """A file that must be read whole: to check its hash, or to parse it."""
     with opened(entry.path) as file:
-        content = file.read(MAX_DOCUMENT_BYTES + 1)
-    if len(content) > MAX_DOCUMENT_BYTES:
-        return _unreadable(entry, f"longer than {MAX_DOCUMENT_BYTES >> 20} MiB")
-    if entry.sha256 and hashlib.sha256(content).hexdigest() != entry.sha256:
-        return Rejected(entry.name, entry.domain, "read", "differs from its RECORD", len(content))
+        content = file.read(MAX_ROW_BYTES + 1)
+    if len(content) > MAX_ROW_BYTES:
+        yield _rejected(entry, f"longer than {MAX_ROW_BYTES >> 20} MiB", entry.num_bytes)
+    elif entry.sha256 and hashlib.sha256(content).hexdigest() != entry.sha256:
+        yield _rejected(entry, "differs from its RECORD", len(content))
+    else:
+        item = _decoded(entry, entry.name, content)
+        if isinstance(item, Document) and suffix in HTML_SUFFIXES:
+            item = replace(item, text=html_text(item.text))
+        yield from _topics(item) if entry.name.endswith(TOPICS) else (item,)
+
+
+def _text(entry: Entry) -> Reader:
+    """A text file: one document, or parts of about `PART_BYTES` where it is long."""
+    with opened(entry.path) as file:
+        content = file.read(MAX_WHOLE_BYTES + 1)
+        if len(content) <= MAX_WHOLE_BYTES:
+            yield _decoded(entry, entry.name, content)
+            return
+    for number, part in enumerate(_parts(entry)):
+        yield part if isinstance(part, Rejected) else _decoded(entry, f"{entry.name}#{number}", part)
+
+
+def _parts(entry: Entry) -> Iterator[bytes | Rejected]:
+    with opened(entry.path) as file:
+        lines: list[bytes] = []
+        size = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            if len(line) > MAX_LINE_BYTES:
+                skipped = len(line)
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(1 << 20)
+                    skipped += len(line)
+                yield _rejected(entry, f"a line longer than {MAX_LINE_BYTES >> 20} MiB", skipped)
+                continue
+            lines.append(line)
+            size += len(line)
+            if size >= PART_BYTES:
+                yield b"".join(lines)
+                lines.clear()
+                size = 0
+        if lines:
+            yield b"".join(lines)
+
+
+def _decoded(entry: Entry, name: str, content: bytes) -> Document | Rejected:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return Rejected(entry.name, entry.domain, "read", "not UTF-8", len(content))
-    return Document(entry.name, text, entry.domain, entry.licence, entry.date, entry.is_heldout)
+        return Rejected(name, entry.domain, "read", "not UTF-8", len(content))
+    return Document(name, text, entry.domain, entry.licence, entry.date, entry.is_heldout)
 
 
 def _topics(whole: Document | Rejected) -> Reader:
@@ -67,74 +108,22 @@ def _topics(whole: Document | Rejected) -> Reader:
                 yield replace(whole, name=f"{whole.name}#{topic}", text=text)
 
 
-def opened(path: Path) -> BinaryIO:
-    """Open a file for reading, decompressed as its last suffix says."""
-    if path.suffix.lower() == ".gz":
-        return io.BufferedReader(gzip.GzipFile(path, "rb"))
-    if path.suffix.lower() == ".zst":
-        raw = path.open("rb")
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
-    return path.open("rb")
-
-
-def _records(entry: Entry, *, seed: int, heldout_fraction: float) -> Reader:
-    rows = _parquet_rows(entry) if content_suffix(entry.name) == ".parquet" else _json_rows(entry)
-    threshold = int(heldout_fraction * 2**64)
-    for number, row in enumerate(rows):
-        name = f"{entry.name}#{number}"
+def _records(entry: Entry, suffix: str, *, seed: int, threshold: int) -> Reader:
+    for number, row in enumerate(rows(entry, suffix)):
         if isinstance(row, Rejected):
             yield row
             continue
-        text = next((row[field] for field in TEXT_FIELDS if field in row), None)
+        name = f"{entry.name}#{number}"
+        text = next((row[field] for field in TEXT_FIELDS if row.get(field) is not None), None)
         if not isinstance(text, str):
             yield Rejected(name, entry.domain, "read", f"no text field ({', '.join(TEXT_FIELDS)})", 0)
             continue
         text = text.encode("utf-8", "replace").decode()  # JSON can spell lone surrogates, UTF-8 cannot
-        yield Document(name, text, entry.domain, entry.licence, _row_date(row), spot(seed, text) < threshold)
+        licence = next((str(row[field]) for field in LICENCE_FIELDS if row.get(field)), entry.licence)
+        yield Document(name, text, entry.domain, licence, _date(row), spot(seed, text) < threshold)
 
 
-def _json_rows(entry: Entry) -> Iterator[dict[str, object] | Rejected]:
-    with opened(entry.path) as file:
-        number = 0
-        while line := file.readline(MAX_DOCUMENT_BYTES + 1):
-            name = f"{entry.name}#{number}"
-            number += 1
-            if len(line) > MAX_DOCUMENT_BYTES:
-                yield Rejected(name, entry.domain, "read", f"longer than {MAX_DOCUMENT_BYTES >> 20} MiB", len(line))
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(1 << 20)
-                continue
-            if line.isspace():
-                continue
-            yield _json_row(line, entry, name)
-
-
-def _json_row(line: bytes, entry: Entry, name: str) -> dict[str, object] | Rejected:
-    try:
-        row = json.loads(line)
-    except UnicodeDecodeError:
-        return Rejected(name, entry.domain, "read", "not UTF-8", len(line))
-    except (ValueError, RecursionError):
-        return Rejected(name, entry.domain, "read", "not JSON", len(line))
-    if not isinstance(row, dict):
-        return Rejected(name, entry.domain, "read", "not a JSON object", len(line))
-    return row
-
-
-def _parquet_rows(entry: Entry) -> Iterator[dict[str, object] | Rejected]:
-    import pyarrow.lib
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(entry.path)
-        wanted = [name for name in table.schema_arrow.names if name in TEXT_FIELDS + DATE_FIELDS]
-        for batch in table.iter_batches(batch_size=1024, columns=wanted):
-            yield from batch.to_pylist()
-    except (pyarrow.lib.ArrowException, OSError) as error:
-        yield _unreadable(entry, f"unreadable: {type(error).__name__}")
-
-
-def _row_date(row: dict[str, object]) -> str:
+def _date(row: Row) -> str:
     """The ISO day of a row where it states one that begins like `2024-05-31`."""
     for field in DATE_FIELDS:
         text = str(row.get(field) or "")[:10]
@@ -152,5 +141,5 @@ def _limited(reader: Reader, limit_bytes: int) -> Reader:
             return
 
 
-def _unreadable(entry: Entry, reason: str) -> Rejected:
-    return Rejected(entry.name, entry.domain, "read", reason, entry.num_bytes)
+def _rejected(entry: Entry, reason: str, num_bytes: int) -> Rejected:
+    return Rejected(entry.name, entry.domain, "read", reason, num_bytes)
