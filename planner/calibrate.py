@@ -23,6 +23,10 @@ MAX_ITERATIONS = 60
 TOLERANCE = 1e-6  # relative fall of the objective that ends the fit
 
 
+BELIEF_IN_RUNS = 5.0
+"""How many measured runs the believed scatter weighs: a choice, between trusting it and trusting five runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredStep:
     """One measured optimizer step of one configuration."""
@@ -41,7 +45,7 @@ class Fit:
 
 
 def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str) -> Profile:
-    """The profile after seeing measured steps; the scatter of single runs stays what it was.
+    """The profile after seeing measured steps; where they scatter more than the profile believed, it believes them.
 
     Raises:
         ValueError: no steps.
@@ -63,8 +67,14 @@ def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str)
         stack=profile.stack,
         version=version,
         num_runs=profile.num_runs + len(steps),
-        residual_log_sd=profile.residual_log_sd,
+        residual_log_sd=_scatter(fit.residuals, believed=profile.residual_log_sd),
     )
+
+
+def _scatter(residuals: NDArray[np.float64], *, believed: float) -> float:
+    """Scatter of single runs: what was believed, as so many runs' worth, pooled with the residuals; never less."""
+    weight = BELIEF_IN_RUNS * believed**2 + float(np.sum(residuals**2))
+    return max(believed, float(np.sqrt(weight / (BELIEF_IN_RUNS + len(residuals)))))
 
 
 def unidentified(prior: Profile, posterior: Profile) -> tuple[str, ...]:

@@ -73,8 +73,13 @@ def run_ladder(
     workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
     _show(found, as_data=as_data)
     from executor.ladder import run_pilots
+    from executor.value_files import write_value
+    from planner.feedback import with_runs
+    from planner.resolve import load_calibration
 
-    run_pilots([(pilot.name, pilot.job) for pilot in found], runs_dir=workspace.runs, table=out, report=say)
+    records = run_pilots([(pilot.name, pilot.job) for pilot in found], runs_dir=workspace.runs, table=out, report=say)
+    write_value(workspace.calibration, with_runs(load_calibration(workspace.calibration), records))
+    say(f"{workspace.calibration.name} now knows the steps of {len(records)} more runs")
     say(f"Next: isoplan fit {out}")
 
 
