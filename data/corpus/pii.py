@@ -28,7 +28,7 @@ def masked(document: Document, counts: Counter[str]) -> Document:
     for kind in _KINDS:
         if any(needle in text for needle in kind.needles):
             text = kind.pattern.sub(_masker(kind, counts), text)
-    return document if text is document.text else replace(document, text=text)
+    return document if text == document.text else replace(document, text=text)
 
 
 def _stands_alone(match: re.Match[str]) -> bool:

@@ -135,8 +135,10 @@ def test_at_most_the_tokens_asked_for(folder_of_texts: Path, config: BuildConfig
     assert 15_000 < small.train.num_tokens <= 20_000
 
 
-def test_a_single_text_is_split_too(config: BuildConfig, tmp_path: Path) -> None:
-    (tmp_path / "book.txt").write_text(prose(1, 450_000))
+def test_a_single_text_is_split_too(config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.corpus.read.MAX_WHOLE_BYTES", 20_000)
+    monkeypatch.setattr("data.corpus.read.PART_BYTES", 2_000)
+    (tmp_path / "book.txt").write_text(prose(1, 10_000))
     built = build((str(tmp_path / "book.txt"),), out=tmp_path / "out", config=config)
 
     assert built.heldout.num_tokens > 0
