@@ -6,10 +6,10 @@ Axes are Megatron's: data (dp), tensor (tp), pipeline (pp), context (cp) and exp
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from data.catalog.hardware import Dtype, Hardware
-from data.errors import UserError
+from data.errors import UserError, nearest
 from data.units import Count
 from data.values import Value
 
@@ -74,6 +74,43 @@ class Layout(Value):
     def num_devices(self) -> int:
         """Devices the layout takes."""
         return self.dp * self.tp * self.pp * self.cp
+
+    @property
+    def text(self) -> str:
+        """The layout in one line, what is not used left out; `parse_layout` reads it back."""
+        axes = [f"{axis}={getattr(self, axis)}" for axis in ("dp", "tp", "pp", "cp", "ep") if getattr(self, axis) > 1]
+        chunks = [f"chunks={self.num_model_chunks}"] if self.num_model_chunks > 1 else []
+        kinds = [f"sharding={self.sharding}"] if self.sharding != "none" else []
+        kinds += [f"recompute={self.recompute}"] if self.recompute != "none" else []
+        return ",".join([*axes, f"micro-batch={self.micro_batch}", *chunks, *kinds])
+
+
+LAYOUT_WORDS = {"micro-batch": "micro_batch", "chunks": "num_model_chunks"}
+
+
+def parse_layout(text: str, *, num_devices: int) -> Layout:
+    """Read a layout such as `tp=4,pp=2,micro-batch=1,sharding=zero1`; data parallelism takes the remaining devices.
+
+    Raises:
+        UserError: an unknown word, a bad value, or devices that do not divide.
+    """
+    pairs = [part.split("=", 1) for part in text.replace(" ", "").split(",") if part]
+    broken = [
+        pair[0] for pair in pairs if len(pair) != 2 or LAYOUT_WORDS.get(pair[0], pair[0]) not in Layout.model_fields
+    ]
+    if broken:
+        known = [*LAYOUT_WORDS, *(name for name in Layout.model_fields if name not in LAYOUT_WORDS.values())]
+        raise UserError(f"a layout has no '{broken[0]}'", expected=nearest(broken[0], known))
+    given = {LAYOUT_WORDS.get(name, name): value for name, value in pairs}
+    try:
+        one = Layout.model_validate({"dp": 1, **given})
+        if "dp" not in given and num_devices % one.num_devices == 0:
+            one = Layout.model_validate({**given, "dp": num_devices // one.num_devices})
+    except ValidationError as error:
+        raise UserError(f"'{text}' is not a layout: {error.errors()[0]['msg']}") from error
+    if one.num_devices != num_devices:
+        raise UserError(f"'{text}' takes {one.num_devices} devices", expected=f"{num_devices}, or a divisor of it")
+    return one
 
 
 def num_micro_batches(layout: Layout, *, sequences_per_step: int) -> int:

@@ -112,16 +112,45 @@ def search(
             seconds[start : start + BLOCK][fits] = step_terms(_subset(work, fits), profile.constants).total
     order = np.argsort(seconds, kind="stable")[:num_best]
     layouts = [choices.layout(int(index), space) for index in order if np.isfinite(seconds[index])]
-    settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step}
-    best = tuple(
-        Found(
-            layout=layout,
-            step=step_breakdown(shape, layout, cluster, profile, precision=precision, **settings),
-            memory=memory_per_device(shape, layout, cluster, precision=precision, **settings),
-        )
-        for layout in layouts
-    )
+    best = tuple(_valued(shape, layout, cluster, profile, seq_len, sequences_per_step, precision) for layout in layouts)
     return Search(best, len(seconds), num_over, least)
+
+
+def evaluated(
+    shape: ModelShape,
+    layout: Layout,
+    cluster: Cluster,
+    profile: Profile,
+    *,
+    seq_len: int,
+    sequences_per_step: int,
+    precision: ComputePrecision,
+) -> Search:
+    """One given layout as a search of one, whether it fits or not.
+
+    Raises:
+        UserError: the batch does not divide over the layout.
+    """
+    one = _valued(shape, layout, cluster, profile, seq_len, sequences_per_step, precision)
+    needed = one.memory.total_bytes
+    return Search((one,), 1, int(needed > cluster.hardware.memory_bytes), needed)
+
+
+def _valued(
+    shape: ModelShape,
+    layout: Layout,
+    cluster: Cluster,
+    profile: Profile,
+    seq_len: int,
+    sequences_per_step: int,
+    precision: ComputePrecision,
+) -> Found:
+    settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step}
+    return Found(
+        layout=layout,
+        step=step_breakdown(shape, layout, cluster, profile, precision=precision, **settings),
+        memory=memory_per_device(shape, layout, cluster, precision=precision, **settings),
+    )
 
 
 def default_space(shape: ModelShape, cluster: Cluster, *, seq_len: int, sequences_per_step: int) -> Space:

@@ -9,6 +9,8 @@ Pilot sizes go on downwards at the same proportion with heads of 32 and 64.
 import math
 from itertools import pairwise
 
+from pydantic import ValidationError
+
 from data.errors import UserError
 from planner.model import ModelShape, num_params
 
@@ -50,6 +52,37 @@ def standard_shape(target_params: float, *, vocab_size: int, seq_len: int) -> Mo
     return best
 
 
+def custom_shape(
+    *, num_layers: int, width: int, num_heads: int, num_kv_heads: int, ffn_width: int | None, vocab_size: int
+) -> ModelShape:
+    """A shape from its sizes; a feed-forward not given is the usual 8/3 of the width.
+
+    Raises:
+        UserError: the sizes contradict each other.
+    """
+    if width % num_heads:
+        raise UserError(f"a width of {width} over {num_heads} heads", expected="a divisor of the width")
+    try:
+        return ModelShape(
+            num_layers=num_layers,
+            width=width,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            head_dim=width // num_heads,
+            ffn_width=ffn_width or usual_ffn_width(width),
+            vocab_size=vocab_size,
+            is_head_tied=False,
+        )
+    except ValidationError as error:
+        raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
+
+
+def usual_ffn_width(width: int) -> int:
+    """SwiGLU's width at the weight of a GELU feed-forward of four times `width`, rounded up."""
+    multiple = FFN_MULTIPLE if width >= 1024 else FFN_MULTIPLE // 4
+    return multiple * math.ceil(FFN_RATIO * width / multiple)
+
+
 def candidate_shapes(min_params: float, max_params: float, *, vocab_size: int, seq_len: int) -> tuple[ModelShape, ...]:
     """One conventional shape per rung of width whose total parameters lie in the range, smallest first.
 
@@ -73,14 +106,13 @@ def candidate_shapes(min_params: float, max_params: float, *, vocab_size: int, s
 def _shape(width: int, depth_step: float, *, vocab_size: int) -> ModelShape:
     head_dim = _head_dim(width)
     num_heads = width // head_dim
-    multiple = FFN_MULTIPLE if width >= 1024 else FFN_MULTIPLE // 4
     return ModelShape(
         num_layers=max(2, _even(width / width_per_layer(width) * depth_step)),
         width=width,
         num_heads=num_heads,
         num_kv_heads=_kv_heads(num_heads, width),
         head_dim=head_dim,
-        ffn_width=multiple * math.ceil(FFN_RATIO * width / multiple),
+        ffn_width=usual_ffn_width(width),
         vocab_size=vocab_size,
         # A tied head saves what a small model cannot spare; Llama-3, OLMo and Pythia untie from 1B on.
         is_head_tied=width < 2048,

@@ -51,6 +51,11 @@ class StepBreakdown(Value):
     tokens_per_s_per_device: float
     bound_by: str
 
+    @property
+    def terms(self) -> tuple[tuple[str, float], ...]:
+        """The causes and their seconds, in the order of the model; they add up to `step_seconds`."""
+        return tuple((f.name, float(getattr(self, f"{f.name}_seconds"))) for f in fields(StepTerms))
+
 
 def step_breakdown(
     shape: ModelShape,

@@ -1,0 +1,64 @@
+"""What a query sees, against the mask written out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.attention import AttentionSpec
+
+
+def visible(spec: AttentionSpec, query: int, key: int, layer: int) -> bool:
+    if key > query:
+        return False
+    if spec.is_global(layer) or spec.window is None:
+        return True
+    if spec.kind == "sliding_window":
+        return query - key < spec.window
+    assert spec.block is not None
+    own, theirs = query // spec.block, key // spec.block
+    return own - theirs <= spec.window // spec.block or theirs < spec.num_sink_blocks
+
+
+def specs() -> st.SearchStrategy[AttentionSpec]:
+    full = st.just(AttentionSpec())
+    window = st.builds(
+        lambda window, every: AttentionSpec(kind="sliding_window", window=window, global_every=every),
+        st.integers(1, 40),
+        st.integers(0, 3),
+    )
+    sparse = st.builds(
+        lambda block, reach, sinks: AttentionSpec(
+            kind="block_sparse", block=block, window=block * reach, num_sink_blocks=sinks
+        ),
+        st.integers(1, 8),
+        st.integers(1, 4),
+        st.integers(0, 3),
+    )
+    return st.one_of(full, window, sparse)
+
+
+@given(specs(), st.integers(1, 48), st.integers(0, 5))
+def test_mean_keys_are_those_of_the_mask(spec: AttentionSpec, seq_len: int, layer: int) -> None:
+    seen = sum(visible(spec, q, k, layer) for q in range(seq_len) for k in range(seq_len))
+
+    assert spec.mean_keys(seq_len, layer=layer) == pytest.approx(seen / seq_len)
+
+
+@given(specs(), st.integers(1, 48))
+def test_no_pattern_sees_more_than_full_attention(spec: AttentionSpec, seq_len: int) -> None:
+    assert spec.mean_keys(seq_len, layer=0) <= (seq_len + 1) / 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "sliding_window"}, "a window belongs to"),
+        ({"window": 4}, "a window belongs to"),
+        ({"kind": "block_sparse", "window": 4}, "a block belongs to"),
+        ({"kind": "block_sparse", "window": 6, "block": 4}, "not a multiple of the block"),
+        ({"num_sink_blocks": -1}, "not negative"),
+    ],
+)
+def test_a_contradictory_pattern_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AttentionSpec.model_validate(fields)
