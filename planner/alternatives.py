@@ -1,85 +1,166 @@
-"""What else the money could do: other sizes, adapting an open model, buying answers, or nothing.
+"""What else the money could do: other sizes, adapting an open model, distilling, buying answers, or nothing.
 
 Only sizes of the same request have a predicted loss; for the rest quality is "not predicted" and says so, because no
-law here covers it. Compute: full fine-tuning 6ND, LoRA about 4ND (no weight gradients), inference 2N a token.
+law here covers it. Compute: pretraining, continued pretraining and full fine-tuning 6ND, LoRA about 4ND (no weight
+gradients), a teacher's or a served token 2N. Compute only: labels often cost more (600 expert annotations, $60,000).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from data.catalog.api_prices import ApiPrice, api_prices
+from data.units import show_count
 from planner.candidates import Candidate
+from planner.economics.scope import Scope
+from planner.economics.serving import Volume, closed_api, open_api, served, serving_usd_per_million, volume
 from planner.facts import Facts
 from planner.model import num_params
 from planner.plan import Alternative
 from planner.recipe import run_cost_usd
+from planner.request import Request
 
+OPEN_MODEL_PARAMS = 8e9
+TEACHER_PARAMS = 70e9
 ADAPTATION_TOKENS = 50_000_000
 """A usual instruction set, three epochs (assumption): Alpaca-like sets are 5 to 20 M tokens."""
 
-OPEN_MODEL_PARAMS = 8e9
+CONTINUED_TOKENS = 20_000_000_000
+"""A usual domain corpus (assumption): Code Llama read 500 B, most published cases 10 to 100 B."""
+
+DISTILLED_SHARE = 0.1
+"""Tokens of a distillation over those of the planned pretraining (assumption)."""
+
+RETRIEVED_TOKENS = 4.0
+"""Tokens read with retrieval over tokens read without (assumption)."""
+
 ADAPTATION_MFU = 0.35
-FULL_FLOP_PER_PARAM_TOKEN = 6.0
-LORA_FLOP_PER_PARAM_TOKEN = 4.0
+QLORA_SLOWER = 1.3
+"""Unpacking 4-bit weights in every product (assumption; QLoRA's paper reports memory, not time)."""
+
 NOT_PREDICTED = "quality not predicted: no law here covers it; compare on your own task"
 
 
-def alternatives(best: Candidate, others: Sequence[Candidate], facts: Facts) -> tuple[Alternative, ...]:
+class Adaptation(NamedTuple):
+    """A way to an own model that starts from another one."""
+
+    name: str
+    num_params: float
+    num_tokens: int
+    flop: float
+    note: str
+
+
+def alternatives(
+    best: Candidate, others: Sequence[Candidate], request: Request, facts: Facts
+) -> tuple[Alternative, ...]:
     """Other models of the same limits first, then the ways around pretraining."""
-    return (*_sizes(best, others, facts), *_adaptations(facts), _nothing())
+    at = volume(request.scope or Scope(), inference_tokens=request.inference_tokens)
+    return (
+        *_sizes(best, others, facts, at),
+        *(_adapted(one, facts, at) for one in _adaptations(best)),
+        *_bought(best, at),
+        _nothing(),
+    )
 
 
-def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts) -> list[Alternative]:
+def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume) -> list[Alternative]:
     chosen = num_params(best.shape)
     smaller = [one for one in others if num_params(one.shape) <= 0.6 * chosen]
     larger = [one for one in others if num_params(one.shape) >= 1.6 * chosen]
     rows: list[Alternative] = []
     if smaller:
-        rows.append(_size(max(smaller, key=lambda one: num_params(one.shape)), best, facts, "cheaper to serve"))
+        nearest = max(smaller, key=lambda one: num_params(one.shape))
+        rows.append(_size(nearest, best, facts, at, serving="cheaper to serve"))
     if larger:
-        rows.append(_size(min(larger, key=lambda one: num_params(one.shape)), best, facts, "dearer to serve"))
+        nearest = min(larger, key=lambda one: num_params(one.shape))
+        rows.append(_size(nearest, best, facts, at, serving="dearer to serve"))
     return rows
 
 
-def _size(one: Candidate, best: Candidate, facts: Facts, serving: str) -> Alternative:
-    ratio = num_params(one.shape) / num_params(best.shape)
+def _size(one: Candidate, best: Candidate, facts: Facts, at: Volume, *, serving: str) -> Alternative:
+    params = num_params(one.shape)
+    ratio = params / num_params(best.shape)
     seconds = one.pace.wall_seconds(one.num_steps)
+    usd = run_cost_usd(seconds, facts.rates)
     return Alternative(
         name="smaller model, more tokens" if ratio < 1 else "larger model, fewer tokens",
-        cost_usd=run_cost_usd(seconds, facts.rates),
+        cost_usd=usd,
         wall_seconds=seconds,
         loss_p50=one.loss,
-        num_params=num_params(one.shape),
+        num_params=params,
         num_tokens=one.num_tokens,
         note=f"{one.loss - best.loss:+.3f} nats; {serving} ({ratio:.2g}x)",
+        served=served(usd, usd_per_million=_serving(params, facts), against=open_api(params), at=at),
     )
 
 
-def _adaptations(facts: Facts) -> list[Alternative]:
-    peak = facts.hardware.peak_flop_per_s * facts.cluster.num_devices * ADAPTATION_MFU
-    rows: list[Alternative] = []
-    for name, flop_per_param_token in (
-        ("full fine-tune of an open 8B model", FULL_FLOP_PER_PARAM_TOKEN),
-        ("LoRA on an open 8B model", LORA_FLOP_PER_PARAM_TOKEN),
-    ):
-        seconds = flop_per_param_token * OPEN_MODEL_PARAMS * ADAPTATION_TOKENS / peak
-        rows.append(
-            Alternative(
-                name=name,
-                cost_usd=run_cost_usd(seconds, facts.rates),
-                wall_seconds=seconds,
-                loss_p50=None,
-                num_params=round(OPEN_MODEL_PARAMS),
-                num_tokens=ADAPTATION_TOKENS,
-                note=f"{NOT_PREDICTED}; compute only, at {ADAPTATION_MFU:g} MFU on this hardware",
-            )
-        )
-    return rows
+def _adaptations(best: Candidate) -> Iterator[Adaptation]:
+    base, tokens = OPEN_MODEL_PARAMS, ADAPTATION_TOKENS
+    yield Adaptation(
+        "continued pretraining of an open 8B model",
+        base,
+        CONTINUED_TOKENS,
+        6.0 * base * CONTINUED_TOKENS,
+        f"{show_count(CONTINUED_TOKENS)} tokens of your domain assumed",
+    )
+    yield Adaptation("full fine-tune of an open 8B model", base, tokens, 6.0 * base * tokens, "all weights")
+    yield Adaptation("LoRA on an open 8B model", base, tokens, 4.0 * base * tokens, "adapters only")
+    slower = 4.0 * base * tokens * QLORA_SLOWER
+    yield Adaptation("QLoRA on an open 8B model", base, tokens, slower, "4-bit base on one device's memory")
+    student, distilled = num_params(best.shape), max(1, round(DISTILLED_SHARE * best.num_tokens))
+    yield Adaptation(
+        "distil an open 70B model into this size",
+        student,
+        distilled,
+        (2.0 * TEACHER_PARAMS + 6.0 * student) * distilled,
+        f"{show_count(distilled)} tokens; the teacher's licence must allow it",
+    )
+
+
+def _adapted(one: Adaptation, facts: Facts, at: Volume) -> Alternative:
+    flop_per_s = facts.hardware.peak_flop_per_s * facts.cluster.num_devices * ADAPTATION_MFU
+    seconds = one.flop / flop_per_s
+    usd = run_cost_usd(seconds, facts.rates)
+    return Alternative(
+        name=one.name,
+        cost_usd=usd,
+        wall_seconds=seconds,
+        loss_p50=None,
+        num_params=round(one.num_params),
+        num_tokens=one.num_tokens,
+        note=f"{NOT_PREDICTED}; {one.note}; compute only, at {ADAPTATION_MFU:g} MFU on this hardware",
+        served=served(usd, usd_per_million=_serving(one.num_params, facts), against=open_api(one.num_params), at=at),
+    )
+
+
+def _bought(best: Candidate, at: Volume) -> list[Alternative]:
+    near, closed = open_api(num_params(best.shape)), closed_api()
+    dearest = max(api_prices(), key=lambda one: one.blended_usd_per_million)
+    return [
+        _api(f"{near.model} by API (open weights)", near, at, factor=1.0),
+        _api(f"{near.model} by API with retrieval", near, at, factor=RETRIEVED_TOKENS),
+        _api(f"{closed.model} by API (closed)", closed, at, factor=1.0),
+        _api(f"{dearest.model} by API (closed, the dearest listed)", dearest, at, factor=1.0),
+    ]
+
+
+def _api(name: str, price: ApiPrice, at: Volume, *, factor: float) -> Alternative:
+    per_million = price.blended_usd_per_million * factor
+    more = f", {factor:g} times the tokens for what is retrieved" if factor > 1 else ""
+    return Alternative(
+        name=name,
+        cost_usd=at.tokens / 1e6 * per_million if at.tokens else None,
+        wall_seconds=0.0,
+        loss_p50=None,
+        note=f"{NOT_PREDICTED}; ${per_million:.3g} per million tokens, 3 read for 1 written{more}, {price.as_of}",
+    )
 
 
 def _nothing() -> Alternative:
     return Alternative(
-        name="do nothing, use a model by API",
-        cost_usd=None,
-        wall_seconds=0.0,
-        loss_p50=None,
-        note=f"paid per token served; {NOT_PREDICTED}",
+        name="do nothing", cost_usd=0.0, wall_seconds=0.0, loss_p50=None, note="no model; what it would bring is lost"
     )
+
+
+def _serving(params: float, facts: Facts) -> float:
+    return serving_usd_per_million(params, rates=facts.rates, peak_flop_per_s=facts.hardware.peak_flop_per_s)

@@ -10,8 +10,10 @@ from planner import hyperparameters
 from planner.alternatives import alternatives
 from planner.budget import cost_lines
 from planner.candidates import Candidate
+from planner.economics.assess import economics
 from planner.facts import Facts
 from planner.gates import eval_tokens, gate_steps, gates
+from planner.governance import governance
 from planner.model import flop_per_token, num_params
 from planner.plan import (
     Binding,
@@ -52,30 +54,31 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
     steps = gate_steps(best.num_steps, request.gate_fraction)
     outcome = _outcome(best, request, facts)
     caps = _caps(best, request, facts, outcome, lines)
-    return seal(
-        Plan(
-            created_at=facts.now,
-            valid_until=facts.valid_until,
-            code_version=facts.code_version,
-            request=request,
-            model=_model(best),
-            data=_data(best, facts),
-            compute=_compute(best, facts),
-            law=facts.law.planned(best.law_params, best.num_tokens),
-            hardware=facts.hardware,
-            price=facts.price,
-            rates=facts.rates,
-            recipe=recipe,
-            layout=best.layout,
-            predicted=_predicted(best, facts, recipe, outcome, lines, caps),
-            cost_lines=lines,
-            caps=caps,
-            gates=_gates(best, facts, recipe, steps),
-            alternatives=alternatives(best, others, facts),
-            binding=binding,
-            warnings=_warnings(best, facts),
-        )
+    plan = Plan(
+        created_at=facts.now,
+        valid_until=facts.valid_until,
+        code_version=facts.code_version,
+        request=request,
+        model=_model(best),
+        data=_data(best, facts),
+        compute=_compute(best, facts),
+        law=facts.law.planned(best.law_params, best.num_tokens),
+        hardware=facts.hardware,
+        price=facts.price,
+        rates=facts.rates,
+        recipe=recipe,
+        layout=best.layout,
+        predicted=_predicted(best, facts, recipe, outcome, lines, caps),
+        cost_lines=lines,
+        caps=caps,
+        gates=_gates(best, facts, recipe, steps),
+        alternatives=alternatives(best, others, request, facts),
+        binding=binding,
+        warnings=_warnings(best, facts),
     )
+    around = economics(plan, best.pace)
+    # Sealing validates the whole document again, so the copy need not.
+    return seal(plan.model_copy(update={"economics": around, "governance": governance(plan, around)}))
 
 
 def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
@@ -146,7 +149,7 @@ def _caps(best: Candidate, request: Request, facts: Facts, outcome: Outcome, lin
     slow = outcome.band().p90
     stored = sum(line.usd for line in lines) - run_cost_usd(best.pace.wall_seconds(best.num_steps), facts.rates)
     return Caps(
-        cost_usd=request.budget_usd or run_cost_usd(COST_CAP_OVER_P90 * slow, facts.rates) + max(0.0, stored),
+        cost_usd=request.run_budget_usd or run_cost_usd(COST_CAP_OVER_P90 * slow, facts.rates) + max(0.0, stored),
         wall_seconds=request.deadline_seconds or WALL_CAP_OVER_P90 * slow,
         num_tokens=best.num_tokens,
     )

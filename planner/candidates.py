@@ -108,9 +108,9 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     found: list[Limit] = []
     if request.num_tokens is not None:
         found.append(Limit(max(1, round(request.num_tokens / at.tokens_per_step)), "tokens"))
-    if request.budget_usd is not None:
+    if request.run_budget_usd is not None:
         stored = storage_usd(num_params(shape), storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
-        seconds = seconds_for_cost(max(0.0, request.budget_usd - stored), facts.rates)
+        seconds = seconds_for_cost(max(0.0, request.run_budget_usd - stored), facts.rates)
         found.append(Limit(at.steps_within(seconds, slower=slower(at)), "budget"))
     if request.deadline_seconds is not None:
         found.append(Limit(at.steps_within(request.deadline_seconds, slower=slower(at)), "deadline"))

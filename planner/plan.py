@@ -18,6 +18,7 @@ from data.source import Source
 from data.units import Bytes, Count, Flop, Fraction, Joules, Params, Seconds, Tokens, Usd
 from data.values import Band, NConvention, Value
 from planner.cluster import Layout
+from planner.economics.values import Economics, Governance, ServedCost
 from planner.model import ModelShape
 from planner.recipe import Caps, CorpusRef, Gate, Job, Rates, Recipe
 from planner.request import Request
@@ -143,6 +144,7 @@ class Alternative(Value):
     num_params: Params | None = None
     num_tokens: Tokens | None = None
     note: str
+    served: ServedCost | None = Field(default=None, description="serving it against an API; None: not an own model")
 
 
 class Binding(Value):
@@ -179,6 +181,8 @@ class Plan(Value):
     alternatives: tuple[Alternative, ...]
     binding: Binding
     warnings: tuple[str, ...]
+    economics: Economics | None = Field(default=None, description="the whole budget around the run")
+    governance: Governance | None = None
 
     def job(self) -> Job:
         """What the executor trains.

@@ -141,7 +141,7 @@ def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelS
 def _guess_flop(request: Request, facts: Facts) -> float:
     seconds = min(
         (
-            seconds_for_cost(request.budget_usd, facts.rates) if request.budget_usd is not None else math.inf,
+            seconds_for_cost(request.run_budget_usd, facts.rates) if request.run_budget_usd is not None else math.inf,
             request.deadline_seconds if request.deadline_seconds is not None else math.inf,
         )
     )

@@ -30,7 +30,8 @@ def relaxations(request: Request, facts: Facts, found: Sequence[Candidate]) -> t
 
 def _budget_lines(request: Request, facts: Facts, found: Sequence[Candidate]) -> list[str]:
     assert request.budget_usd is not None, "the caller asked"
-    needed = _least(found, lambda one: _cost(one, request, facts))
+    least = _least(found, lambda one: _cost(one, request, facts))
+    needed = request.scope.whole_usd(least) if request.scope else least
     if needed <= request.budget_usd:
         return []
     lines = [f"--budget {_rounded_up(needed)} ({show_usd(needed)})"]

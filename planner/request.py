@@ -8,6 +8,7 @@ from data.catalog.prices import Tier
 from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
 from data.values import Name, Value
+from planner.economics.scope import Scope
 from planner.recipe import Precision
 
 
@@ -37,6 +38,7 @@ class Request(Value):
     precision: Precision | None = None
     gate_fraction: Fraction = Field(default=0.1, description="share of training between two evaluations")
     min_tokens_per_param: float = Field(default=2.0, ge=0)
+    scope: Scope | None = Field(default=None, description="what the budget covers besides the run; None: only the run")
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -47,7 +49,16 @@ class Request(Value):
             raise ValueError("give a budget, a deadline, a target loss, or both params and tokens")
         if not 0 < self.gate_fraction <= 0.5:
             raise ValueError(f"gate_fraction {self.gate_fraction} is not in (0, 0.5]")
+        if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
+            raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")
         return self
+
+    @property
+    def run_budget_usd(self) -> float | None:
+        """What the budget leaves for the final run."""
+        if self.budget_usd is None or self.scope is None:
+            return self.budget_usd
+        return self.scope.run_share_usd(self.budget_usd)
 
 
 def make_request(fields: Mapping[str, object]) -> Request:

@@ -1,0 +1,154 @@
+"""What an approver must know beside the figures: legal thresholds, risks in dollars, and where NIST's items stand.
+
+"Mapped to", never "compliant with", and no legal advice: the thresholds are dated rows of data/catalog/governance.csv.
+"""
+
+from data.canonical import Json
+from data.catalog.governance import regimes, subcategories
+from data.catalog.prices import price
+from data.errors import UserError
+from planner.economics.scope import Scope
+from planner.economics.values import Economics, Governance, Mapped, RiskItem, Threshold
+from planner.plan import Plan, as_json
+
+NOTES = (
+    "mapped to NIST AI RMF 1.0, which is not a claim of compliance; thresholds are no legal advice",
+    "EU guidelines: whoever adapts another's model becomes its provider above a third of the original training compute",
+    "an approval names a person, a dollar cap and this plan's digest; the run refuses without one",
+)
+PRICE_RISE = 0.1
+"""The price a tenth of the draws exceed."""
+
+
+def governance(plan: Plan, economics: Economics) -> Governance:
+    """Thresholds, risks and mapping of a plan and its economics."""
+    scope = plan.request.scope or Scope()
+    again = plan.predicted.wall_seconds.p90 / plan.predicted.wall_seconds.p50
+    p50 = plan.compute.total_flop
+    # What is trained again after failures is compute too; steps that are only slower are not, so this bounds it.
+    p90 = p50 * again
+    return Governance(
+        flop_p50=p50,
+        flop_p90=p90,
+        market_price_usd=_at_market_price(plan),
+        thresholds=tuple(
+            Threshold(
+                regime=one.regime,
+                threshold_flop=one.threshold_flop,
+                p50_margin=p50 / one.threshold_flop,
+                p90_margin=p90 / one.threshold_flop,
+                is_crossed=p90 > one.threshold_flop,
+                in_force=one.in_force,
+                effective=one.effective,
+                status=one.status,
+                obligation=one.obligation,
+                note=one.note,
+                source=one.source,
+            )
+            for one in regimes()
+        ),
+        risks=_risks(plan, economics, scope),
+        mapped=_mapped(plan, economics),
+        notes=NOTES,
+    )
+
+
+def _at_market_price(plan: Plan) -> float | None:
+    """The run's device-hours at the price book's on-demand price; None where it has none."""
+    try:
+        usd = price(plan.hardware.name).usd_per_device_hour
+    except UserError:
+        return None
+    return plan.predicted.wall_seconds.p50 / 3600.0 * plan.rates.num_devices * usd
+
+
+def _risks(plan: Plan, economics: Economics, scope: Scope) -> tuple[RiskItem, ...]:
+    """The register, the dearest expectation first."""
+    run = plan.predicted.cost_usd
+    spacing = plan.request.gate_fraction
+    wasted = run.p50 * (0.5 + spacing / 2.0)
+    found = [
+        _risk(
+            "the run is not worth finishing",
+            scope.doomed_probability,
+            wasted,
+            basis=f"probability stated or assumed; shows at a uniform time, stopped at the next gate ({spacing:.0%})",
+            response="gates stop it above the 99th percentile of the predicted loss",
+            nist=("MANAGE 1.1", "MANAGE 2.4"),
+        ),
+        _risk(
+            "the run costs more than its cap",
+            plan.predicted.probability_over_cap,
+            max(0.0, run.p90 - plan.caps.cost_usd) or run.p90 - run.p50,
+            basis="10,000 simulated runs",
+            response="the executor checkpoints and stops at the cap",
+            nist=("MAP 1.5", "MANAGE 2.4"),
+        ),
+    ]
+    price = next((driver for driver in economics.drivers if driver.name == "price of compute"), None)
+    if price is not None:
+        found.append(
+            _risk(
+                "compute is dearer when it is paid",
+                PRICE_RISE,
+                max(0.0, price.high_usd - economics.total_usd.p50),
+                basis="price drift since the quote, at its 90th percentile",
+                response="reserve capacity, or state the contract's price",
+                nist=("GOVERN 6.2", "MAP 3.2"),
+            )
+        )
+    if economics.probability_late:
+        found.append(
+            _risk(
+                "the run is late",
+                economics.probability_late,
+                run.p90 - run.p50,
+                basis="10,000 simulated runs; dollars of the extra hours only",
+                response="fewer tokens or more devices",
+                nist=("MAP 1.5",),
+            )
+        )
+    return tuple(sorted(found, key=lambda one: -one.expected_usd))
+
+
+def _risk(
+    name: str, probability: float, loss_usd: float, *, basis: str, response: str, nist: tuple[str, ...]
+) -> RiskItem:
+    return RiskItem(
+        name=name,
+        probability=probability,
+        loss_usd=loss_usd,
+        expected_usd=probability * loss_usd,
+        basis=basis,
+        response=response,
+        nist=nist,
+    )
+
+
+def _mapped(plan: Plan, economics: Economics) -> tuple[Mapped, ...]:
+    # The governance itself is being made; its register and thresholds are there by construction.
+    document: dict[str, Json] = {
+        **as_json(plan),
+        "id": True,
+        "digest": True,
+        "economics": as_json(economics),
+        "governance": {"risks": [True], "thresholds": [True]},
+    }
+    return tuple(
+        Mapped(
+            nist=one.nist,
+            paraphrase=one.paraphrase,
+            artefact=one.artefact,
+            found_in=one.found_in,
+            is_present=bool(one.found_in) and _has(document, one.found_in),
+        )
+        for one in subcategories()
+    )
+
+
+def _has(document: Json, path: str) -> bool:
+    for name in path.split("."):
+        if not isinstance(document, dict) or name not in document:
+            return False
+        document = document[name]
+    return document not in (None, 0, "", [], {})
