@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 from data.canonical import Json
 from data.source import Source
 from data.values import Band
+from executor.events import Checkpointed, Ended, EventLog, Gated, Ready, Spent, Started, Stepped
 from planner.approval import Approval, Statement
 from planner.cluster import Layout
 from planner.model import ModelShape, flop_per_token, num_params
@@ -27,13 +29,26 @@ from planner.plan import (
     as_json,
     seal,
 )
-from planner.recipe import Caps, CorpusRef, Gate, Optimiser, Rates, Recipe, Schedule, mfu, run_energy_joules
+from planner.recipe import (
+    Caps,
+    CorpusRef,
+    Gate,
+    Optimiser,
+    Rates,
+    Recipe,
+    Schedule,
+    mfu,
+    run_cost_usd,
+    run_energy_joules,
+)
 from planner.record import GateResult, RunRecord, RunState, TimeSpent
 from planner.request import Request
 
 MADE = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 PEAK_FLOP_PER_S = 989.4e12
 STEP_SECONDS = 0.4561
+BYTES_PER_TOKEN = 4.2
+SAMPLE_DELTA = 0.011
 SHAPE = ModelShape(
     num_layers=18, width=1408, num_heads=11, num_kv_heads=11, head_dim=128, ffn_width=3840, vocab_size=32768
 )
@@ -82,18 +97,7 @@ def sample_record(plan: Plan, *, state: RunState = "done", fraction: float = 1.0
     train = steps * STEP_SECONDS * slower
     time = TimeSpent(startup_seconds=61.0, train_seconds=train, eval_seconds=88.0, checkpoint_seconds=95.0)
     flop = tokens * plan.compute.flop_per_token
-    results = tuple(
-        GateResult(
-            step=gate.step,
-            num_tokens=gate.step * plan.recipe.tokens_per_step,
-            loss=gate.loss_p50 + 0.011,
-            bits_per_byte=(gate.loss_p50 + 0.011) / math.log(2) / 4.2,
-            gate=gate,
-            is_within_band=True,
-        )
-        for gate in plan.gates
-        if gate.step <= steps
-    )
+    results = tuple(_gate_result(plan, gate) for gate in plan.gates if gate.step <= steps)
     final = results[-1].loss if results else None
     return RunRecord(
         run_id="r-0412",
@@ -107,7 +111,7 @@ def sample_record(plan: Plan, *, state: RunState = "done", fraction: float = 1.0
         num_tokens=tokens,
         total_flop=flop,
         final_loss=final,
-        final_bits_per_byte=None if final is None else final / math.log(2) / 4.2,
+        final_bits_per_byte=None if final is None else final / math.log(2) / BYTES_PER_TOKEN,
         final_train_loss=None if final is None else final - 0.004,
         time=time,
         wall_seconds=time.wall_seconds,
@@ -163,7 +167,7 @@ def _plan() -> Plan:
             unique_tokens=30_000_000_000,
             num_epochs=RECIPE.num_tokens / 30e9,
             corpus=CorpusRef(
-                path="corpus", digest="9c01" + "ab" * 30, unique_tokens=30_000_000_000, bytes_per_token=4.2
+                path="corpus", digest="9c01" + "ab" * 30, unique_tokens=30_000_000_000, bytes_per_token=BYTES_PER_TOKEN
             ),
             knowledge_cutoff=date(2026, 9, 30),
             summary="web text, filtered and deduplicated; English; 312 shards",
@@ -293,4 +297,62 @@ def _alternatives(total: float) -> tuple[Alternative, ...]:
             note="quality on your task is not predicted by this law",
         ),
         Alternative(name="do nothing", cost_usd=0.0, wall_seconds=0.0, loss_p50=None, note="no model"),
+    )
+
+
+def write_sample_events(path: Path, plan: Plan, *, num_steps: int, thin: int = 20) -> None:
+    """What a run of the plan would have logged up to `num_steps`, every `thin`-th step of it; an end if it is done."""
+    log = EventLog(path)
+    log.write(Started(spent=_spent(plan, 0), attempt=1, pid=1, at="2026-11-20T12:00:00Z"))
+    log.write(Ready(spent=_spent(plan, 0), step=0, num_steps=plan.recipe.num_steps, device="H100", checkpoint=None))
+    gates = {gate.step: gate for gate in plan.gates}
+    for step in range(1, num_steps + 1):
+        if step % thin == 0 or step == num_steps:
+            log.write(_stepped(plan, step))
+        if gate := gates.get(step):
+            log.write(Gated(spent=_spent(plan, step), result=_gate_result(plan, gate), delta=SAMPLE_DELTA))
+        if step % (10 * plan.recipe.checkpoint_every_steps) == 0:
+            log.write(
+                Checkpointed(spent=_spent(plan, step), step=step, name=f"step-{step:07d}", checkpoint_seconds=1.9)
+            )
+    if num_steps == plan.recipe.num_steps:
+        spent = _spent(plan, num_steps)
+        log.write(Ended(spent=spent, state="done", reason="", exit_code=0, step=num_steps, checkpoint="step-0023641"))
+    log.close()
+
+
+def _stepped(plan: Plan, step: int) -> Stepped:
+    tokens = step * plan.recipe.tokens_per_step
+    planned = loss_after(tokens).p50
+    return Stepped(
+        spent=_spent(plan, step),
+        step=step,
+        loss=planned,
+        loss_ema=planned + SAMPLE_DELTA + 0.006 * math.sin(step / 97) * math.cos(step / 31),
+        planned_loss=planned,
+        lr=1.2e-3,
+        grad_norm=0.58,
+        num_tokens=tokens,
+        step_seconds=STEP_SECONDS * 1.013,
+        tokens_per_second=plan.recipe.tokens_per_step / STEP_SECONDS / 1.013,
+        mfu=plan.predicted.mfu / 1.013,
+    )
+
+
+def _spent(plan: Plan, step: int) -> Spent:
+    time = TimeSpent(
+        startup_seconds=61, train_seconds=step * STEP_SECONDS * 1.013, eval_seconds=step * 0.0037, checkpoint_seconds=0
+    )
+    return Spent(time=time, cost_usd=run_cost_usd(time.wall_seconds, plan.rates))
+
+
+def _gate_result(plan: Plan, gate: Gate) -> GateResult:
+    loss = gate.loss_p50 + SAMPLE_DELTA
+    return GateResult(
+        step=gate.step,
+        num_tokens=gate.step * plan.recipe.tokens_per_step,
+        loss=loss,
+        bits_per_byte=loss / math.log(2) / BYTES_PER_TOKEN,
+        gate=gate,
+        is_within_band=gate.loss_p10 <= loss <= gate.loss_p90,
     )

@@ -66,7 +66,6 @@ class PlanPage(Page[Shown | None]):
         left = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in LEFT]
         right = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in RIGHT]
         below = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in BELOW]
-        details = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in DETAILS]
         yield Static("", id="verdict", markup=False)
         yield VerticalScroll(
             Horizontal(
@@ -75,7 +74,7 @@ class PlanPage(Page[Shown | None]):
                 id="summary",
             ),
             Vertical(*below, classes="column"),
-            Vertical(*details, id="details"),
+            Vertical(id="details"),
             id="plan-scroll",
         )
 
@@ -101,11 +100,11 @@ class PlanPage(Page[Shown | None]):
             return
         report = model.report
         self.query_one("#verdict", Static).update(f"{report.verdict}\n{report.subtitle} · {report.state}")
-        for key in (*LEFT, *RIGHT, *BELOW, *DETAILS):
+        for key in (*LEFT, *RIGHT, *BELOW):
             section = report.section(key)
-            panel = self.query_one(f"#{key}-panel", Panel)
-            panel.border_title = section.title
+            self.query_one(f"#{key}-panel", Panel).border_title = section.title
             self.query_one(f"#{key}-block", ReportBlock).show(section.blocks)
+        self._show_details(report)
         self.query_one("#plan-chart", Chart).show(planned_scene(model.plan))
         self.twin = f"isoplan {'run' if model.is_approved else 'review'} {model.plan.id}"
 
@@ -115,12 +114,23 @@ class PlanPage(Page[Shown | None]):
         self.add_class("-nothing")
         self.query_one("#verdict", Static).update(f"✗ {error}")
 
-    def action_toggle_details(self) -> None:
+    async def action_toggle_details(self) -> None:
         """Show or hide the engineer's part."""
         details = self.query_one("#details")
-        details.display = not details.display
-        if details.display:
+        if details.children:
+            await details.remove_children()
+        elif self._shown is not None:
+            # Made when asked for: seven panels cost a tenth of a second that most visits do not need.
+            await details.mount_all(Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in DETAILS)
+            self._show_details(self._shown.report)
             details.scroll_visible(top=True)
+
+    def _show_details(self, report: Report) -> None:
+        for panel in self.query("#details > Panel").results(Panel):
+            assert isinstance(panel.content, ReportBlock), "details are blocks"
+            section = report.section((panel.id or "").removesuffix("-panel"))
+            panel.border_title = section.title
+            panel.content.show(section.blocks)
 
     def action_export(self) -> None:
         """Write the report's page and say where."""

@@ -167,7 +167,8 @@ class RunPage(Page[Seen | None]):
             panel.show_state("empty", "no evaluations planned")
             return
         panel.show_state("ready")
-        self.query_one("#gates", Static).update("\n".join(_gate_lines(seen, rows=self.size.height)))
+        shown = self.query_one("#gates", Static)
+        shown.update("\n".join(_gate_lines(seen, room=max(3, panel.content_size.height))))
 
     def _show_events(self, seen: Seen) -> None:
         log = self.query_one("#events", RichLog)
@@ -228,7 +229,7 @@ def _known(value: float | None, show: Show) -> str:
     return "–" if value is None else show(value)
 
 
-def _gate_lines(seen: Seen, *, rows: int) -> list[str]:
+def _gate_lines(seen: Seen, *, room: int) -> list[str]:
     job = seen.follower.assignment
     assert job is not None, "asked for by a caller that has it"
     results = seen.follower.gates
@@ -243,6 +244,5 @@ def _gate_lines(seen: Seen, *, rows: int) -> list[str]:
             lines.append(f"{glyph} step {gate.step:>7,}  {show_loss(result.result.loss)} of {band}")
     passed = sum(line[0] != "○" for line in lines)
     # The next gate matters most: show it with the last ones before it.
-    room = max(3, rows // 5)
     start = max(0, min(passed + 1, len(lines)) - room)
     return lines[start : start + room]

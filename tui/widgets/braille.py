@@ -153,7 +153,7 @@ def _edges(points: Sequence[tuple[float, float, float]], grid: _Grid, column: in
         place = grid.along(point[0])
         if place >= at:
             if before is None:
-                return (grid.level(point[1]), grid.level(point[2])) if place - at < 0.5 / grid.width else None
+                return None
             share = (at - before[0]) / (place - before[0]) if place > before[0] else 0.0
             low = before[1] + share * (point[1] - before[1])
             high = before[2] + share * (point[2] - before[2])

@@ -1,0 +1,215 @@
+"""The screens, driven by keys: their text at two sizes against golden files, their states, and that they harm nothing.
+
+`ISOPLAN_UPDATE_GOLDEN=1` writes the golden files anew; look at them before committing.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from textual.pilot import Pilot
+
+from data.canonical import Json
+from executor.paths import Workspace
+from executor.run_folder import RunFolder, locked
+from executor.value_files import write_value
+from planner.approval import save_approval
+from planner.plan import Plan, save_plan
+from tests.samples import MADE, sample_approval, sample_plan, sample_record, write_sample_events
+from tui.app import IsoplanApp
+from tui.screens.stop import StopDialog
+from tui.session import Session
+from tui.themes import THEMES
+
+GOLDEN = Path(__file__).parent / "golden"
+SIZES = ((80, 24), (130, 40))
+PAGES = {"1": "projects", "3": "plan", "7": "run", "8": "history"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    root = tmp_path / "lab"
+    root.mkdir()
+    return Workspace(root)
+
+
+def fill(workspace: Workspace, changes: dict[str, Json] | None = None, *, steps: int | None = None) -> Plan:
+    """An approved plan and a run of it; all steps and a record unless `steps` says otherwise."""
+    plan = sample_plan(changes)
+    save_plan(plan, workspace.plans)
+    save_approval(sample_approval(plan), workspace.plans)
+    folder = RunFolder(workspace.runs / "r-0412")
+    folder.root.mkdir(parents=True)
+    write_value(folder.plan, plan)
+    write_sample_events(folder.events, plan, num_steps=plan.recipe.num_steps if steps is None else steps)
+    if steps is None:
+        write_value(folder.record, sample_record(plan))
+    return plan
+
+
+Act = Callable[[IsoplanApp, Pilot[None]], None]
+
+
+def drive(workspace: Workspace, *steps: str | Act, size: tuple[int, int] = (80, 24)) -> list[str]:
+    """Open the app, press keys or act, and return the text of the screen after each, the first screen first."""
+
+    async def session() -> list[str]:
+        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
+        async with app.run_test(size=size) as pilot:
+            await settle(app, pilot)
+            texts = [screen_text(app)]
+            for step in steps:
+                if isinstance(step, str):
+                    await pilot.press(*step.split())
+                else:
+                    step(app, pilot)
+                await settle(app, pilot)
+                texts.append(screen_text(app))
+            return texts
+
+    return asyncio.run(session())
+
+
+async def settle(app: IsoplanApp, pilot: Pilot[None]) -> None:
+    await pilot.pause()
+    await app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+def screen_text(app: IsoplanApp) -> str:
+    # Textual has no public way to the text of a screen.
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
+
+
+def without_digests(text: str) -> str:
+    """The text with every digest blanked: they change with any field a plan gains."""
+    return re.sub(r"[0-9a-f]{16,}", lambda match: "0" * len(match[0]), re.sub(r"p-[0-9a-f]{6}", "p-000000", text))
+
+
+def footer_has_at_most_seven_keys(app: IsoplanApp, _pilot: Pilot[None]) -> None:
+    shown = [binding.binding.description for binding in app.screen.active_bindings.values() if binding.binding.show]
+    assert 1 <= len(set(shown) - {"palette"}) <= 7
+
+
+@pytest.mark.parametrize("size", SIZES, ids="{0[0]}x{0[1]}".format)
+def test_a_tour_looks_as_its_golden_files_and_writes_nothing(workspace: Workspace, size: tuple[int, int]) -> None:
+    fill(workspace)
+    before = {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()}
+
+    texts = drive(workspace, *(step for key in PAGES for step in (key, footer_has_at_most_seven_keys)), size=size)[1::2]
+
+    assert {path: path.read_bytes() for path in workspace.root.rglob("*") if path.is_file()} == before
+    for name, text in zip(PAGES.values(), texts, strict=True):
+        path = GOLDEN / f"{name}-{size[0]}x{size[1]}.txt"
+        text = without_digests(text)
+        if os.environ.get("ISOPLAN_UPDATE_GOLDEN"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_empty_folder_names_the_commands_that_fill_it(workspace: Workspace) -> None:
+    for text in drive(workspace, *PAGES):
+        assert "isoplan " in text.split("\n$ ")[0]
+
+
+@pytest.mark.slow
+def test_a_session_by_keys(workspace: Workspace) -> None:
+    plan = fill(workspace)
+    older = workspace.plans / f"{plan.id}.json"
+    os.utime(older, (1, 1))
+    save_plan(sample_plan({"request.seed": 3}), workspace.plans)
+
+    def copied(app: IsoplanApp, _pilot: Pilot[None]) -> None:
+        assert app.clipboard == f"isoplan run {plan.id}"
+
+    _, refreshed, opened, details, _, _, _, run, history, helped = drive(
+        workspace, "down r", "enter", "d end", "y", copied, "e", "1 tab enter", "8", "question_mark", size=(100, 60)
+    )
+
+    assert f"isoplan run {plan.id}" in refreshed
+    assert f"plan {plan.id}" in opened
+    assert plan.law.digest in details
+    assert "✓ DONE r-0412" in run
+    assert "within P10–P90" in history
+    for part in ("percentile", "Copy command", "Quit", "isoplan compare r-0412"):
+        assert part in helped
+    assert (workspace.root / "reports" / f"{plan.id}.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_run_screen_tells_dead_running_and_silent_and_stops_at_the_word(workspace: Workspace) -> None:
+    fill(workspace, steps=5000)
+    folder = RunFolder(workspace.runs / "r-0412")
+    with ExitStack() as held:
+
+        def start(_app: IsoplanApp, _pilot: Pilot[None]) -> None:
+            held.enter_context(locked(folder))
+
+        def fall_silent(_app: IsoplanApp, _pilot: Pilot[None]) -> None:
+            folder.heartbeat.write_text("{}")
+            os.utime(folder.heartbeat, (1, 1))
+
+        def not_stopped(_app: IsoplanApp, _pilot: Pilot[None]) -> None:
+            assert not folder.stop.exists()
+
+        dead, _, running, _, silent, *_ = drive(
+            workspace, "7", start, "r", fall_silent, "r", "s", "h a l t enter", not_stopped,
+            "backspace backspace backspace backspace s t o p enter", size=(130, 40),
+        )[1:]  # fmt: skip
+
+    assert "isoplan resume r-0412" in dead
+    assert "● RUNNING" in running
+    assert "of $75.00" in running
+    assert "projected $6" in running
+    assert "NO DATA" in silent
+    assert folder.stop.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_ended_cannot_be_stopped(workspace: Workspace) -> None:
+    fill(workspace)
+
+    def no_dialog(app: IsoplanApp, _pilot: Pilot[None]) -> None:
+        assert not isinstance(app.screen, StopDialog)
+
+    drive(workspace, "7", "s", no_dialog)
+
+
+def test_hostile_text_neither_runs_nor_breaks_the_layout(workspace: Workspace) -> None:
+    hostile = "[bold red]x[/] [@click=app.quit]q[/] \x1b[31m 漢字 " + "w" * 500
+    fill(workspace, {"warnings.0": hostile, "alternatives.0.name": hostile, "data.summary": hostile})
+
+    text = drive(workspace, "3", "d", size=(130, 120))[-1]
+
+    assert text.count("[bold red]") >= 2
+    assert "\x1b" not in text
+    assert text.count("\n") == 120
+    assert max(map(cell_len, text.split("\n"))) <= 130
+
+
+@pytest.mark.slow
+def test_a_broken_plan_is_shown_with_its_problem(workspace: Workspace) -> None:
+    plan = fill(workspace)
+    path = workspace.plans / f"{plan.id}.json"
+    path.write_bytes(path.read_bytes().replace(b"8 devices, ", b"9 devices, "))
+
+    projects, shown = drive(workspace, "3")
+
+    assert "unreadable" in projects
+    assert "was edited after it was made" in shown
+
+
+@pytest.mark.slow
+def test_every_theme_shows_the_same_words(workspace: Workspace) -> None:
+    fill(workspace)
+
+    texts = {tuple(drive(workspace, *(["t"] * index), "7")[-1:]) for index in range(len(THEMES))}
+
+    assert len(texts) == 1
