@@ -133,11 +133,12 @@ class EventLog:
             os.write(self._handle, b"\n")
 
 
-def read_events(path: Path) -> list[AnyEvent]:
-    """Return all events so far; none where there is no file."""
-    if not path.exists():
-        return []
-    return list(parse_lines(path.read_bytes()))
+def read_events(path: Path) -> Iterator[AnyEvent]:
+    """Yield all events so far, one at a time; none where there is no file."""
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                yield from parse_lines(line)
 
 
 def parse_lines(text: bytes) -> Iterator[AnyEvent]:

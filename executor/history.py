@@ -1,9 +1,11 @@
 """What earlier attempts of a run did and spent, read back from its events. The events are the truth; this only sums."""
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.errors import UserError
-from executor.events import AnyEvent, Gated, Started, Stepped, read_events
+from executor.events import AnyEvent, Ended, Gated, Started, Stepped, read_events
 from executor.journal import HEARTBEAT_SECONDS, Heartbeat
 from executor.run_folder import RunFolder
 from executor.value_files import read_value
@@ -18,7 +20,7 @@ class History:
 
     num_attempts: int
     time: TimeSpent
-    step_seconds: tuple[float, ...]
+    step_seconds: Sequence[float]
     last_train_loss: float | None
     gates: tuple[GateResult, ...]
 
@@ -33,22 +35,30 @@ def read_history(folder: RunFolder) -> History:
 
     A run that was killed spent more than its last event says: up to its last heartbeat, and one interval more.
     """
-    events = read_events(folder.events)
-    steps = [event for event in events if isinstance(event, Stepped)]
+    num_attempts, step_seconds, gates = 0, array("d"), list[GateResult]()
+    last_train_loss, last = None, None
+    for last in read_events(folder.events):
+        if isinstance(last, Stepped):
+            step_seconds.append(last.step_seconds)
+            last_train_loss = last.loss_ema
+        elif isinstance(last, Gated):
+            gates.append(last.result)
+        elif isinstance(last, Started):
+            num_attempts += 1
     return History(
-        num_attempts=sum(isinstance(event, Started) for event in events),
-        time=_time_spent(folder, events),
-        step_seconds=tuple(event.step_seconds for event in steps),
-        last_train_loss=steps[-1].loss_ema if steps else None,
-        gates=tuple(event.result for event in events if isinstance(event, Gated)),
+        num_attempts=num_attempts,
+        time=_time_spent(folder, last),
+        step_seconds=step_seconds,
+        last_train_loss=last_train_loss,
+        gates=tuple(gates),
     )
 
 
-def _time_spent(folder: RunFolder, events: list[AnyEvent]) -> TimeSpent:
-    if not events:
+def _time_spent(folder: RunFolder, last: AnyEvent | None) -> TimeSpent:
+    if last is None:
         return NO_TIME
-    spent = events[-1].spent.time
-    if events[-1].kind == "end":
+    spent = last.spent.time
+    if isinstance(last, Ended):
         return spent
     unseen = max(0.0, _last_beat(folder) + HEARTBEAT_SECONDS - spent.wall_seconds)
     return TimeSpent.model_validate({**spent.model_dump(), "train_seconds": spent.train_seconds + unseen})

@@ -62,6 +62,7 @@ class _Life:
         self._assignment = read_assignment(folder)
         self._history = read_history(folder)
         self._watch = Stopwatch(started=started, before=self._history.time)
+        self._trainer: Trainer | None = None
         self._journal = Journal(folder, wall_seconds=lambda: self._watch.wall_seconds)
 
     def run(self) -> int:
@@ -74,13 +75,14 @@ class _Life:
                 return self._train(signals)
             except BaseException as error:
                 code = error.exit_code if isinstance(error, UserError) else 1
-                self._end("failed", f"{type(error).__name__}: {error}", code=code, step=0, checkpoint=None)
+                self._end("failed", f"{type(error).__name__}: {error}", code=code, checkpoint=None)
                 raise
 
     def _train(self, signals: Signals) -> int:
         from executor.attempt import Attempt
 
         trainer, device, checkpoint = self._prepare()
+        self._trainer = trainer
         self._watch.lap("startup")
         self._tell_ready(trainer, device, checkpoint)
         outcome = Attempt(
@@ -96,7 +98,7 @@ class _Life:
         self._folder.stop.unlink(missing_ok=True)
         stop = outcome.stop
         code = EXIT_CODES[stop.state]
-        self._end(stop.state, stop.reason, code=code, step=trainer.num_steps, checkpoint=outcome.checkpoint)
+        self._end(stop.state, stop.reason, code=code, checkpoint=outcome.checkpoint)
         return code
 
     def _prepare(self) -> "tuple[Trainer, torch.device, str | None]":
@@ -151,8 +153,9 @@ class _Life:
         )
         write_value(self._folder.record, record)
 
-    def _end(self, state: RunState, reason: str, *, code: int, step: int, checkpoint: str | None) -> None:
+    def _end(self, state: RunState, reason: str, *, code: int, checkpoint: str | None) -> None:
         self._watch.lap("checkpoint")
+        step = self._trainer.num_steps if self._trainer else 0
         event = Ended(spent=self._spent(), state=state, reason=reason, exit_code=code, step=step, checkpoint=checkpoint)
         self._journal.add(event)
 

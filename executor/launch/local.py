@@ -6,7 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-from executor.events import Started, read_events
 from executor.run_folder import RunFolder
 
 _POLL_SECONDS = 0.02
@@ -24,6 +23,7 @@ def launch(root: Path) -> "subprocess.Popen[bytes]":
     It has its own session: ^C in this terminal does not reach it. What it prints goes to run.log.
     """
     folder = RunFolder(root)
+    place = folder.events.stat().st_size if folder.events.exists() else 0
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "executor", str(root)],
@@ -34,13 +34,14 @@ def launch(root: Path) -> "subprocess.Popen[bytes]":
             start_new_session=True,
         )
     deadline = time.monotonic() + _START_SECONDS
-    while process.poll() is None and not _has_started(folder, process.pid) and time.monotonic() < deadline:
+    while process.poll() is None and not _has_started(folder, place) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     return process
 
 
-def _has_started(folder: RunFolder, pid: int) -> bool:
-    return any(isinstance(event, Started) and event.pid == pid for event in read_events(folder.events))
+def _has_started(folder: RunFolder, place: int) -> bool:
+    """Return whether events.jsonl has grown beyond `place`: only the holder of the lock writes there."""
+    return folder.events.exists() and folder.events.stat().st_size > place
 
 
 def _environment() -> dict[str, str]:

@@ -17,10 +17,10 @@ def test_a_launched_run_has_begun_when_launch_returns_and_ends_by_itself(corpus:
 
     process = launch(run.root)
 
-    first = read_events(run.events)[0]
+    first = next(read_events(run.events))
     assert isinstance(first, Started) and first.pid == process.pid
     assert process.wait(timeout=120) == 0
-    last = read_events(run.events)[-1]
+    last = list(read_events(run.events))[-1]
     assert isinstance(last, Ended) and last.state == "done"
     assert "done at step 12" in run.log.read_text()
 

@@ -102,7 +102,7 @@ def test_killed_at_random_moments_it_ends_bit_for_bit_like_the_whole_run(seed: i
 
     assert_same(run, whole)
     assert num_kills > 1
-    events = read_events(run.events)
+    events = list(read_events(run.events))
     spent = [event.spent.time.wall_seconds for event in events]
     assert spent == sorted(spent)
 
@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_can_be_saved(corpus: P
     failed = record(run)
     assert failed.state == "failed"
     assert "nan" in failed.reason
-    ended = read_events(run.events)[-1]
+    ended = list(read_events(run.events))[-1]
     assert isinstance(ended, Ended) and ended.exit_code == 1
 
 
@@ -269,7 +269,7 @@ def test_an_error_is_in_the_events_too(run: RunFolder, monkeypatch: pytest.Monke
 
     with pytest.raises(RuntimeError, match="fire"):
         train(run)
-    ended = read_events(run.events)[-1]
+    ended = list(read_events(run.events))[-1]
     assert isinstance(ended, Ended)
     assert (ended.state, ended.exit_code) == ("failed", 1)
     assert "the disk caught fire" in ended.reason
@@ -284,6 +284,6 @@ def test_a_torn_last_line_does_not_hide_what_is_written_after_it(run: RunFolder)
 
     train(run)
 
-    events = read_events(run.events)
+    events = list(read_events(run.events))
     assert sum(isinstance(event, Started) for event in events) == 2
     assert list(losses(run)) == list(range(1, 13))
