@@ -8,13 +8,15 @@ import numpy as np
 
 from data.source import Source
 from data.values import Band, NConvention
-from planner.law.forms import Array, law_loss
-from planner.law.predict import Bands, Predictor, extrapolation_ratio, predict_losses, range_warnings
+from planner.law.forms import Array
+from planner.law.predict import Bands, Predictor, extrapolation_ratio, median_losses, predict_losses, range_warnings
 from planner.law.registry import PublishedLaw
 from planner.law.repetition import effective_tokens
 from planner.law.trajectory import predict_trajectory
 from planner.plan import LawParameter, PlannedLaw
 from planner.recipe import Recipe
+
+LEAST_TOKENS, MOST_TOKENS = 1e3, 1e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,18 @@ class LawBelief:
 
     def median(self, params: float, tokens: float) -> float:
         """The middle of the predicted held-out loss; cheap, for searching."""
-        return law_loss(self.by.law, params, float(effective_tokens(np.array(tokens), self.unique_tokens)))
+        fresh = effective_tokens(np.array([tokens]), self.unique_tokens)
+        return float(median_losses(self.by, np.array([params]), fresh)[0])
+
+    def tokens_for(self, loss: float, params: float) -> float | None:
+        """The fewest tokens after which `params` are predicted to reach `loss`; None where they never do."""
+        low, high = LEAST_TOKENS, MOST_TOKENS
+        if self.median(params, high) > loss:
+            return None
+        while high / low > 1.0 + 1e-6:
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if self.median(params, middle) <= loss else (middle, high)
+        return high
 
     def losses(self, params: Array, tokens: Array) -> Bands:
         """Predicted held-out losses at `params` and `tokens`, arrays of one shape, repetition priced in."""

@@ -25,6 +25,12 @@ def weight_blocks(
         yield _weights(rng, num_groups, min(block, num_draws - start))[:, groups]
 
 
+def smooth_weights(rng: np.random.Generator, *, num_rows: int, num_draws: int) -> Array:
+    """Weights (draws, rows) of the Bayesian bootstrap: exponential, summing to the number of rows."""
+    raw = rng.standard_exponential((num_draws, num_rows))
+    return raw * (num_rows / raw.sum(axis=1, keepdims=True))
+
+
 def _group_of(clusters: Sequence[str], num_rows: int) -> Index:
     if not clusters:
         return np.arange(num_rows)
@@ -35,8 +41,7 @@ def _group_of(clusters: Sequence[str], num_rows: int) -> Index:
 
 def _weights(rng: np.random.Generator, num_groups: int, num_draws: int) -> Array:
     if num_groups < _SMOOTH_BELOW:
-        raw = rng.standard_exponential((num_draws, num_groups))
-        return raw * (num_groups / raw.sum(axis=1, keepdims=True))
+        return smooth_weights(rng, num_rows=num_groups, num_draws=num_draws)
     picked = rng.integers(0, num_groups, (num_draws, num_groups))
     offsets = np.arange(num_draws)[:, None] * num_groups
     counts = np.bincount((picked + offsets).ravel(), minlength=num_draws * num_groups)

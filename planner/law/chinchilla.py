@@ -94,6 +94,14 @@ def objective(problem: Problem, params: Array) -> Array:
     return result
 
 
+def residuals(at: Frame, params: Array) -> Array:
+    """ln(observed/law) of every run (runs,) under one row of solver parameters (5,)."""
+    pairs = zip(at.problem.slices, at.problem.features, strict=True)
+    total = sum((np.exp(feature @ params[part]) for part, feature in pairs), np.zeros(at.problem.num_rows))
+    result: Array = at.problem.log_loss - params[-1] - np.log1p(total)
+    return result
+
+
 def _projected(at: Frame) -> Array:
     loss = np.exp(at.problem.log_loss)
     exponents = np.geomspace(*_EXPONENT_RANGE, _GRID_SIZE)

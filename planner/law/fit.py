@@ -14,10 +14,11 @@ from data.values import NConvention
 from planner.law import chinchilla, summary
 from planner.law.bootstrap import weight_blocks
 from planner.law.chinchilla import Frame
+from planner.law.forecast import FEWEST_RUNS, forecast
 from planner.law.forms import Array, FlopConvention, LossUnit
 from planner.law.newton import Evaluator, Prior, Solution, minimise
 from planner.law.prior import E_LOG_SD, EXPONENT_SD, NOISE_FLOOR, drawn_centres, prior
-from planner.law.result import FitResult, FitStatus, Starts
+from planner.law.result import FitResult, FitStatus, Forecast, Starts
 from planner.law.rows import Rows, checked_rows
 
 NUM_STARTS = 48
@@ -84,7 +85,7 @@ def fit_chinchilla(
     estimate = _free(at, resamples())
     status, reason = _status(at, estimate, rows.design_problem)
     if status in ("not-identifiable", "at-bound"):
-        estimate = _helped(at, resamples(), rng, noise=_noise(at, estimate.params))
+        estimate = _helped(at, resamples(), rng, noise=max(NOISE_FLOOR, _noise(at, estimate.params)))
     return _result(
         rows,
         at,
@@ -94,6 +95,7 @@ def fit_chinchilla(
         seed=seed,
         dropped=tuple(dropped_run_ids),
         conventions=conventions or Conventions(),
+        prediction=forecast(rows.N, rows.D, rows.loss, delta=delta, rng=rng) if len(rows.N) >= FEWEST_RUNS else None,
     )
 
 
@@ -174,16 +176,8 @@ def _vague_constant(draws: Array) -> str:
     return ""
 
 
-def _residuals(at: Frame, params: Array) -> Array:
-    total = sum(
-        np.exp(feature @ params[part]) for part, feature in zip(at.problem.slices, at.problem.features, strict=True)
-    )
-    result: Array = at.problem.log_loss - params[-1] - np.log1p(total)
-    return result
-
-
 def _noise(at: Frame, params: Array) -> float:
-    return summary.scatter(_residuals(at, params), num_constants=len(params))
+    return summary.scatter(chinchilla.residuals(at, params), num_constants=len(params))
 
 
 def _result(
@@ -196,6 +190,7 @@ def _result(
     seed: int,
     dropped: tuple[str, ...],
     conventions: Conventions,
+    prediction: Forecast | None,
 ) -> FitResult:
     natural = chinchilla.natural(at, estimate.params[None])[0]
     law = chinchilla.law_of(natural).model_copy(
@@ -228,8 +223,9 @@ def _result(
         covariance=summary.covariance_of(draws),
         draws=summary.thinned(draws),
         run_ids=rows.ids if is_listed else (),
-        residuals=tuple(_residuals(at, estimate.params).tolist()) if is_listed else (),
+        residuals=tuple(chinchilla.residuals(at, estimate.params).tolist()) if is_listed else (),
         dropped_run_ids=dropped,
+        forecast=prediction,
         warnings=_warnings(rows, estimate, status=status, reason=reason),
     )
 

@@ -69,8 +69,11 @@ def linear_draws(form: Form, runs: Runs, params: Array, resamples: Iterable[Arra
     value, slopes = _value_and_slopes(form, runs.at, params[None])
     residual, slope = runs.log_loss - value[0], slopes[0]
     scale = np.sqrt((slope**2).sum(axis=0)) + 1e-300
-    parts = [_linear_fit(residual, slope / scale, weights, runs.delta) / scale for weights in resamples]
-    return params + np.concatenate(parts)
+    reach = np.array([constant.reach for constant in form.constants])
+    # Directions the runs do not determine would run off to where the tangent means nothing: a start's reach holds them.
+    held = runs.delta * np.abs(residual).mean() / reach**2 / scale**2
+    parts = [_linear_fit(residual, slope / scale, weights, runs.delta, held) / scale for weights in resamples]
+    return params + np.clip(np.concatenate(parts), -_BOUND_REACHES * reach, _BOUND_REACHES * reach)
 
 
 def log_losses(form: Form, at: Point, params: Array) -> Array:
@@ -181,9 +184,9 @@ def _step(
     return result
 
 
-def _linear_fit(residual: Array, slope: Array, weights: Array, delta: float) -> Array:
-    """Weighted Huber fits (draws, p) of `residual` (runs,) on `slope` (runs, p), by iterated reweighting."""
-    ridge = 1e-12 * np.eye(slope.shape[1])
+def _linear_fit(residual: Array, slope: Array, weights: Array, delta: float, held: Array) -> Array:
+    """Weighted Huber fits (draws, p) of `residual` (runs,) on `slope` (runs, p), each constant held by `held` (p,)."""
+    ridge = np.diag(held + 1e-12)
     move = np.zeros((len(weights), slope.shape[1]))
     for _ in range(_LINEAR_STEPS):
         left = residual - move @ slope.T

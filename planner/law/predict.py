@@ -1,8 +1,11 @@
-"""What a law says at (N, D), with P10, P50 and P90; and the compute-optimal split of a budget.
+"""What a law says at (N, D), with P10, P50 and P90.
 
 Three things spread a prediction: the constants (bootstrap draws, or a published covariance), the scatter of a single
-run, and, beyond the data, the form itself. All are log-normal factors on the loss. A published law has instead of the
+run, and, past the runs, the form itself. All are log-normal factors on the loss. A published law has instead of the
 last two the spread of other groups' runs about it.
+
+A fit predicts with its forecast law (`planner.law.forecast`) among and past the dearer runs it was made from, with the
+certified law at the cheapest, and with a mixture between.
 """
 
 import math
@@ -13,14 +16,12 @@ import numpy as np
 from data.values import Band
 from planner.law.base import FLOP_PER_PARAM_TOKEN, Point
 from planner.law.form_table import FORMS, batched
-from planner.law.forms import Array, ChinchillaLaw, Law, LawBase, law_loss
+from planner.law.forms import Array, Law
 from planner.law.registry import PublishedLaw
-from planner.law.result import FitResult
+from planner.law.result import DRIFT_LOG_SD, NOISELESS, FitResult
 
 Predictor = FitResult | PublishedLaw
 NUM_DRAWS = 500
-_TOKENS_PER_PARAM = (0.05, 2e4)  # where an allocation is looked for; published optima lie in 1 ... 1,000
-_SCAN_POINTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,6 @@ class Bands:
     p10: Array
     p50: Array
     p90: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """A split of a compute budget: parameters, tokens, and the law's loss there."""
-
-    N: float
-    D: float
-    loss: float
 
 
 def predict_loss(
@@ -62,11 +54,27 @@ def predict_losses(
 
     `unique_tokens` and `num_experts` are for the forms that read them.
     """
-    middle = law_loss(by.law, N, D, unique_tokens=unique_tokens, num_experts=num_experts)
+    middle = median_losses(by, N, D, unique_tokens=unique_tokens, num_experts=num_experts)
     rng = np.random.default_rng(0)
     draws = loss_draws(by, N, D, rng, unique_tokens=unique_tokens, num_experts=num_experts)
     low, high = np.percentile(draws, [10.0, 90.0], axis=0)
     return Bands(np.minimum(low, middle), middle, np.maximum(high, middle))
+
+
+def median_losses(
+    by: Predictor,
+    N: Array,
+    D: Array,
+    *,
+    unique_tokens: Array | float | None = None,
+    num_experts: Array | float | None = None,
+) -> Array:
+    """The middle of `predict_losses`, without its draws: cheap, for searching."""
+    point = Point(N, D, unique_tokens=_array(unique_tokens), num_experts=_array(num_experts))
+    fitted = by.law.loss(point)
+    if not isinstance(by, FitResult) or by.forecast is None:
+        return np.broadcast_to(fitted, np.broadcast(N, D).shape)
+    return _mixed(by, point, fitted, by.forecast.law.loss(point))
 
 
 def loss_draws(
@@ -81,25 +89,28 @@ def loss_draws(
 ) -> Array:
     """Draws (num, points) of the loss of a run at each point; one draw is one world, so points move together."""
     point = Point(N, D, unique_tokens=_array(unique_tokens), num_experts=_array(num_experts))
-    rows = law_draws(by, rng, num=num)
-    names = by.draw_names if isinstance(by, FitResult) else FORMS[by.law.form].draw_names
-    means = np.broadcast_to(batched(type(by.law), names, rows).loss(point), (num, np.broadcast(N, D).size))
+    means = _batched_losses(by.law, law_draws(by, rng, num=num), point)
+    if isinstance(by, FitResult) and by.forecast is not None:
+        rows = _sampled(np.array(by.forecast.draws), rng, num=num)
+        means = _mixed(by, point, means, _batched_losses(by.forecast.law, rows, point))
     scatter = rng.standard_normal((num, 1)) * _scatter(by, N, D)
     result: Array = means * np.exp(scatter)
     return result
 
 
 def law_draws(by: Predictor, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
-    """Draws (num, p) of the law's constants; columns named by `draw_names` of the fit or of the form."""
+    """Draws (num, p) of the fitted law's constants; columns named by `draw_names` of the fit or of the form."""
     if isinstance(by, FitResult):
-        stored = np.array(by.draws)
-        if len(stored) == num:
-            return stored
-        return stored[rng.integers(0, len(stored), num)]
+        return _sampled(np.array(by.draws), rng, num=num)
     centre = _row(by.law)
     if not by.covariance:
         return np.repeat(centre[None], num, axis=0)
     return rng.multivariate_normal(centre, np.array(by.covariance), num)
+
+
+def prediction_law(by: Predictor) -> Law:
+    """The law that predicts at large compute: a fit's forecast law, else the law itself."""
+    return by.forecast.law if isinstance(by, FitResult) and by.forecast is not None else by.law
 
 
 def extrapolation_ratio(by: Predictor, N: float, D: float) -> float:
@@ -128,28 +139,25 @@ def range_warnings(by: Predictor, N: float, D: float) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def optimal_allocation(law: Law, C: float) -> Allocation:
-    """The N and D that minimise the law's loss at `C` = 6ND FLOP; for exact FLOP search shapes instead.
-
-    Closed form for Chinchilla (Hoffmann et al. 2022, equation 4); golden section over ln N for any other form.
-    """
-    product = C / FLOP_PER_PARAM_TOKEN
-    if isinstance(law, ChinchillaLaw):
-        G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / (law.alpha + law.beta))
-        N = G * product ** (law.beta / (law.alpha + law.beta))
-    else:
-        N = math.exp(_golden_minimum(law, product))
-    return Allocation(N=N, D=product / N, loss=law_loss(law, N, product / N))
+def _batched_losses(law: Law, rows: Array, at: Point) -> Array:
+    """Losses (rows, points) of the form of `law` under each row of constants."""
+    form = FORMS[law.form]
+    losses = batched(form.law, form.draw_names, rows).loss(at)
+    return np.broadcast_to(losses, (len(rows), np.broadcast(at.N, at.D).size))
 
 
-def compute_for_loss(law: ChinchillaLaw, loss: float) -> float:
-    """The least C = 6ND FLOP that reaches `loss`; inf at or below E."""
-    if loss <= law.E:
-        return math.inf
-    total = law.alpha + law.beta
-    G = (law.alpha * law.A / (law.beta * law.B)) ** (1 / total)
-    size = law.A * G**-law.alpha + law.B * G**law.beta
-    return FLOP_PER_PARAM_TOKEN * ((loss - law.E) / size) ** (-total / (law.alpha * law.beta))
+def _mixed(by: FitResult, at: Point, fitted: Array, forecast: Array) -> Array:
+    """The geometric mixture of both laws' losses; all forecast from the cheapest run the forecast was fitted to."""
+    assert by.forecast is not None
+    low, high = math.log(by.fitted_range.C.low), math.log(by.forecast.range_C.low)
+    depth = np.log(FLOP_PER_PARAM_TOKEN * at.N * at.D) - low
+    share = np.clip(depth / (high - low), 0.0, 1.0) if high > low else np.ones_like(depth)
+    result: Array = fitted ** (1 - share) * forecast**share
+    return result
+
+
+def _sampled(stored: Array, rng: np.random.Generator, *, num: int) -> Array:
+    return stored if len(stored) == num else stored[rng.integers(0, len(stored), num)]
 
 
 def _row(law: Law) -> Array:
@@ -168,30 +176,7 @@ def _scatter(by: Predictor, N: Array, D: Array) -> Array:
     if isinstance(by, PublishedLaw):
         return np.full(np.broadcast(N, D).shape, by.log_spread)
     beyond = np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
-    result: Array = np.hypot(by.noise_log_sd, by.drift_log_sd * beyond)
+    noise = by.noise_log_sd if by.forecast is None else by.forecast.noise_log_sd
+    drift = 0.0 if by.noise_log_sd < NOISELESS else DRIFT_LOG_SD
+    result: Array = np.hypot(noise, drift * beyond)
     return result
-
-
-def _golden_minimum(law: LawBase, product: float) -> float:
-    """ln N of the least loss at N D = `product`: the best of a scan over D/N, refined by golden section."""
-    low, high = (0.5 * math.log(product / limit) for limit in reversed(_TOKENS_PER_PARAM))
-    scan = np.linspace(low, high, _SCAN_POINTS)
-    best = int(law_loss(law, np.exp(scan), product / np.exp(scan)).argmin())
-    low, high = float(scan[max(0, best - 1)]), float(scan[min(_SCAN_POINTS - 1, best + 1)])
-    ratio = (math.sqrt(5) - 1) / 2
-
-    def at(x: float) -> float:
-        return law_loss(law, math.exp(x), product / math.exp(x))
-
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    f_left, f_right = at(left), at(right)
-    while high - low > 1e-9:
-        if f_left <= f_right:
-            high, right, f_right = right, left, f_left
-            left = high - ratio * (high - low)
-            f_left = at(left)
-        else:
-            low, left, f_left = left, right, f_right
-            right = low + ratio * (high - low)
-            f_right = at(right)
-    return (low + high) / 2

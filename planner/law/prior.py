@@ -44,7 +44,7 @@ def prior(at: Frame, *, noise: float) -> Prior:
     """
     spread = np.array([EXPONENT_SD, EXPONENT_SD, RATIO_LOG_SD, E_LOG_SD])
     rows = _ROWS / spread[:, None]
-    exchange = at.problem.delta * max(noise, NOISE_FLOOR)
+    exchange = at.problem.delta * noise
     return Prior(centre=_centre(at), precision=exchange * rows.T @ rows)
 
 

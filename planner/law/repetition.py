@@ -10,7 +10,7 @@ from planner.law.forms import Array
 DECAY_EPOCHS = 15.387756
 
 
-def effective_tokens(D: Array, unique_tokens: float | None) -> Array:
+def effective_tokens(D: Array, unique_tokens: Array | float | None) -> Array:
     """Fresh tokens that `D` tokens drawn from `unique_tokens` are worth; equal to `D` within one epoch or for None."""
     if unique_tokens is None:
         return D

@@ -13,6 +13,13 @@ from planner.law.forms import Law
 FitStatus = Literal["converged", "at-bound", "not-identifiable", "disagreeing-starts"]
 
 
+DRIFT_LOG_SD = 0.006
+"""Error of any form per e-fold of compute past its runs, in log loss; calibrated in benchmarks/law_backtests.md."""
+
+NOISELESS = 1e-9
+"""Runs that scatter less than this about their law were computed from it; they have no drift either."""
+
+
 class Starts(Value):
     """How many starting points were polished, and how many ended at the best objective."""
 
@@ -33,6 +40,19 @@ class FittedRange(Value):
     N: Range
     D: Range
     C: Range
+
+
+class Forecast(Value):
+    """The law that predictions use, where it is not the fitted one; why, in `planner.law.forecast`.
+
+    `draws` have the columns of the fit's `draw_names`; `range_C` is the compute of the runs it was fitted to.
+    """
+
+    law: Law
+    num_runs: int
+    range_C: Range
+    noise_log_sd: float = Field(ge=0)
+    draws: tuple[tuple[float, ...], ...]
 
 
 class FitResult(Value):
@@ -60,9 +80,6 @@ class FitResult(Value):
     num_bootstraps: int
     seed: int
     noise_log_sd: float = Field(ge=0)
-    drift_log_sd: float = Field(
-        default=0.0, ge=0, description="error of the form itself per e-fold of compute beyond the data, from rollouts"
-    )
     fitted_range: FittedRange
     draw_names: tuple[str, ...]
     covariance: tuple[tuple[float, ...], ...]
@@ -70,6 +87,7 @@ class FitResult(Value):
     run_ids: tuple[str, ...] = Field(description="empty where there are too many to list")
     residuals: tuple[float, ...] = Field(description="in the order of run_ids")
     dropped_run_ids: tuple[str, ...] = ()
+    forecast: Forecast | None = Field(default=None, description="None: predictions use `law` itself")
     warnings: tuple[str, ...] = ()
 
 

@@ -18,8 +18,7 @@ from pydantic import Field
 
 from data.units import Fraction, Tokens
 from data.values import Band, Value
-from planner.law.forms import law_loss
-from planner.law.predict import Predictor, loss_draws
+from planner.law.predict import Predictor, loss_draws, median_losses
 from planner.law.repetition import effective_tokens
 from planner.recipe import Schedule
 
@@ -73,7 +72,7 @@ def predict_trajectory(
     fresh = effective_tokens(at * num_tokens, unique_tokens)
     sizes = np.full_like(fresh, N)
     height = np.array([_height(schedule, num_steps, fraction) for fraction in fractions])
-    middle = law_loss(by.law, sizes, fresh) * np.exp(gap.log_gap * height)
+    middle = median_losses(by, sizes, fresh) * np.exp(gap.log_gap * height)
     rng = np.random.default_rng(0)
     draws = loss_draws(by, sizes, fresh, rng)
     early = np.where(at < 1, np.minimum(1.0, schedule.warmup_steps / (num_steps * at)), 0.0)

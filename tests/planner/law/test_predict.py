@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
+from planner.law.allocation import optimal_allocation
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, KaplanLaw, law_loss
 from planner.law.predict import (
     extrapolation_ratio,
-    optimal_allocation,
     predict_loss,
     predict_losses,
+    prediction_law,
     range_warnings,
 )
 from planner.law.registry import DEFAULT_LAW, law, published_laws
@@ -48,7 +49,7 @@ def test_bands_widen_with_extrapolation_and_hold_the_median() -> None:
 
     assert near.p10 < near.p50 < near.p90
     assert (far.p90 - far.p10) / far.p50 > (near.p90 - near.p10) / near.p50
-    assert near.p50 == pytest.approx(law_loss(result.law, 1e9, 2e10))
+    assert near.p50 == pytest.approx(law_loss(prediction_law(result), 1e9, 2e10))
 
 
 def test_a_published_law_spreads_as_other_groups_runs_do() -> None:
@@ -110,10 +111,11 @@ def test_the_trajectory_ends_at_the_prediction_and_sits_above_the_law_before() -
 
     end = predict_loss(result, 1e9, 2e10)
     assert (points[-1].loss.p10, points[-1].loss.p50) == pytest.approx((end.p10, end.p50), rel=1e-12)
-    gaps = [math.log(point.loss.p50 / law_loss(result.law, 1e9, point.num_tokens)) for point in points]
+    gaps = [math.log(point.loss.p50 / predict_loss(result, 1e9, point.num_tokens).p50) for point in points]
     assert gaps == pytest.approx([0.028, 0.028, 0.028, 0.014, 0.0], abs=1e-9)
     widths = [math.log(point.loss.p90 / point.loss.p10) for point in points]
-    assert widths == sorted(widths, reverse=True)
+    assert all(late < 1.02 * early for early, late in zip(widths, widths[1:], strict=False))  # 500 draws: 2 % noise
+    assert widths[-1] < 0.8 * widths[0]
 
 
 def test_a_measured_gap_replaces_the_default() -> None:
