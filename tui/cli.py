@@ -37,6 +37,7 @@ COMMANDS = {
     "review": Entry("Decide", "tui.commands.review:review", "read a plan"),
     "diff": Entry("Decide", "tui.commands.review:diff", "what differs between two plans"),
     "report": Entry("Decide", "tui.commands.report:report", "a plan or run as HTML or Markdown"),
+    "policy": Entry("Decide", "tui.commands.policy:policy", "check a plan against your organisation's limits"),
     "approve": Entry("Decide", "tui.commands.approve:approve", "sign a plan with a dollar cap"),
     "verify": Entry("Decide", "tui.commands.approve:verify", "check plan, approval and ledger"),
     "run": Entry("Run", "tui.commands.run:run", "run exactly an approved plan"),

@@ -17,7 +17,7 @@ from planner.economics.cash_flow import SECONDS_PER_MONTH, Payment, months
 from planner.economics.dated_price import DRIFT_LOG_SD_PER_YEAR
 from planner.economics.footprint import BOUNDARY, footprint
 from planner.economics.gate_spacing import gate_spacing
-from planner.economics.owned import book_values, break_even_utilisation, device_usd, owned_hour
+from planner.economics.owned import book_values, break_even_utilisation, device_price, owned_hour
 from planner.economics.scope import Scope
 from planner.economics.serving import open_api, served, serving_usd_per_million, volume
 from planner.economics.uncertainty import Uncertain, band_around, draw, drivers, share_above
@@ -79,7 +79,7 @@ def economics(plan: Plan, pace: Pace) -> Economics:
 def _lines(plan: Plan, scope: Scope) -> tuple[ScopeLine, ...]:
     today = plan.created_at.date()
     run_usd = plan.predicted.cost_usd.p50
-    stated = Source(url="stated with the request", accessed=today)
+    stated = _stated(plan)
     found = [
         ScopeLine(
             name="final run",
@@ -115,6 +115,10 @@ def _lines(plan: Plan, scope: Scope) -> tuple[ScopeLine, ...]:
         if usd:
             found.append(ScopeLine(name=name, usd=usd, basis="user", formula=formula, source=stated, as_of=today))
     return tuple(found)
+
+
+def _stated(plan: Plan) -> Source:
+    return Source(url="stated with the request", accessed=plan.created_at.date())
 
 
 def _uncertain(plan: Plan, pace: Pace, scope: Scope) -> Uncertain:
@@ -212,7 +216,7 @@ def _served(plan: Plan, scope: Scope, made_usd: float) -> ServedCost:
 def _owned(plan: Plan, scope: Scope) -> OwnedCost:
     assert scope.own is not None, "the caller asked"
     chip, terms = _chip(plan), scope.own
-    usd_per_device, bought = device_usd(chip, terms)
+    usd_per_device, bought = device_price(chip, terms)
     kwh_usd = electricity(scope.region or ASSUMED_REGION, year=plan.created_at.year).usd_per_kwh
     hour = owned_hour(
         chip, terms, usd_per_device=usd_per_device, usd_per_kwh=kwh_usd, utilisation=terms.utilisation
@@ -236,7 +240,7 @@ def _owned(plan: Plan, scope: Scope) -> OwnedCost:
             f"{terms.cost_of_capital:.0%} cost of capital, colocation ${terms.colocation_usd_per_kw_month:g}/kW-month, "
             f"operations {terms.operations_fraction:.0%} a year, ${kwh_usd:g}/kWh"
         ),
-        source=bought.source,
+        source=bought.source if bought else _stated(plan),
     )
 
 

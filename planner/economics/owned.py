@@ -34,17 +34,23 @@ class OwnedHour(NamedTuple):
         return sum(self)
 
 
-def device_usd(chip: Chip, terms: Ownership) -> tuple[float, Purchase]:
-    """The purchase price of one device with its server, and the catalog row nearest to it.
+class DevicePrice(NamedTuple):
+    """Dollars for one device with its share of the server, and the catalog row where it is not stated."""
+
+    usd: float
+    bought: Purchase | None
+
+
+def device_price(chip: Chip, terms: Ownership) -> DevicePrice:
+    """The purchase price of one device with its server: the stated one, else the catalog's newest.
 
     Raises:
         UserError: no price is stated and none is known.
     """
-    newest = purchases(chip.purchase_of)[-1]
     if terms.usd_per_device is not None:
-        return terms.usd_per_device, newest
-    with_server = newest.usd_per_device * (1.0 if newest.includes_server else chip.server_cost_ratio)
-    return with_server, newest
+        return DevicePrice(terms.usd_per_device, None)
+    newest = purchases(chip.purchase_of)[-1]
+    return DevicePrice(newest.usd_per_device * (1.0 if newest.includes_server else chip.server_cost_ratio), newest)
 
 
 def owned_hour(

@@ -33,6 +33,7 @@ SHOWN = ("figures", "cost", "alternatives", "decision")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: the faster one that trains.")
 @click.option("--gate-every", type=float, default=0.1, show_default=True, help="Share of training between evaluations.")
 @click.option("--min-tokens-per-param", type=float, default=2.0, show_default=True)
+@click.option("--scope", type=click.Path(path_type=Path), help="What the budget covers besides the run (TOML).")
 @click.option("--name", default="run", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the plan file; default plans/.")
@@ -60,6 +61,7 @@ def plan(
     precision: str | None,
     gate_every: float,
     min_tokens_per_param: float,
+    scope: Path | None,
     name: str,
     seed: int,
     out: Path | None,
@@ -70,6 +72,7 @@ def plan(
     The plan is a file named by its content; nothing runs before a person approves it.
     """
     from executor.paths import Workspace
+    from planner.economics.scope import load_scope
     from planner.plan import as_json, save_plan
     from planner.recommend import recommend
     from planner.request import make_request
@@ -99,6 +102,7 @@ def plan(
             "precision": precision,
             "gate_fraction": gate_every,
             "min_tokens_per_param": min_tokens_per_param,
+            "scope": load_scope(scope) if scope else None,
             "seed": seed,
         }
     )
