@@ -20,6 +20,7 @@ DEFAULT_STACK = {"gpu": "torch-fsdp2", "tpu": "maxtext"}
 
 MATMUL_FRACTIONS = ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction")
 USUAL_BEST_MATMUL = 0.78  # of the peak: median of the catalog's measured ones; what profiles.json assumes of any chip
+PULL = 0.05  # weight of one usual product beside the measured ones
 PROBE_LOG_SD = 0.03  # scatter of a median step on a shared machine: benchmarks/throughput.md
 
 CPU_PRIORS: dict[str, tuple[float, float]] = {
@@ -191,10 +192,10 @@ def size_terms(rates: list[MatmulRate]) -> NDArray[np.float64]:
     slowness = speed.max() / speed
     features = np.stack([np.ones(len(rates)), 1 / sizes[:, 0], 1 / sizes[:, 1] + 1 / sizes[:, 2]], axis=1)
     weighted = features / slowness[:, np.newaxis]
-    # A weak pull to fraction 0.9 and halves of 20 keeps a short table solvable.
-    pull = np.diag([0.3, 0.3 / 20, 0.3 / 20])
+    # A weak pull to a fraction of 0.9 and halves of 20 keeps a short table solvable.
+    pull = PULL * np.diag([1.0, 1 / 20, 1 / 20])
     solution, *_ = np.linalg.lstsq(
-        np.vstack([weighted, pull]), np.append(np.ones(len(rates)), [0.33, 0.3, 0.3]), rcond=None
+        np.vstack([weighted, pull]), np.append(np.ones(len(rates)), PULL * np.array([1.1, 1.1, 1.1])), rcond=None
     )
     inverse = max(solution[0], 1.0)
     return np.array([1 / inverse, max(solution[1] / inverse, 1.0), max(solution[2] / inverse, 1.0)])

@@ -1,0 +1,127 @@
+"""Rows of published tables: understood as they are written, refused with a reason, predicted in their own terms."""
+
+import pytest
+
+from data.errors import UserError
+from planner.estimate import ADDED_COLUMNS, estimated_row, flop_convention
+from planner.published_row import configuration, stack_of
+
+ROW = {
+    "id": "llama-8b",
+    "model_name": "LLAMA3_8B",
+    "layers": "32",
+    "hidden": "4096",
+    "heads": "32",
+    "kv_heads": "8",
+    "ffn": "14336",
+    "vocab": "128256",
+    "swiglu": "1",
+    "seq_len": "8192",
+    "global_batch": "128",
+    "micro_batch": "1",
+    "hardware": "H100-80GB-SXM",
+    "n_devices": "8",
+    "TP": "1",
+    "PP": "1",
+    "DP": "4",
+    "CP": "2",
+    "FSDP": "no",
+    "precision": "bf16",
+    "source": "NVIDIA/dgxc-benchmarking",
+    "attn_flops": "non-causal",
+}
+
+
+def row(**changes: str) -> dict[str, str]:
+    return {**ROW, **changes}
+
+
+def test_a_row_is_read_as_it_stands() -> None:
+    one = configuration(row())
+
+    assert (one.cluster.hardware.name, one.stack, one.precision) == ("h100-sxm", "megatron-te", "bf16")
+    assert (one.layout.dp, one.layout.cp, one.layout.sharding) == (4, 2, "zero1")
+    assert one.shape.head_dim == 128
+    assert one.has_flash
+
+
+@pytest.mark.parametrize(
+    ("changes", "stack"),
+    [
+        ({}, "megatron-te"),
+        ({"FSDP": "FULL_SHARD"}, "torch-fsdp1"),
+        ({"FSDP": "FSDP2"}, "torch-fsdp2"),
+        ({"FSDP": "FSDP2", "notes": "local_batch=2; eager"}, "torch-fsdp2-eager"),
+        ({"hardware": "TPU-v5e"}, "maxtext"),
+        ({"attention": "unfused core attention"}, "megatron-unfused"),
+        ({"source": "KellerJordan/modded-nanogpt"}, "torch-ddp"),
+    ],
+)
+def test_the_stack_follows_from_how_it_shards_and_where_it_is_from(changes: dict[str, str], stack: str) -> None:
+    assert stack_of(row(**changes)) == stack
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"heads": ""}, "heads is unknown"),
+        ({"hardware": "H1000"}, "no hardware"),
+        ({"DP": "3"}, "takes 6 devices, the row has 8"),
+        ({"global_batch": "130"}, "do not divide"),
+        ({"layers": "many"}, "not a number"),
+        ({"layers": "3.5"}, "not a count"),
+        ({"precision": "int4"}, "no precision 'int4'"),
+        ({"kv_heads": "5"}, "not a model"),
+        ({"hardware": "A100-80GB", "precision": "fp8"}, "no fp8 peak"),
+    ],
+)
+def test_a_row_that_cannot_be_understood_is_refused_with_its_reason(changes: dict[str, str], reason: str) -> None:
+    answer = estimated_row(row(**changes))
+
+    assert answer["isoplan_status"] == "refused"
+    assert reason in answer["isoplan_reason"]
+    assert answer["isoplan_step_seconds"] == ""
+
+
+def test_a_predicted_row_keeps_its_columns_and_adds_ours() -> None:
+    answer = estimated_row(row())
+
+    assert list(answer) == [*ROW, *ADDED_COLUMNS]
+    assert answer["isoplan_status"] == "ok"
+    low, mid, high = (float(answer[f"isoplan_step_seconds{end}"]) for end in ("_p10", "", "_p90"))
+    assert low < mid < high
+
+
+def test_what_was_measured_is_not_looked_at() -> None:
+    told = estimated_row(row(step_time_s="1", tflops_per_gpu="9", mfu_pct="99", derived_step_time_s="1", days="3"))
+    plain = estimated_row(row())
+
+    assert [told[column] for column in ADDED_COLUMNS] == [plain[column] for column in ADDED_COLUMNS]
+
+
+def test_throughput_is_in_the_rows_own_convention() -> None:
+    full, causal = estimated_row(row()), estimated_row(row(attn_flops="causal (halved)"))
+
+    # 57.9 against 51.5 GFLOP per token: reference/performance.md, section 2.
+    ratio = float(full["isoplan_tflops_per_device"]) / float(causal["isoplan_tflops_per_device"])
+    assert ratio == pytest.approx(57.9 / 51.5, rel=0.005)
+    assert flop_convention(row(convention="hardware FLOPs incl. full recompute")) == "full-hardware"
+
+
+def test_deepseek_rows_print_the_dense_width_and_are_read_so() -> None:
+    changes = {"model_name": "DeepSeekV3", "layers": "61", "hidden": "7168", "heads": "128", "kv_heads": ""}
+    one = configuration(row(**changes, ffn="18432", n_experts="256", topk="8"))
+
+    assert one.shape.moe is not None
+    assert (one.shape.moe.expert_ffn_width, one.shape.moe.num_dense_layers) == (2048, 3)
+
+
+def test_a_network_named_in_the_source_replaces_the_catalogs() -> None:
+    one = configuration(row(source="A100 40GB with 1600 Gbps node-node interconnect (RoCE)", hardware="A100-40GB"))
+
+    assert one.cluster.hardware.network_bytes_per_s_per_node == 200e9
+
+
+def test_blank_is_not_a_count() -> None:
+    with pytest.raises(UserError, match="seq_len is unknown"):
+        configuration(row(seq_len=""))

@@ -1,0 +1,111 @@
+"""Memory per device: published sums, what must never grow, and what adds up."""
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given, settings
+
+from planner.cluster import Layout
+from planner.memory import MemoryTerms, layer_activation_bytes, layers_in_flight, memory_per_device, memory_terms
+from planner.model import ModelShape, num_params
+from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, layouts, shapes, work
+
+
+def total(shape: ModelShape, layout: Layout) -> float:
+    return float(memory_terms(work(shape, layout)).total[0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), layouts())
+def test_every_part_is_finite_and_not_negative(shape: ModelShape, layout: Layout) -> None:
+    terms = memory_terms(work(shape, layout))
+
+    assert all(0 <= float(getattr(terms, field.name)[0]) < 1e15 for field in fields(MemoryTerms))
+
+
+def test_the_parts_add_up() -> None:
+    found = memory_per_device(
+        LLAMA_7B, Layout(dp=64, sharding="fsdp"), H100S, seq_len=4096, sequences_per_step=64, precision="bf16"
+    )
+    parts = found.model_dump()
+
+    assert found.total_bytes == pytest.approx(sum(parts.values()))
+    assert found.allocated_bytes == pytest.approx(found.total_bytes - found.overhead_bytes)
+
+
+@pytest.mark.parametrize(
+    ("layout", "bytes_per_param"),
+    [
+        # Reference, section 5.3: 18; 6 + 12/d; 2 w + (4 + 12)/d; 16/d.
+        (Layout(), 18.0),
+        (Layout(dp=8, sharding="zero1"), 6 + 12 / 8),
+        (Layout(dp=8, sharding="zero2"), 2 + 16 / 8),
+        (Layout(dp=8, sharding="fsdp"), 16 / 8),
+    ],
+)
+def test_model_states_weigh_what_zero_says(layout: Layout, bytes_per_param: float) -> None:
+    terms = memory_terms(work(LLAMA_7B, layout))
+    states = float((terms.weights + terms.gradients + terms.optimizer)[0])
+
+    assert states / num_params(LLAMA_7B) == pytest.approx(bytes_per_param, rel=1e-3)
+
+
+def test_activations_are_korthikantis_34_sbh_with_flash_attention_and_no_dropout() -> None:
+    gpt3 = ModelShape(
+        num_layers=96, width=12288, num_heads=96, num_kv_heads=96, head_dim=128, ffn_width=49152, vocab_size=51200
+    ).model_copy(update={"mlp": "gelu"})
+    kept = float(layer_activation_bytes(work(gpt3, Layout(), seq_len=2048))[0])
+
+    # Equation 4 counts 34 s b h; two of those bytes are dropout masks, which no model here has.
+    assert kept / (2048 * 12288) == pytest.approx(32.0)
+
+
+def test_a_pipelines_first_stage_holds_all_layers_once_and_interleaving_more() -> None:
+    plain = layers_in_flight(work(LLAMA_7B, Layout(pp=4)), is_first=True)
+    chunked = layers_in_flight(work(LLAMA_7B, Layout(pp=4, num_model_chunks=2)), is_first=True)
+
+    assert float(plain[0]) == 32
+    # Narayanan et al. 2021: 1 + (p - 1) / (p v).
+    assert float(chunked[0]) == pytest.approx(32 * (1 + 3 / 8))
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), layouts())
+def test_recompute_never_keeps_more_but_the_live_layer(shape: ModelShape, layout: Layout) -> None:
+    none = layout.model_copy(update={"recompute": "none"})
+    full = layout.model_copy(update={"recompute": "full"})
+    live = float(layer_activation_bytes(work(shape, none))[0])
+
+    assert total(shape, full) <= total(shape, none) + 1.05 * live
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), layouts())
+def test_more_tensor_parallel_devices_never_need_more_each(shape: ModelShape, layout: Layout) -> None:
+    wider = layout.model_copy(update={"tp": layout.tp * 2})
+
+    assert total(shape, wider) <= total(shape, layout) * (1 + 1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), layouts())
+def test_sharding_more_never_needs_more_model_states(shape: ModelShape, layout: Layout) -> None:
+    kinds = [layout.model_copy(update={"sharding": kind, "dp": 8}) for kind in ("none", "zero1", "zero2")]
+    sums = [total(shape, kind) for kind in kinds]
+
+    assert sums == sorted(sums, reverse=True)
+
+
+def test_experts_spread_over_expert_parallel_ranks() -> None:
+    alone = memory_terms(work(MIXTRAL, Layout(dp=8))).weights
+    spread = memory_terms(work(MIXTRAL, Layout(dp=8, ep=8))).weights
+
+    assert float(spread[0]) < float(alone[0]) / 4
+
+
+def test_a_cpu_in_fp32_has_no_context_and_keeps_no_second_copy() -> None:
+    tiny = LLAMA_7B.model_copy(update={"num_layers": 2, "width": 64, "ffn_width": 192, "head_dim": 2})
+    found = memory_per_device(tiny, Layout(), H100S, seq_len=64, sequences_per_step=1, precision="fp32")
+
+    assert found.optimizer_bytes == pytest.approx(8 * num_params(tiny), rel=0.01)
+    assert found.total_bytes < 2e8

@@ -1,0 +1,118 @@
+"""The search: it finds what trying everything by value finds, and explains itself."""
+
+import pytest
+
+from data.catalog.hardware import hardware
+from data.errors import UserError
+from planner.cluster import Cluster, Layout, parse_layout
+from planner.memory import memory_per_device
+from planner.search import Space, default_space, divisors, evaluated, fastest_layouts, grid, search
+from planner.step import step_breakdown
+from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, PROFILE
+
+SPACE = Space(
+    tp=(1, 2, 4),
+    pp=(1, 2, 4),
+    cp=(1, 2),
+    ep=(1,),
+    micro_batch=(1, 2, 4),
+    num_model_chunks=(1, 2),
+    sharding=("none", "zero1", "fsdp"),
+    recompute=("none", "full"),
+)
+SETTINGS = {"seq_len": 4096, "sequences_per_step": 128}
+
+
+def test_the_best_is_what_trying_every_layout_by_value_finds() -> None:
+    choices = grid(LLAMA_7B, H100S, SPACE, **SETTINGS)
+    layouts = [choices.layout(index, SPACE) for index in range(len(choices.dp))]
+    fitting = [
+        layout
+        for layout in layouts
+        if memory_per_device(LLAMA_7B, layout, H100S, precision="bf16", **SETTINGS).total_bytes
+        <= H100S.hardware.memory_bytes
+    ]
+    times = [
+        step_breakdown(LLAMA_7B, layout, H100S, PROFILE, precision="bf16", **SETTINGS).step_seconds
+        for layout in fitting
+    ]
+
+    found = search(LLAMA_7B, H100S, PROFILE, SPACE, precision="bf16", num_best=3, **SETTINGS)
+
+    assert [one.step.step_seconds for one in found.best] == pytest.approx(sorted(times)[:3])
+    assert found.num_considered == len(layouts)
+    assert found.num_out_of_memory == len(layouts) - len(fitting)
+
+
+def test_every_layout_considered_takes_all_devices_and_the_whole_batch() -> None:
+    choices = grid(LLAMA_7B, H100S, SPACE, **SETTINGS)
+
+    assert len(choices.dp) > 50
+    assert set(choices.dp * choices.tp * choices.pp * choices.cp) == {64}
+    assert set(choices.dp * choices.micro_batch * choices.num_micro_batches) == {128}
+
+
+def test_the_default_space_keeps_tensor_parallelism_inside_a_node() -> None:
+    space = default_space(LLAMA_7B, H100S, **SETTINGS)
+
+    assert max(space.tp) == 8
+    assert space.ep == (1,)
+    assert max(default_space(MIXTRAL, H100S, **SETTINGS).ep) > 1
+
+
+def test_what_cannot_fit_is_explained() -> None:
+    huge = LLAMA_7B.model_copy(update={"num_layers": 512, "width": 32768, "num_heads": 256, "ffn_width": 90112})
+    one = Cluster(hardware=hardware("h100-sxm"), num_devices=1)
+    space = default_space(huge, one, seq_len=4096, sequences_per_step=4)
+    found = search(huge, one, PROFILE, space, precision="bf16", num_best=1, seq_len=4096, sequences_per_step=4)
+
+    assert not found.best
+    assert "leanest layout needs" in found.reason(one)
+
+
+def test_a_batch_that_divides_over_nothing_finds_nothing_and_says_so() -> None:
+    space = Space((1,), (1,), (1,), (1,), (1,), (1,), ("none",), ("none",))
+    found = search(LLAMA_7B, H100S, PROFILE, space, precision="bf16", num_best=1, seq_len=4096, sequences_per_step=63)
+
+    assert not found.best
+    assert "no layout divides" in found.reason(H100S)
+
+
+def test_one_cpu_device_has_one_kind_of_layout() -> None:
+    cpu = Cluster(hardware=hardware("cpu-avx2-core"), num_devices=1)
+    tiny = LLAMA_7B.model_copy(update={"num_layers": 2, "width": 64, "ffn_width": 192, "head_dim": 2})
+    (best,) = fastest_layouts(tiny, cpu, PROFILE, seq_len=128, sequences_per_step=8, precision="fp32")
+
+    assert (best.layout.num_devices, best.layout.sharding) == (1, "none")
+
+
+def test_a_given_layout_is_evaluated_even_where_it_does_not_fit() -> None:
+    found = evaluated(LLAMA_7B, Layout(dp=64), H100S, PROFILE, precision="bf16", **SETTINGS)
+
+    assert found.best[0].memory.total_bytes > H100S.hardware.memory_bytes
+    assert found.num_out_of_memory == 1
+
+
+@pytest.mark.parametrize("layout", [Layout(dp=64), Layout(dp=2, tp=4, pp=8, num_model_chunks=4, sharding="zero1")])
+def test_a_layout_reads_back_from_its_text(layout: Layout) -> None:
+    assert parse_layout(layout.text, num_devices=64) == layout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tp=3", "takes 3 devices"),
+        ("tensor=2", "a layout has no 'tensor'"),
+        ("tp", "a layout has no 'tp'"),
+        ("tp=fast", "is not a layout"),
+        ("chunks=2", "is not a layout"),
+    ],
+)
+def test_a_broken_layout_says_what_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_layout(text, num_devices=64)
+
+
+def test_divisors_are_all_of_them() -> None:
+    assert divisors(36) == (1, 2, 3, 4, 6, 9, 12, 18, 36)
+    assert divisors(1) == (1,)

@@ -1,0 +1,91 @@
+"""Configurations for tests of the time and memory models: values, strategies, and their arrays."""
+
+from hypothesis import strategies as st
+
+from data.catalog.hardware import hardware
+from planner.cluster import Cluster, Layout
+from planner.model import ModelShape, MoeSpec
+from planner.profiles import profile
+from planner.workload import Workload, workload
+
+H100S = Cluster(hardware=hardware("h100-sxm"), num_devices=64)
+PROFILE = profile("h100-sxm", "megatron-te")
+LLAMA_7B = ModelShape(
+    num_layers=32,
+    width=4096,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    ffn_width=11008,
+    vocab_size=32000,
+    is_head_tied=False,
+)
+MIXTRAL = LLAMA_7B.model_copy(
+    update={"moe": MoeSpec(num_experts=8, experts_per_token=2, expert_ffn_width=14336), "ffn_width": 14336}
+)
+
+
+def shapes() -> st.SearchStrategy[ModelShape]:
+    """Dense models and mixtures of experts whose every size divides by 8."""
+    experts = st.builds(
+        MoeSpec,
+        num_experts=st.sampled_from([8, 16, 64]),
+        experts_per_token=st.integers(1, 4),
+        expert_ffn_width=st.sampled_from([512, 2048]),
+        shared_ffn_width=st.sampled_from([0, 1024]),
+    )
+    return st.builds(
+        lambda layers, heads, group, dim, vocab, mlp, tied, moe: ModelShape(
+            num_layers=layers,
+            width=heads * dim,
+            num_heads=heads,
+            num_kv_heads=heads // group,
+            head_dim=dim,
+            ffn_width=8 * heads * dim // 3 // 64 * 64 + 64,
+            vocab_size=vocab,
+            mlp=mlp,
+            is_head_tied=tied,
+            moe=moe,
+        ),
+        st.sampled_from([8, 16, 32, 80]),
+        st.sampled_from([8, 16, 64]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([64, 128]),
+        st.sampled_from([32000, 128256]),
+        st.sampled_from(["swiglu", "gelu"]),
+        st.booleans(),
+        st.none() | experts,
+    )
+
+
+def layouts() -> st.SearchStrategy[Layout]:
+    """Layouts of up to 512 devices over every axis."""
+    return st.builds(
+        lambda dp, tp, pp, cp, micro, chunks, sharding, recompute, sequence: Layout(
+            dp=dp,
+            tp=tp,
+            pp=pp,
+            cp=cp,
+            micro_batch=micro,
+            num_model_chunks=chunks if pp > 1 else 1,
+            sharding=sharding,
+            recompute=recompute,
+            is_sequence_parallel=sequence,
+        ),
+        st.sampled_from([1, 2, 8]),
+        st.sampled_from([1, 2, 4]),
+        st.sampled_from([1, 2, 4]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([1, 2]),
+        st.sampled_from([1, 2]),
+        st.sampled_from(["none", "zero1", "zero2", "fsdp", "hsdp"]),
+        st.sampled_from(["none", "selective", "alternate", "full"]),
+        st.booleans(),
+    )
+
+
+def work(shape: ModelShape, layout: Layout, *, chip: str = "h100-sxm", seq_len: int = 4096) -> Workload:
+    """A step of eight micro-batches on exactly the devices the layout takes, in bf16."""
+    cluster = Cluster(hardware=hardware(chip), num_devices=layout.num_devices)
+    sequences = 8 * layout.dp * layout.micro_batch
+    return workload(shape, layout, cluster, seq_len=seq_len, sequences_per_step=sequences, precision="bf16")
