@@ -25,6 +25,9 @@ from planner.wall import Pace, pace
 MIN_STEPS = 100
 """Fewer optimizer steps than this is no training run: warm-up alone takes about as many (assumption of this tool)."""
 
+UNREACHED_TOKENS_PER_PARAM = 10_000.0
+"""How far a model is followed that cannot reach a target loss however long it trains."""
+
 BATCH_ROUNDS = 2
 """The batch depends on the tokens and the tokens on the batch's speed; two rounds settle it within a per cent."""
 
@@ -62,6 +65,9 @@ def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens
 
     `guess_tokens` starts the search for the batch; it need not be good.
     """
+    params = num_params(shape, convention=facts.law.n_convention)
+    if request.target_loss is not None:
+        guess_tokens = facts.law.tokens_for(request.target_loss, params) or params * UNREACHED_TOKENS_PER_PARAM
     tokens, found = guess_tokens, None
     for _ in range(BATCH_ROUNDS):
         found = _at_batch(shape, request, facts, tokens=tokens)
@@ -69,17 +75,6 @@ def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens
             return None
         tokens = max(found.num_tokens, MIN_STEPS * facts.seq_len)
     return found
-
-
-def steps_to(loss: float, of: Candidate, facts: Facts) -> int | None:
-    """The fewest steps after which `of` is predicted to reach `loss`, or None where it cannot within its limits."""
-    low, high = 1, of.num_steps
-    if high < 1 or _loss(of, facts, high) > loss:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _loss(of, facts, middle) <= loss else (middle + 1, high)
-    return low
 
 
 def trained_for(of: Candidate, facts: Facts, *, num_steps: int, constraint: str) -> Candidate:
@@ -106,6 +101,11 @@ def slower(pace_of: Pace) -> float:
 def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple[Limit, ...]:
     """What each constraint of the request allows this model, in steps."""
     found: list[Limit] = []
+    if request.target_loss is not None:
+        params = num_params(shape, convention=facts.law.n_convention)
+        tokens = facts.law.tokens_for(request.target_loss, params)
+        name = "target loss" if tokens else "target out of reach"
+        found.append(Limit(math.ceil((tokens or params * UNREACHED_TOKENS_PER_PARAM) / at.tokens_per_step), name))
     if request.num_tokens is not None:
         found.append(Limit(max(1, round(request.num_tokens / at.tokens_per_step)), "tokens"))
     if request.run_budget_usd is not None:
@@ -141,7 +141,7 @@ def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: floa
         return None
     best = ranked[0]
     at = _pace(shape, best.step, sequences, request, facts, tokens=tokens)
-    tightest = min(limits(at, shape, request, facts), default=Limit(2**62, "target loss"))
+    tightest = min(limits(at, shape, request, facts))
     law_params = num_params(shape, convention=facts.law.n_convention)
     bare = Candidate(
         shape=shape,

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 
 from data.errors import InfeasibleError
 from planner.assemble import assemble
-from planner.candidates import Candidate, candidate, min_steps, steps_to, trained_for
+from planner.candidates import Candidate, candidate, min_steps
 from planner.facts import Facts
 from planner.model import ModelShape, flop_per_token, num_params
 from planner.plan import Binding, Plan
 from planner.recipe import run_cost_usd, seconds_for_cost
 from planner.relax import relaxations
 from planner.request import Request
-from planner.shapes import candidate_shapes, standard_shape
+from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
 
 SEARCH_SPAN = 32.0
 """Models from 1/32 to 32 times the size that the budget would train on 20 tokens per parameter."""
@@ -28,6 +28,9 @@ GUESS_TOKENS_PER_PARAM = 20.0
 
 SHORTEST_TRAINING_SECONDS = 1.0
 """Where the search starts when start-up alone fills the limits."""
+
+OUT_OF_REACH = 1e30
+"""Added to the loss of what cannot reach the target, so that the nearest is still preferred among those."""
 
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
@@ -87,11 +90,9 @@ def _preference(one: Candidate, request: Request, facts: Facts) -> tuple[float, 
         return math.inf, num_params(one.shape)
     if request.target_loss is None:
         return one.loss, num_params(one.shape)
-    steps = steps_to(request.target_loss, one, facts)
-    if steps is None:
-        return 1e30 + one.loss, num_params(one.shape)
-    reaching = trained_for(one, facts, num_steps=steps, constraint="target loss")
-    return lifetime_cost_usd(reaching, request, facts), num_params(one.shape)
+    if one.constraint != "target loss":
+        return OUT_OF_REACH + one.loss, num_params(one.shape)
+    return lifetime_cost_usd(one, request, facts), num_params(one.shape)
 
 
 def choose(feasible: Sequence[Candidate], request: Request, facts: Facts) -> Candidate:
@@ -102,11 +103,7 @@ def choose(feasible: Sequence[Candidate], request: Request, facts: Facts) -> Can
     """
     if request.target_loss is None:
         return min(feasible, key=lambda one: (one.loss, num_params(one.shape)))
-    reaching = [
-        trained_for(one, facts, num_steps=steps, constraint="target loss")
-        for one in feasible
-        if (steps := steps_to(request.target_loss, one, facts)) is not None
-    ]
+    reaching = [one for one in feasible if one.constraint == "target loss"]
     if not reaching:
         lowest = min(one.loss for one in feasible)
         raise InfeasibleError(
@@ -134,7 +131,10 @@ def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelS
     if request.num_params is not None:
         return (standard_shape(request.num_params, vocab_size=facts.vocab_size, seq_len=facts.seq_len),)
     return candidate_shapes(
-        centre / SEARCH_SPAN, centre * SEARCH_SPAN, vocab_size=facts.vocab_size, seq_len=facts.seq_len
+        min(max(centre / SEARCH_SPAN, MIN_PARAMS), MAX_PARAMS / SEARCH_SPAN),
+        min(centre * SEARCH_SPAN, MAX_PARAMS),
+        vocab_size=facts.vocab_size,
+        seq_len=facts.seq_len,
     )
 
 
