@@ -19,8 +19,9 @@ from data.corpus.clean import clean
 from data.corpus.document import Document, Entry, Rejected
 from data.corpus.listing import listed
 from data.corpus.local import listing
-from data.corpus.manifest import FILE_NAME, BuildConfig, Manifest
+from data.corpus.manifest import FILE_NAME, BuildConfig, DomainCount, Manifest
 from data.corpus.merge import TOKENIZER_NAME, MergeInput, merge
+from data.corpus.quality import quality
 from data.corpus.read import documents
 from data.corpus.removal import Removals, check_kept
 from data.corpus.select import subset, with_heldout
@@ -80,11 +81,12 @@ def build(
         config = config.model_copy(update={"evaluation_digest": digest([*evaluation])})
     report(Progress("tokenizer", 0, 1))
     sample = _sample(entries, config)
+    _check_sample(sample, config)
     tokenizer = load(tokenizer_path, probe=PROBE + _probe(sample)) if tokenizer_path else _trained(sample, config)
     chosen = _chosen(entries, tokenizer, sample, config) if config.max_tokens else entries
     stage = _staging(out, chosen, tokenizer, config)
     if evaluation:
-        save_evaluation(stage, evaluation, (text for _, text in sample.texts))
+        save_evaluation(stage, evaluation, (document.text for document in sample.documents))
     units = units_of(chosen, folder=stage, config=config)
     _make(units, num_workers=num_workers, report=report)
     report(Progress("shards", 0, 1))
@@ -92,7 +94,8 @@ def build(
     built = stage / "corpus"
     built.mkdir(exist_ok=True)
     manifest = merge(work, tokenizer, built)
-    check_kept(manifest.removed, (manifest.train, manifest.heldout), min_fraction=config.min_kept_fraction)
+    remaining = manifest.train.domains + manifest.heldout.domains
+    check_kept(manifest.removed, remaining, min_fraction=config.min_kept_fraction)
     if not manifest.train.num_tokens:
         raise UserError("no document is left to train on", expected=f"less removed than {_worst(manifest)}")
     _publish(built, out, manifest)
@@ -104,11 +107,11 @@ def build(
 class _Sample:
     """Clean training texts by domain, in the order the tokenizer reads them."""
 
-    texts: tuple[tuple[str, str], ...]
+    documents: tuple[Document, ...]
 
     def of(self, domain: str, max_characters: int) -> str:
         """The first texts of one domain."""
-        return "\n".join(text for own, text in self.texts if own == domain)[:max_characters]
+        return "\n".join(document.text for document in self.documents if document.domain == domain)[:max_characters]
 
 
 def _sample(entries: tuple[Entry, ...], config: BuildConfig) -> _Sample:
@@ -118,13 +121,34 @@ def _sample(entries: tuple[Entry, ...], config: BuildConfig) -> _Sample:
     size = min(max(SAMPLE_BYTES_PER_ID * config.vocab_size, MIN_SAMPLE_BYTES), MAX_SAMPLE_BYTES)
     share = size / max(sum(totals.values()), 1)
     budgets = {domain: share * total for domain, total in totals.items()}
-    texts = [
-        (item.domain, item.text)
+    chosen = (
+        item
         for entry in subset(training, budgets, seed=config.seed)
         for read in documents(entry, seed=config.seed, heldout_fraction=config.heldout_fraction)
         if isinstance(item := passed(read, (clean,)), Document) and not item.is_heldout
-    ]
-    return _Sample(tuple(texts))
+    )
+    return _Sample(tuple(chosen))
+
+
+def _check_sample(sample: _Sample, config: BuildConfig) -> None:
+    """Meet the gate on the filters early: an unfit filter shows on the sample, before minutes are spent."""
+    if config.quality == "off":
+        return
+    stage = quality(config.quality)
+    removals = Removals()
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for document in sample.documents:
+        result = stage(document)
+        if isinstance(result, Rejected):
+            removals.add(result)
+        else:
+            counts[result.domain][0] += 1
+            counts[result.domain][1] += len(result.text.encode())
+    remaining = (
+        DomainCount(source="sample", domain=domain, num_documents=number, num_tokens=0, num_bytes=size)
+        for domain, (number, size) in counts.items()
+    )
+    check_kept(removals.sorted(), remaining, min_fraction=config.min_kept_fraction)
 
 
 def _bytes_by_domain(entries: tuple[Entry, ...]) -> dict[str, int]:
@@ -146,11 +170,11 @@ def _evaluation(paths: tuple[Path, ...]) -> list[str]:
 
 
 def _trained(sample: _Sample, config: BuildConfig) -> Tokenizer:
-    return train((text for _, text in sample.texts), vocab_size=config.vocab_size)
+    return train((document.text for document in sample.documents), vocab_size=config.vocab_size)
 
 
 def _probe(sample: _Sample) -> str:
-    return "".join(text[:20_000] for _, text in sample.texts[:20])
+    return "".join(document.text[:20_000] for document in sample.documents[:20])
 
 
 def _chosen(

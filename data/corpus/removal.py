@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from data.canonical import Json
 from data.corpus.document import Rejected
-from data.corpus.manifest import Removal, Split
+from data.corpus.manifest import DomainCount, Removal
 from data.errors import UserError
 from data.units import Fraction
 from data.values import Value
@@ -35,11 +35,11 @@ class Kept(Value):
     kept_fraction: Fraction
 
 
-def kept(removed: Iterable[Removal], splits: Iterable[Split]) -> tuple[Kept, ...]:
+def kept(removed: Iterable[Removal], remaining: Iterable[DomainCount]) -> tuple[Kept, ...]:
     """Return the kept fraction, in bytes of text, of every stage and domain that lost something."""
     documents: Counter[str] = Counter()
     size: Counter[str] = Counter()
-    for count in (count for split in splits for count in split.domains):
+    for count in remaining:
         documents[count.domain] += count.num_documents
         size[count.domain] += count.num_bytes
     found: list[Kept] = []
@@ -64,14 +64,14 @@ def kept(removed: Iterable[Removal], splits: Iterable[Split]) -> tuple[Kept, ...
     return tuple(sorted(found, key=lambda kept: (STAGES.index(kept.stage), kept.domain)))
 
 
-def check_kept(removed: Iterable[Removal], splits: Iterable[Split], *, min_fraction: float) -> None:
+def check_kept(removed: Iterable[Removal], remaining: Iterable[DomainCount], *, min_fraction: float) -> None:
     """Refuse a quality filter that keeps too little of a domain: it was made for other text.
 
     Raises:
         KeptTooFewError: names the domain, the fraction and the reason that cost most.
     """
     removed = tuple(removed)
-    for found in kept(removed, splits):
+    for found in kept(removed, remaining):
         is_gated = found.stage == "quality" and found.num_documents >= MIN_GATED_DOCUMENTS
         if is_gated and found.kept_fraction < min_fraction:
             causes = [r for r in removed if r.stage == "quality" and r.domain == found.domain]
