@@ -1,6 +1,8 @@
 """A report's blocks as plain text for a terminal or a pipe: aligned columns, no colour, nothing that acts."""
 
 import itertools
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -22,6 +24,7 @@ from tui.output import table
 
 UNLIMITED = 10_000
 MIN_FOLDED = 16
+INDENT = "  "
 GAP = "  "
 """What `tui.output.table` puts between columns."""
 
@@ -29,9 +32,10 @@ GLYPHS: dict[Status, str] = {"plain": "", "good": "✓ ", "warn": "! ", "bad": "
 
 
 def sections_text(report: Report, keys: Iterable[str]) -> str:
-    """Return some sections of a report, each under its title, indented."""
+    """Return some sections of a report, each under its title, indented; on a terminal, folded to its width."""
+    width = shutil.get_terminal_size().columns - len(INDENT) if sys.stdout.isatty() else UNLIMITED
     return "\n\n".join(
-        f"{section.title}\n{textwrap.indent(blocks_text(section.blocks), '  ')}"
+        f"{section.title}\n{textwrap.indent(blocks_text(section.blocks, width=width), INDENT)}"
         for section in map(report.section, keys)
     )
 
@@ -49,8 +53,10 @@ def _lines(block: Block, width: int) -> Iterator[str]:
             yield from table_text(block, width=width).split("\n")
             if block.note:
                 yield from _wrapped(block.note, width)
-        case Facts() | SignOff():
+        case Facts():
             yield from _columns(block.items, width)
+        case SignOff():
+            yield from _columns(((name, text or "_" * MIN_FOLDED) for name, text in block.items), width)
         case Text():
             yield from _wrapped(block.text, width)
         case Notices():

@@ -1,5 +1,7 @@
 """The executive's page: what it costs, what it brings, what may go wrong, what else one could do, who decides."""
 
+from collections.abc import Sequence
+
 from data.units import show_count, show_fraction, show_seconds, show_usd
 from data.values import Band
 from planner.approval import Approval
@@ -23,7 +25,7 @@ from planner.report.document import (
     Table,
     Text,
 )
-from planner.report.words import Show, alternative_note, devices, reach, show_band, show_loss
+from planner.report.words import Show, devices, own_note, reach, shared_clauses, show_band, show_loss
 
 
 def key_figures(plan: Plan, score: Comparison | None) -> Section:
@@ -94,7 +96,10 @@ def risk(plan: Plan) -> Section:
     level: Status = "good" if over <= 0.05 else "warn" if over <= 0.5 else "bad"
     notices = Notices(
         items=(
-            (level, f"Chance of reaching a limit before the end: {show_fraction(over)}. A run that does stops itself."),
+            (
+                level,
+                f"Chance that the cost reaches the cap before the end: {show_fraction(over)}. It then stops itself.",
+            ),
             ("plain", f"Expected useful share of the time: {show_fraction(predicted.goodput_fraction)}."),
             *(("warn", warning) for warning in plan.warnings),
         )
@@ -104,7 +109,7 @@ def risk(plan: Plan) -> Section:
 
 def alternatives(plan: Plan) -> Section:
     """What else one could do, the chosen plan first."""
-    predicted = plan.predicted
+    predicted, shared = plan.predicted, shared_clauses(plan.alternatives)
     chosen = Row(
         cells=(
             "★ this plan",
@@ -120,8 +125,8 @@ def alternatives(plan: Plan) -> Section:
     titles = ("Instead", "Parameters", "Tokens", "Loss", "Cost", "Time", "Note")
     table = Table(
         columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title in titles),
-        rows=(chosen, *map(_alternative, plan.alternatives)),
-        note=_binding(plan),
+        rows=(chosen, *(_alternative(alternative, shared) for alternative in plan.alternatives)),
+        note=_binding(plan) + (f" Where no loss stands: {'; '.join(shared)}." if shared else ""),
     )
     return Section(key="alternatives", title="What else one could do", part="summary", blocks=(table,))
 
@@ -178,7 +183,7 @@ def _strip(label: str, band: Band, show: Show, *, limit: float | None = None, li
     )
 
 
-def _alternative(alternative: Alternative) -> Row:
+def _alternative(alternative: Alternative, shared: Sequence[str]) -> Row:
     def known(value: float | None, show: Show) -> str:
         return "–" if value is None else show(value)
 
@@ -189,8 +194,8 @@ def _alternative(alternative: Alternative) -> Row:
             known(alternative.num_tokens, show_count),
             known(alternative.loss_p50, show_loss),
             known(alternative.cost_usd, show_usd),
-            known(alternative.wall_seconds, show_seconds),
-            alternative_note(alternative),
+            known(alternative.wall_seconds or None, show_seconds),
+            own_note(alternative, shared),
         )
     )
 

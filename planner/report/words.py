@@ -1,13 +1,16 @@
 """How figures of plans and records read: one function for each, used by reports, commands and screens alike."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from data.units import show_count, show_delta, show_seconds, show_usd
 from data.values import Band
 from planner.compare import Comparison, Scored
 from planner.plan import Alternative, Plan, PlannedLaw
 from planner.request import Request
+
+SHARED_BY = 3
+"""A clause in this many notes is said once for all."""
 
 Show = Callable[[float], str]
 
@@ -100,9 +103,15 @@ def reach(law: PlannedLaw) -> str:
     return f"{law.extrapolation_ratio:.3g} times the largest compute it was fitted on"
 
 
-def alternative_note(alternative: Alternative) -> str:
-    """Return an alternative's note, with what is not known said outright."""
-    return alternative.note if alternative.loss_p50 is not None else f"loss not predicted; {alternative.note}"
+def shared_clauses(alternatives: Sequence[Alternative]) -> tuple[str, ...]:
+    """Return the clauses that several notes repeat; they are said once, below the table."""
+    clauses = [clause for one in alternatives for clause in dict.fromkeys(one.note.split("; "))]
+    return tuple(dict.fromkeys(clause for clause in clauses if clauses.count(clause) >= SHARED_BY))
+
+
+def own_note(alternative: Alternative, shared: Sequence[str]) -> str:
+    """Return an alternative's note without what is said once for all."""
+    return "; ".join(clause for clause in alternative.note.split("; ") if clause not in shared)
 
 
 def plan_command(request: Request) -> str:
