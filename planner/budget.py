@@ -1,5 +1,8 @@
 """The cost lines of a plan: what each part of the wall time costs, on which basis. They add up to the expected cost."""
 
+from datetime import date
+
+from data.source import Source
 from planner.goodput import CHECKPOINT_BYTES_PER_PARAM
 from planner.plan import CostLine, PlannedPrice
 from planner.recipe import Rates, run_cost_usd, run_energy_joules
@@ -7,6 +10,9 @@ from planner.wall import Pace
 
 KEPT_CHECKPOINTS = 3
 STORAGE_MONTHS = 1.0
+STORAGE_SOURCE = Source(
+    url="https://aws.amazon.com/s3/pricing/", accessed=date(2026, 11, 26), note="S3 Standard, first 50 TB, us-east-1"
+)
 
 
 def cost_lines(
@@ -31,7 +37,17 @@ def cost_lines(
         ("start-up", work.startup_seconds, "process start to first step"),
     )
     lines = [
-        CostLine(name=name, usd=run_cost_usd(max(0.0, seconds), _rent_only(rates)), basis=basis, formula=formula)
+        CostLine(
+            name=name,
+            usd=run_cost_usd(max(0.0, seconds), _rent_only(rates)),
+            basis=basis,
+            formula=formula,
+            quantity=max(0.0, seconds) / 3600.0 * rates.num_devices,
+            unit="device-hours",
+            usd_per_unit=rates.usd_per_device_hour,
+            source=price.source,
+            as_of=price.as_of,
+        )
         for name, seconds, formula in parts
     ]
     if rates.is_energy_billed:
@@ -58,6 +74,9 @@ def _electricity(wall_seconds: float, rates: Rates) -> CostLine:
         usd=kwh * rates.usd_per_kwh,
         basis=f"${rates.usd_per_kwh:g}/kWh",
         formula=f"{rates.num_devices} x {rates.device_watts:g} W x PUE {rates.pue:g}",
+        quantity=kwh,
+        unit="kWh",
+        usd_per_unit=rates.usd_per_kwh,
     )
 
 
@@ -67,4 +86,9 @@ def _storage(num_params: int, usd_per_byte_month: float) -> CostLine:
         usd=storage_usd(num_params, storage_usd_per_byte_month=usd_per_byte_month),
         basis=f"${usd_per_byte_month * 1e9:.3g}/GB-month",
         formula=f"{KEPT_CHECKPOINTS} checkpoints x {CHECKPOINT_BYTES_PER_PARAM:g} bytes x N, one month",
+        quantity=KEPT_CHECKPOINTS * CHECKPOINT_BYTES_PER_PARAM * num_params * STORAGE_MONTHS / 1e9,
+        unit="GB-months",
+        usd_per_unit=usd_per_byte_month * 1e9,
+        source=STORAGE_SOURCE,
+        as_of=STORAGE_SOURCE.accessed,
     )

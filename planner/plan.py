@@ -126,12 +126,20 @@ class Predicted(Value):
 
 
 class CostLine(Value):
-    """One line of the budget at P50: how much, on what basis, by which formula, with whose figure."""
+    """One line of the budget at P50: how much, on what basis, by which formula, with whose figure.
+
+    `usd` is `quantity` of `unit` at `usd_per_unit`, where the line is such a product.
+    """
 
     name: str
     usd: Usd
     basis: str
     formula: str
+    quantity: float | None = None
+    unit: str = ""
+    usd_per_unit: Usd | None = None
+    source: Source | None = None
+    as_of: date | None = None
 
 
 class Alternative(Value):

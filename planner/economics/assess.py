@@ -4,6 +4,7 @@ Reads nothing but its arguments and the catalogs, so the same plan always gets t
 """
 
 import math
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -77,44 +78,62 @@ def economics(plan: Plan, pace: Pace) -> Economics:
 
 
 def _lines(plan: Plan, scope: Scope) -> tuple[ScopeLine, ...]:
-    today = plan.created_at.date()
     run_usd = plan.predicted.cost_usd.p50
-    stated = _stated(plan)
     found = [
         ScopeLine(
             name="final run",
             usd=run_usd,
             basis=f"{plan.rates.num_devices} x ${plan.rates.usd_per_device_hour:g}/device-hour, {plan.price.key}",
             formula="the plan's cost lines",
+            quantity=1.0,
+            unit="run",
+            usd_per_unit=run_usd,
             source=plan.price.source,
             as_of=plan.price.as_of,
         )
     ]
-    if scope.experiments_multiplier > 1:
+    more = scope.experiments_multiplier - 1.0
+    if more > 0:
         found.append(
             ScopeLine(
                 name="experiments before it",
-                usd=(scope.experiments_multiplier - 1.0) * run_usd,
+                usd=more * run_usd,
                 basis=f"all compute {scope.experiments_multiplier:g} x the final run's",
                 formula=f"({scope.experiments_multiplier:g} - 1) x final run",
+                quantity=more,
+                unit="final runs",
+                usd_per_unit=run_usd,
                 source=EXPERIMENTS_SOURCE,
                 as_of=EXPERIMENTS_SOURCE.accessed,
             )
         )
-    staff_usd = scope.staff_person_months * scope.usd_per_person_month
-    months_said = f"{scope.staff_person_months:g} person-months x ${scope.usd_per_person_month:,.0f}"
-    for name, usd, formula in (
-        ("staff", staff_usd, months_said),
-        ("data", scope.data_usd, "stated"),
-        ("post-training", scope.post_training_usd, "stated"),
-        ("evaluation", scope.evaluation_usd, "stated"),
-        ("red team", scope.red_team_usd, "stated"),
-        ("egress", scope.egress_usd, "stated"),
-        *((line.name, line.usd, line.note or "stated") for line in scope.other),
-    ):
-        if usd:
-            found.append(ScopeLine(name=name, usd=usd, basis="user", formula=formula, source=stated, as_of=today))
-    return tuple(found)
+    return (*found, *_stated_lines(plan, scope))
+
+
+def _stated_lines(plan: Plan, scope: Scope) -> Iterator[ScopeLine]:
+    """What the user states, each a quantity at a price; nothing for what is zero."""
+    parts = (
+        ("staff", scope.staff_person_months, "person-months", scope.usd_per_person_month, "with overhead"),
+        ("data", 1.0, "lot", scope.data_usd, "licences, labelling, processing"),
+        ("post-training", 1.0, "lot", scope.post_training_usd, ""),
+        ("evaluation", 1.0, "lot", scope.evaluation_usd, ""),
+        ("red team", 1.0, "lot", scope.red_team_usd, ""),
+        ("egress", 1.0, "lot", scope.egress_usd, ""),
+        *((line.name, 1.0, "lot", line.usd, line.note) for line in scope.other),
+    )
+    for name, quantity, unit, usd_per_unit, note in parts:
+        if quantity * usd_per_unit > 0:
+            yield ScopeLine(
+                name=name,
+                usd=quantity * usd_per_unit,
+                basis=f"user{', ' if note else ''}{note}",
+                formula=f"{quantity:g} {unit} x ${usd_per_unit:,.2f}",
+                quantity=quantity,
+                unit=unit,
+                usd_per_unit=usd_per_unit,
+                source=_stated(plan),
+                as_of=plan.created_at.date(),
+            )
 
 
 def _stated(plan: Plan) -> Source:

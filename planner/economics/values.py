@@ -10,12 +10,15 @@ from data.values import Band, Value
 
 
 class ScopeLine(Value):
-    """One line of the whole budget. `as_of` is the date of the figure behind it."""
+    """One line of the whole budget: `quantity` of `unit` at `usd_per_unit`. `as_of` dates the figure behind it."""
 
     name: str
     usd: Usd
     basis: str
     formula: str
+    quantity: float
+    unit: str
+    usd_per_unit: Usd
     source: Source
     as_of: date
 

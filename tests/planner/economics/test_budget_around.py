@@ -86,9 +86,15 @@ def test_what_is_missing_is_asked_for_the_whole_scope() -> None:
     assert 41_050 < needed < 42_000
 
 
-def test_every_line_has_a_source_and_a_date() -> None:
-    for line in around(planned(SCOPE)).lines:
-        assert line.source.url
+def test_every_line_is_a_quantity_at_a_price_with_source_and_date() -> None:
+    plan = planned(SCOPE)
+
+    for line in (*plan.cost_lines, *around(plan).lines):
+        assert line.quantity is not None
+        assert line.usd_per_unit is not None
+        assert line.usd == pytest.approx(line.quantity * line.usd_per_unit, rel=1e-9)
+        assert line.source is not None
+        assert line.as_of is not None
         assert line.as_of <= NOW.date()
 
 
