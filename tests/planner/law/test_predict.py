@@ -1,6 +1,7 @@
 """Predictions with bands, allocation, extrapolation, trajectory."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_the_trajectory_ends_at_the_prediction_and_sits_above_the_law_before() -
     gaps = [math.log(point.loss.p50 / predict_loss(result, 1e9, point.num_tokens).p50) for point in points]
     assert gaps == pytest.approx([0.028, 0.028, 0.028, 0.014, 0.0], abs=1e-9)
     widths = [math.log(point.loss.p90 / point.loss.p10) for point in points]
-    assert all(late < 1.02 * early for early, late in zip(widths, widths[1:], strict=False))  # 500 draws: 2 % noise
+    assert all(late < 1.02 * early for early, late in pairwise(widths))  # 500 draws: 2 % noise
     assert widths[-1] < 0.8 * widths[0]
 
 
