@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data.catalog.api_prices import api_prices
 from data.catalog.chips import chip_named
+from data.catalog.prices import price_book, price_by_key
 from data.catalog.regions import electricity, grid
 from data.units import show_count, show_seconds, show_usd
 from planner.economics.owned import break_even_utilisation, owned_hour
@@ -27,6 +28,8 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 NOWHERE = Path("no-such-file")
 
 BUDGETS = ((100_000.0, 64), (1_000_000.0, 256), (5_000_000.0, 1024))
+REGIONS = ("singapore", "malaysia", "indonesia", "vietnam", "thailand", "philippines", "us", "france")
+
 STAFF_SHARE = 0.35
 """Of the whole budget: Epoch AI's cases put 29 to 49 % into staff."""
 
@@ -147,11 +150,11 @@ def fine_tune_or_pretrain() -> str:
         "API only at volumes far beyond that; adapting one costs dollars. Only the sizes of one law have a predicted "
         "loss: whether an adapted model is good enough is a question for your own test, and the first one to ask.",
         _table(
-            ("way", "made for", "loss", "serving, per million", "breaks even at", "present value against that API"),
+            ("way", "made for", "loss", "serving, per million", "breaks even at", "present value", "against"),
             rows,
         ),
-        f"Pretraining here costs {ratio:,.0f} times a full fine-tune. Published ratios: 61 to 4,348 for fine-tuning and "
-        "RLHF, 2 to 10 for continued pretraining, 20 to 60 for reasoning RL. Labels often cost more than compute: 600 "
+        f"Pretraining here costs {ratio:,.0f} times a full fine-tune on 50M tokens. Published ratios: 61 to 4,348 for "
+        "fine-tuning and RLHF, 2 to 10 for continued pretraining, 20 to 60 for reasoning RL. Labels often cost more than compute: 600 "
         "expert annotations, $60,000. API prices: "
         + "; ".join(f"{one.model} ${one.blended_usd_per_million:.3g}" for one in api_prices())
         + " per million tokens, three read for each written, "
@@ -164,14 +167,15 @@ def _ratio(plan: Plan) -> float:
     return plan.predicted.cost_usd.p50 / (full.cost_usd or 1.0)
 
 
-def _served(one: Alternative | Economics) -> tuple[str, str, str]:
+def _served(one: Alternative | Economics) -> tuple[str, str, str, str]:
     if one.served is None:
-        return "-", "-", "-"
+        return "-", "-", "-", "-"
     tokens, worth = one.served.break_even_tokens, one.served.npv_usd
     return (
         f"${one.served.usd_per_million_tokens:.3g}",
         "never" if tokens is None else f"{show_count(tokens)} tokens",
-        "-" if worth is None else f"{show_usd(worth)} ({one.served.compared_with})",
+        "-" if worth is None else show_usd(worth),
+        one.served.compared_with.split(",")[0],
     )
 
 
@@ -200,62 +204,63 @@ def rent_or_own() -> str:
         + "\n\n"
         + _table(("device with server", "rent $1.70", "rent $2.35", "rent $2.95", "rent $6.88"), even),
         "First table: dollars per used hour. Second: the utilisation from which owning is cheaper. Four years, 15 % "
-        "residual, 8 % cost of capital, interconnect 19 % of the cluster, colocation $184 per kW and month for 2.1 times "
-        f"the chip's TDP, operations 5 % of the purchase a year, ${kwh_usd:g} per kWh. `[own]` in a scope file asks it "
+        "residual, 8 % cost of capital, interconnect 19 % of the cluster, colocation $184 per kW and month for 2.1 "
+        f"times the chip's TDP, operations 5 % of the purchase a year, ${kwh_usd:g} per kWh. `[own]` in a scope file asks it "
         "of your own plan.",
     )
 
 
 def southeast_asia() -> str:
-    """The same small run in six regions: electricity, carbon, and staff as the team states it."""
-    rows = []
-    for region in ("singapore", "malaysia", "indonesia", "vietnam", "thailand", "philippines", "us", "france"):
-        scope = Scope(
-            experiments_multiplier=2.0,
-            staff_person_months=12,
-            usd_per_person_month=3000.0,
-            project_months=4,
-            region=region,
-        )
-        plan = planned(120_000.0, 32, scope)
-        economics, _ = around(plan)
-        emissions = economics.emissions
-        rows.append(
-            (
-                region,
-                f"{emissions.kwh / 1000:,.0f} MWh",
-                f"${emissions.usd_per_kwh:g} ({electricity(region, year=2026).region})",
-                show_usd(emissions.usd),
-                f"{grid(region).gco2_per_kwh:.0f} g",
-                f"{emissions.co2_kg / 1000:,.1f} t",
-            )
-        )
-    plan = planned(
-        120_000.0,
-        32,
-        Scope(
-            experiments_multiplier=2.0,
-            staff_person_months=12,
-            usd_per_person_month=3000.0,
-            project_months=4,
-            region="singapore",
-        ),
-    )
+    """The same small run in eight regions: electricity, carbon, and staff as the team states it."""
+    plan = planned(120_000.0, 32, _small_team("singapore"))
     economics, _ = around(plan)
     lines = [(line.name, show_usd(line.usd), line.formula) for line in economics.lines]
     return _page(
         "A small team in Southeast Asia",
-        "Twelve person-months at $3,000 a month, which is this example's input: salaries are local and no public figure "
-        "for the region was found. $120,000 for everything, experiments as large as the final run, 32 rented H100s: "
-        f"{show_count(plan.model.num_params)} parameters on {show_count(plan.data.num_tokens)} tokens.",
+        "Twelve person-months at $3,000 a month, which is this example's input: salaries are local and no public "
+        "figure for the region was found. $120,000 for everything, experiments as large as the final run, 32 rented "
+        f"H100s: {show_count(plan.model.num_params)} parameters on {show_count(plan.data.num_tokens)} tokens.",
         _table(("line", "dollars", "how"), lines)
         + "\n\n"
-        + _table(("region", "energy", "electricity", "its cost", "grid", "CO2"), rows),
-        "Rented devices include electricity; the column says what it would cost where it is billed apart. A grid's "
-        "carbon differs tenfold between regions while the bill for the same run hardly does. Countries without a price "
-        "of their own take their continent's business average, named in brackets. Boundary: "
+        + _table(("region", "energy", "electricity", "its cost", "grid", "CO2"), [*map(_regional, REGIONS)]),
+        f"{_regional_prices()} Rented devices include electricity; the column says what it would cost where it is billed "
+        "apart. A grid's carbon differs tenfold between regions while the bill for the same run hardly does. Countries "
+        "without a price of their own take their continent's business average, named in brackets. Boundary: "
         f"{economics.emissions.boundary}.",
     )
+
+
+def _small_team(region: str) -> Scope:
+    return Scope(
+        experiments_multiplier=2.0,
+        staff_person_months=12,
+        usd_per_person_month=3000.0,
+        project_months=4,
+        region=region,
+    )
+
+
+def _regional(region: str) -> tuple[str, ...]:
+    emissions = around(planned(120_000.0, 32, _small_team(region)))[0].emissions
+    return (
+        region,
+        f"{emissions.kwh / 1000:,.0f} MWh",
+        f"${emissions.usd_per_kwh:g} ({electricity(region, year=NOW.year).region})",
+        show_usd(emissions.usd),
+        f"{grid(region).gco2_per_kwh:.0f} g",
+        f"{emissions.co2_kg / 1000:,.1f} t",
+    )
+
+
+def _regional_prices() -> str:
+    """What the price book knows of the region, beside the same provider's price at home."""
+    found = []
+    for row in price_book():
+        if row.region.startswith("ap-southeast") and row.tier == "on-demand":
+            home = price_by_key(f"{row.provider}/{row.hardware}/{row.tier}/us-east-1").usd_per_device_hour
+            more = row.usd_per_device_hour / home - 1.0
+            found.append(f"{row.provider} {row.hardware} in {row.region} ${row.usd_per_device_hour:.2f} ({more:+.0%})")
+    return f"Regional prices in the book, against us-east-1: {'; '.join(found)}."
 
 
 def around(plan: Plan) -> tuple[Economics, Governance]:
