@@ -1,0 +1,149 @@
+"""Tokens per CPU second of the executor and of a restated nanoGPT loop: same size and batch, one process, interleaved.
+
+    python benchmarks/bench_train.py [--threads 1] [--rounds 5] [--vocab 65]
+
+Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration). Both
+run the same random tokens in float32, eager. The loop is nanoGPT's train.py and model.py without logging: LayerNorm,
+learned positions, GELU, flash attention, plain cross-entropy, fused AdamW, clipping. The ceiling is the best product of
+this machine at these shapes, measured between the steps. CPU seconds, so that other processes matter less.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from executor import runtime
+from executor.train import Trainer
+from planner.model import ModelShape, flop_per_token, num_params
+from planner.recipe import Optimiser, Recipe, Schedule
+
+LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 6, 384, 6, 256, 16
+
+
+class Block(nn.Module):
+    """nanoGPT's block, without biases and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
+        self.c_attn = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
+        self.c_proj = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.c_fc = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
+        self.c_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.c_attn(self.ln_1(x)).split(WIDTH, dim=2)
+        q, k, v = (part.view(*part.shape[:2], HEADS, -1).transpose(1, 2) for part in parts)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.c_proj(mixed.transpose(1, 2).contiguous().view(x.shape))
+        return x + self.c_out(functional.gelu(self.c_fc(self.ln_2(x))))
+
+
+class NanoGPT(nn.Module):
+    """nanoGPT's model with a tied head."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(vocab_size, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.ln_f = nn.LayerNorm(WIDTH, bias=False)
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        logits = functional.linear(self.ln_f(x), self.wte.weight)
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+class Text:
+    """The same random batch for both."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.tokens = np.random.default_rng(0).integers(0, vocab_size, (BATCH, CONTEXT + 1))
+
+    def batch(self, first_sample: int, num_samples: int) -> np.ndarray:
+        return self.tokens[:num_samples]
+
+    def heldout(self, num_sequences: int, seq_len: int) -> tuple[np.ndarray, int]:
+        return self.tokens, self.tokens.size
+
+
+def executor_step(vocab_size: int, threads: int) -> tuple[Callable[[], object], int, float]:
+    """Return our step, its parameters and its FLOP per token."""
+    shape = ModelShape(
+        num_layers=LAYERS, width=WIDTH, num_heads=HEADS, num_kv_heads=HEADS, head_dim=64, ffn_width=1024,
+        vocab_size=vocab_size,
+    )  # fmt: skip
+    recipe = Recipe(
+        seq_len=CONTEXT, micro_batch_sequences=BATCH, num_steps=10**6, optimiser=Optimiser(peak_lr=1e-3),
+        schedule=Schedule(warmup_steps=0, decay_steps=0), num_threads=threads, eval_sequences=1,
+        checkpoint_every_steps=10**6, seed=0,
+    )  # fmt: skip
+    device = runtime.prepare(recipe)
+    trainer = Trainer(shape, recipe, Text(vocab_size), device=device)
+    return trainer.step, num_params(shape), flop_per_token(shape, seq_len=CONTEXT)
+
+
+def nanogpt_step(vocab_size: int) -> tuple[Callable[[], object], int, float]:
+    """Return the reference loop's step, its parameters and its FLOP per token by our convention."""
+    model = NanoGPT(vocab_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
+    text = torch.from_numpy(Text(vocab_size).tokens)
+
+    def step() -> None:
+        loss = model(text[:, :-1], text[:, 1:])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()
+
+    size = sum(p.numel() for p in model.parameters())
+    matmul = size - CONTEXT * WIDTH - sum(p.numel() for p in model.parameters() if p.ndim == 1)
+    return step, size, 6.0 * matmul + 12.0 * LAYERS * WIDTH * (CONTEXT + 1) / 2
+
+
+def ceiling_flop_per_s() -> float:
+    """Return this moment's rate of the largest product of the step, per CPU second."""
+    x, weight = torch.ones(BATCH * CONTEXT, WIDTH), torch.ones(4 * WIDTH, WIDTH)
+    began, rounds = time.process_time(), 20
+    for _ in range(rounds):
+        functional.linear(x, weight)
+    return rounds * 2.0 * x.numel() * weight.shape[0] / (time.process_time() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--vocab", type=int, default=65)
+    options = parser.parse_args()
+    loops = {"executor": executor_step(options.vocab, options.threads), "nanoGPT loop": nanogpt_step(options.vocab)}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    ceilings = []
+    for step, *_ in loops.values():
+        step()
+    for _ in range(options.rounds):
+        ceilings.append(ceiling_flop_per_s())
+        for name, (step, *_) in loops.items():
+            began = time.process_time()
+            step()
+            seconds[name].append(time.process_time() - began)
+    ceiling = max(ceilings)
+    machine = f"torch {torch.__version__}, {runtime.cpu_name()}, {options.threads} threads"
+    print(f"{machine}, ceiling {ceiling / 1e9:.0f} GFLOP/s per CPU s")
+    for name, (_, size, token_flop) in loops.items():
+        rates = sorted(BATCH * CONTEXT / taken for taken in seconds[name])
+        median = rates[len(rates) // 2]
+        speed = f"{median:6.0f} tokens/CPU s (best {rates[-1]:.0f})"
+        print(f"{name:14} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
+
+
+if __name__ == "__main__":
+    main()
