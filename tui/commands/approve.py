@@ -7,27 +7,39 @@ from pathlib import Path
 import click
 
 from data.errors import UserError
-from data.units import parse_seconds, parse_usd, show_usd
+from data.units import show_usd
 from tui.output import emit_json, say
+from tui.quantities import DURATION, USD
 
 
 @click.command()
 @click.argument("plan")
-@click.option("--cap", help="The most the run may spend, in dollars; asked for when not given.")
-@click.option("--time", "cap_time", help="The longest the run may take, such as 6h; else the plan's own cap on time.")
+@click.option("--cap", "cap_usd", type=USD, help="The most the run may spend, in dollars; asked for when not given.")
+@click.option(
+    "--time",
+    "cap_seconds",
+    type=DURATION,
+    help="The longest the run may take, such as 6h; else the plan's own cap on time.",
+)
 @click.option("--as", "approver", required=True, help="Who approves.")
 @click.option("--key", type=click.Path(path_type=Path), help="OpenSSH Ed25519 private key; else this machine's own.")
 @click.option("--comment", default="", help="Why, for the ledger.")
 @click.option("--json", "as_data", is_flag=True, help="Print the approval as JSON.")
 def approve(
-    *, plan: str, cap: str | None, cap_time: str | None, approver: str, key: Path | None, comment: str, as_data: bool
+    *,
+    plan: str,
+    cap_usd: float | None,
+    cap_seconds: float | None,
+    approver: str,
+    key: Path | None,
+    comment: str,
+    as_data: bool,
 ) -> None:
     """Sign PLAN with a dollar cap: one start, seven days, in the ledger."""
-    from executor.authorise import allowed_signers_path, ledger_entry, new_nonce, read_allowed_signers, signing_key
+    from executor.authorise import allowed_signers_path
     from executor.paths import Workspace
-    from planner.approval import approve_plan, check_approval, save_approval
-    from planner.ledger import append_entry
     from planner.plan import as_json, find_plan, load_plan
+    from tui.consent import give_consent
 
     workspace = Workspace(Path.cwd())
     loaded = load_plan(find_plan(plan, workspace.plans))
@@ -36,22 +48,18 @@ def approve(
         f"{loaded.id}: expected {show_usd(predicted.cost_usd.p50)} (P90 {show_usd(predicted.cost_usd.p90)}), "
         f"planned cap {show_usd(loaded.caps.cost_usd)}"
     )
-    cap_usd = parse_usd(cap if cap is not None else _ask_cap(loaded.id))
-    now = datetime.now(UTC)
-    signer = signing_key(approver, key)
-    approval = approve_plan(
+    if cap_usd is None:
+        cap_usd = _ask_cap(loaded.id)
+    approval = give_consent(
         loaded,
+        workspace,
         cap_usd=cap_usd,
-        cap_seconds=parse_seconds(cap_time) if cap_time else None,
+        cap_seconds=cap_seconds,
         approver=approver,
-        key=signer,
-        now=now,
-        nonce=new_nonce(),
+        key=key,
+        now=datetime.now(UTC),
         comment=comment,
     )
-    check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
-    append_entry(workspace.ledger, ledger_entry(approval, kind="approval", now=now, detail=comment))
-    save_approval(approval, workspace.plans)
     statement = approval.statement
     if as_data:
         emit_json(as_json(approval))
@@ -82,7 +90,7 @@ def verify(plan: str | None, as_data: bool) -> None:
     say(f"{workspace.ledger.name}: {len(entries)} entries, chain unbroken" + (f"; {plan} may run" if plan else ""))
 
 
-def _ask_cap(plan_id: str) -> str:
+def _ask_cap(plan_id: str) -> float:
     if not sys.stdin.isatty():
         raise UserError("no cap given and no terminal to ask on", next_step=f"isoplan approve {plan_id} --cap USD")
-    return str(click.prompt("Type the cap in dollars to approve", err=True))
+    return float(click.prompt("Type the cap in dollars to approve", type=USD, err=True))

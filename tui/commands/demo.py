@@ -72,7 +72,7 @@ def demo(quick: bool, folder: Path) -> None:
     _write_price(stage.folder)
     stage.tell(
         "Small runs at several sizes and budgets: what the scaling law is fitted to.",
-        f"ladder run --corpus corpus --seconds {size.ladder_seconds} --target-seconds {size.run_seconds}",
+        f"ladder run --corpus corpus --seconds {size.ladder_seconds}s --target-seconds {size.run_seconds}s",
     )
     stage.tell("The law: loss from parameters and tokens, with its uncertainty.", "fit runs.csv -o fits/demo.json")
     plan = stage.ask(

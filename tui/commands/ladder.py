@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from data.canonical import Json
-from data.units import parse_seconds, show_count, show_flop, show_seconds
+from data.units import show_count, show_flop, show_seconds
 from tui.output import data, emit_json, say, table
+from tui.quantities import DURATION, USD
 
 if TYPE_CHECKING:
     from executor.paths import Workspace
@@ -20,10 +21,14 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         (
             click.option("--corpus", required=True, help="A folder of token shards."),
-            click.option("--seconds", default="100s", show_default=True, help="The allowance for all pilots together."),
-            click.option("--target-seconds", help="How long the main run may take; default: as long as the ladder."),
+            click.option(
+                "--seconds", type=DURATION, default="100s", show_default=True, help="The allowance for all pilots."
+            ),
+            click.option(
+                "--target-seconds", type=DURATION, help="How long the main run may take; default: as the ladder."
+            ),
             click.option("--seq-len", type=int, help="Default: 256 on a CPU."),
-            click.option("--price", help="Dollars per device and hour; else prices.csv."),
+            click.option("--price", type=USD, help="Dollars per device and hour; else prices.csv."),
             click.option("--seed", type=int, default=0, show_default=True),
             click.option("--json", "as_data", is_flag=True, help="Print the ladder as JSON."),
         )
@@ -42,17 +47,17 @@ def app() -> None:
 def plan_ladder(
     *,
     corpus: str,
-    seconds: str,
-    target_seconds: str | None,
+    seconds: float,
+    target_seconds: float | None,
     seq_len: int | None,
-    price: str | None,
+    price: float | None,
     seed: int,
     as_data: bool,
 ) -> None:
     """Show the pilot runs that fit into the allowance; run nothing."""
     _, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
     _show(found, as_data=as_data)
-    say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds}")
+    say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds:g}s")
 
 
 @app.command("run")
@@ -61,10 +66,10 @@ def plan_ladder(
 def run_ladder(
     *,
     corpus: str,
-    seconds: str,
-    target_seconds: str | None,
+    seconds: float,
+    target_seconds: float | None,
     seq_len: int | None,
-    price: str | None,
+    price: float | None,
     seed: int,
     as_data: bool,
     out: Path,
@@ -84,17 +89,15 @@ def run_ladder(
 
 
 def _design(
-    corpus: str, seconds: str, target_seconds: str | None, seq_len: int | None, price: str | None, seed: int
+    corpus: str, seconds: float, target_seconds: float | None, seq_len: int | None, price: float | None, seed: int
 ) -> "tuple[Workspace, tuple[Pilot, ...]]":
-    from data.units import parse_usd
     from executor.paths import Workspace
     from planner.pilots import pilots
     from planner.request import make_request
     from planner.resolve import resolve
 
     workspace = Workspace(Path.cwd())
-    allowance = _seconds(seconds)
-    target = _seconds(target_seconds) if target_seconds else allowance
+    target = target_seconds or seconds
     request = make_request(
         {
             "deadline_seconds": target,
@@ -102,16 +105,12 @@ def _design(
             "law": "epoch-2024",
             "corpus": corpus,
             "seq_len": seq_len,
-            "price_usd_per_device_hour": parse_usd(price) if price else None,
+            "price_usd_per_device_hour": price,
             "seed": seed,
         }
     )
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
-    return workspace, pilots(facts, total_seconds=allowance, target_seconds=target, seed=seed)
-
-
-def _seconds(text: str) -> float:
-    return parse_seconds(text if text[-1:].isalpha() else f"{text}s")
+    return workspace, pilots(facts, total_seconds=seconds, target_seconds=target, seed=seed)
 
 
 def _show(found: "tuple[Pilot, ...]", *, as_data: bool) -> None:

@@ -25,9 +25,10 @@ def run(plan: str, detach: bool, dry_run: bool, as_data: bool) -> int:
     authorised = authorise(plan, workspace, now=now)
     job = authorised.plan.job()
     preflight(job, workspace.root)
+    expected = authorised.plan.predicted.wall_seconds.p50
     say(
         f"{authorised.plan.id}: approved by {authorised.approval.statement.approver}, "
-        f"cap {show_usd(authorised.caps.cost_usd)}, {show_seconds(authorised.plan.predicted.wall_seconds.p50)} expected; "
+        f"cap {show_usd(authorised.caps.cost_usd)}, {show_seconds(expected)} expected; "
         "approval, plan, price, hardware, data and code are as they were ✓"
     )
     if dry_run:
