@@ -7,16 +7,16 @@ workers, the machine, or the stops in between.
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from data.canonical import Json, digest
 from data.corpus.bpe import Tokenizer, load, train
 from data.corpus.clean import clean
-from data.corpus.document import Document, Entry, Rejected
+from data.corpus.document import Document, Entry, Rejected, spot
 from data.corpus.listing import listed
 from data.corpus.local import listing
 from data.corpus.manifest import FILE_NAME, BuildConfig, DomainCount, Manifest
@@ -35,6 +35,7 @@ from data.errors import UserError
 # tokens (../shared/reference/corpus.md, section 4.1).
 SAMPLE_BYTES_PER_ID = 1200
 MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES = 4_000_000, 30_000_000
+SAMPLE_FILES = 8  # a records file gives at most this part of the sample, where there are others
 PROBE_BYTES = 300_000  # text by domain on which tokens per byte is measured
 SUBSET_MARGIN = 1.15  # read this much more than the tokens asked for need: filters and deduplication take some
 SERIAL_BYTES = 16_000_000  # below this a second process costs more than it saves
@@ -119,15 +120,29 @@ def _sample(entries: tuple[Entry, ...], config: BuildConfig) -> _Sample:
     training = tuple(entry for entry in entries if not entry.is_heldout)
     totals = _bytes_by_domain(training)
     size = min(max(SAMPLE_BYTES_PER_ID * config.vocab_size, MIN_SAMPLE_BYTES), MAX_SAMPLE_BYTES)
-    share = size / max(sum(totals.values()), 1)
-    budgets = {domain: share * total for domain, total in totals.items()}
-    chosen = (
-        item
-        for entry in subset(training, budgets, seed=config.seed)
-        for read in documents(entry, seed=config.seed, heldout_fraction=config.heldout_fraction)
-        if isinstance(item := passed(read, (clean,)), Document) and not item.is_heldout
-    )
+    chosen: list[Document] = []
+    for domain, total in sorted(totals.items()):
+        chosen += _domain_sample(
+            [entry for entry in training if entry.domain == domain],
+            budget_bytes=size * total / max(sum(totals.values()), 1),
+            config=config,
+        )
     return _Sample(tuple(chosen))
+
+
+def _domain_sample(entries: list[Entry], *, budget_bytes: float, config: BuildConfig) -> Iterator[Document]:
+    """Yield clean training documents in hash order until their text fills the budget; no one file gives it all."""
+    limit = max(1, round(budget_bytes / min(SAMPLE_FILES, len(entries))))
+    left = budget_bytes
+    for entry in sorted(entries, key=lambda entry: spot(config.seed, "subset", entry.name)):
+        limited = replace(entry, limit_bytes=limit)
+        for read in documents(limited, seed=config.seed, heldout_fraction=config.heldout_fraction):
+            item = passed(read, (clean,))
+            if left > 0 and isinstance(item, Document) and not item.is_heldout:
+                left -= len(item.text)
+                yield item
+        if left <= 0:
+            return
 
 
 def _check_sample(sample: _Sample, config: BuildConfig) -> None:

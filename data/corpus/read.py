@@ -30,12 +30,12 @@ def documents(entry: Entry, *, seed: int, heldout_fraction: float) -> Reader:
     suffix = content_suffix(entry.name)
     try:
         if suffix in RECORD_SUFFIXES:
-            threshold = int(heldout_fraction * 2**64)
-            yield from _limited(_records(entry, suffix, seed=seed, threshold=threshold), entry.limit_bytes)
+            reader = _records(entry, suffix, seed=seed, threshold=int(heldout_fraction * 2**64))
         elif entry.sha256 or suffix in HTML_SUFFIXES or entry.name.endswith(TOPICS):
-            yield from _whole(entry, suffix)
+            reader = _whole(entry, suffix)
         else:
-            yield from _text(entry)
+            reader = _text(entry)
+        yield from _limited(reader, entry.limit_bytes)
     except BROKEN as error:
         is_bomb = isinstance(error, ExpandsTooFarError)
         yield _rejected(entry, str(error) if is_bomb else f"unreadable: {type(error).__name__}", entry.num_bytes)

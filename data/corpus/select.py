@@ -1,6 +1,7 @@
 """Which entries are held out, and which are read when only part of the text is wanted. Decided before reading."""
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ from data.corpus.document import Entry, spot
 from data.corpus.local import is_records
 
 HELDOUT_SLACK = 1.5  # a group may overshoot its domain's held-out bytes by this; groups are lumps
+# At most this multiple of the fraction of a domain's groups is held out: one enormous file must not take all others.
+MAX_GROUP_SHARE = 2.0
 
 
 def with_heldout(entries: tuple[Entry, ...], *, fraction: float, seed: int) -> tuple[Entry, ...]:
@@ -27,20 +30,30 @@ def _heldout_groups(files: list[Entry], *, fraction: float, seed: int) -> set[st
         sizes[entry.group][entry.domain] += entry.num_bytes
     totals = _domain_bytes(sizes.values())
     taken: dict[str, float] = dict.fromkeys(totals, 0.0)
+    left = {domain: math.ceil(MAX_GROUP_SHARE * fraction * number) for domain, number in _main_domains(sizes).items()}
     chosen: set[str] = set()
     for group in sorted(sizes, key=lambda name: spot(seed, "heldout", name)):
-        main = max(sizes[group], key=lambda domain: (sizes[group][domain], domain))
-        is_wanted = taken[main] < fraction * totals[main]
+        main = _main_domain(sizes[group])
+        is_wanted = taken[main] < fraction * totals[main] and left[main] > 0
         fits = all(
             taken[domain] + size <= HELDOUT_SLACK * fraction * totals[domain] for domain, size in sizes[group].items()
         )
         if is_wanted and fits:
             chosen.add(group)
+            left[main] -= 1
             for domain, size in sizes[group].items():
                 taken[domain] += size
     if not chosen and len(sizes) > 1:
         chosen.add(min(sizes, key=lambda name: (sum(sizes[name].values()), name)))
     return chosen
+
+
+def _main_domain(group: Mapping[str, int]) -> str:
+    return max(group, key=lambda domain: (group[domain], domain))
+
+
+def _main_domains(sizes: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+    return Counter(_main_domain(group) for group in sizes.values())
 
 
 def _domain_bytes(groups: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -64,6 +77,7 @@ def subset(entries: tuple[Entry, ...], budget_bytes: Mapping[str, float], *, see
             share = budget_bytes[entry.domain] * entry.num_bytes / max(totals[entry.domain], 1)
             chosen[entry.name] = replace(entry, limit_bytes=max(1, round(share)))
         elif left[entry.domain] > 0:
+            # Of a long text file the rest of the budget; other files are read whole.
+            chosen[entry.name] = replace(entry, limit_bytes=max(1, round(left[entry.domain])))
             left[entry.domain] -= entry.num_bytes
-            chosen[entry.name] = entry
     return tuple(chosen[entry.name] for entry in entries if entry.name in chosen)

@@ -1,0 +1,296 @@
+"""Corpus pipeline against its peers, on the text of the running interpreter's library. CPU seconds of one process.
+
+    PYTHONPATH=. python benchmarks/bench_corpus.py [tokens|near|filters|loader|decontaminate|memory]...
+
+datasketch and datatrove are measured where this interpreter has them and left out where not. Results with dates:
+benchmarks/corpus.md.
+"""
+
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from data.corpus import bpe, quality
+from data.corpus.build import build
+from data.corpus.builtin import stdlib_entries
+from data.corpus.clean import clean
+from data.corpus.decontaminate import evaluation_index, is_contaminated, weigh
+from data.corpus.document import Document, spot
+from data.corpus.loader import TokenBatches
+from data.corpus.manifest import BuildConfig, load_manifest
+from data.corpus.near import band_keys, near_duplicates
+from data.corpus.order import permuted
+from data.corpus.pii import masked
+from data.corpus.read import documents
+from data.corpus.unit import make_unit, units_of
+
+VOCAB_SIZE = 32_768
+CONFIG = BuildConfig(vocab_size=VOCAB_SIZE, max_tokens=0, seed=0, heldout_fraction=0.05)
+
+
+def texts(megabytes: float) -> list[str]:
+    """Clean documents of the library, in hash order, up to that size."""
+    found, size = [], 0
+    for entry in sorted(stdlib_entries(), key=lambda entry: spot(0, entry.name)):
+        for item in documents(entry, seed=0, heldout_fraction=0):
+            if isinstance(item, Document) and isinstance(kept := clean(item), Document):
+                found.append(kept.text)
+                size += len(kept.text)
+        if size > megabytes * 1e6:
+            break
+    return found
+
+
+def size_of(corpus: Iterable[str]) -> float:
+    return sum(len(text.encode()) for text in corpus) / 1e6
+
+
+def cpu_seconds(action: Callable[[], object], *, repeats: int = 1) -> float:
+    """The least CPU time of some repeats."""
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.process_time()
+        action()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+def row(name: str, megabytes: float, seconds: float, note: str = "") -> None:
+    print(f"  {name:46s} {megabytes / seconds:8.2f} MB/CPU-s   {note}", flush=True)
+
+
+def tokens() -> None:
+    print("Tokenise and shard, 32,768 ids")
+    corpus = texts(12)
+    tokenizer = bpe.train(corpus, vocab_size=VOCAB_SIZE)
+    megabytes = size_of(corpus)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tokenizer.json").write_bytes(tokenizer.content)
+        source = folder / "texts"
+        source.mkdir()
+        for number, text in enumerate(corpus):
+            (source / f"{number:05d}.py").write_text(text)
+        raw = cpu_seconds(lambda: [tokenizer.encode(text) for text in corpus], repeats=3)
+        row("raw tiktoken encode_to_numpy", megabytes, raw)
+        for label, changes in (
+            ("isoplan: read, clean, encode, write", {"quality": "off", "dedup": "exact"}),
+            ("isoplan: and filters, MinHash, PII masks", {"masks_pii": True}),
+        ):
+            config = CONFIG.model_copy(update=changes)
+
+            def shard(config: BuildConfig = config) -> None:
+                from data.corpus.local import listing
+
+                for old in folder.glob("unit-*"):
+                    old.unlink()
+                for unit in units_of(listing(source).entries, folder=folder, config=config):
+                    make_unit(unit)
+
+            shard()
+            seconds = cpu_seconds(shard, repeats=3)
+            row(label, megabytes, seconds, f"{raw / seconds:.2f} of raw tiktoken")
+        small = corpus[:: max(1, len(corpus) // 100)]
+        seconds = cpu_seconds(lambda: [tokenizer.encode_exactly(text) for text in small])
+        row("tokenizers encode", size_of(small), seconds)
+        plain = tokenizer._exact
+        seconds = cpu_seconds(lambda: plain.encode_batch_fast(small, add_special_tokens=False))
+        row("tokenizers encode_batch_fast", size_of(small), seconds)
+        agree = all(np.array_equal(tokenizer.encode(text), tokenizer.encode_exactly(text)) for text in small)
+        print(f"  ids equal to tokenizers' own on {size_of(small):.1f} MB: {agree}")
+
+
+def edited(text: str, fraction: float, pool: list[str], draw: random.Random) -> str:
+    parts = re.split(r"(\s+)", text)
+    places = [place for place in range(0, len(parts), 2) if parts[place]]
+    for place in draw.sample(places, int(len(places) * fraction)):
+        parts[place] = draw.choice(pool)
+    return "".join(parts)
+
+
+def near() -> None:
+    print("Near duplicates, originals and edited copies; recall by share of words edited")
+    corpus = [text for text in texts(8) if len(text) > 1500]
+    draw = random.Random(0)
+    pool = [word for text in corpus[:100] for word in text.split()]
+    tokenizer = bpe.train(corpus, vocab_size=8192)
+    recall, megabytes, signature, join = {}, 0.0, 0.0, 0.0
+    copies = {fraction: [edited(text, fraction, pool, draw) for text in corpus] for fraction in (0.0, 0.01, 0.02, 0.05)}
+    for fraction, changed in copies.items():
+        ids = [tokenizer.encode(text) for text in corpus + changed]
+        keys: list[np.ndarray] = []
+        signature += cpu_seconds(lambda ids=ids, keys=keys: keys.extend(band_keys(one) for one in ids))
+        found: list[np.ndarray] = []
+        join += cpu_seconds(
+            lambda ids=ids, keys=keys, found=found: found.append(
+                near_duplicates(np.array(keys), np.arange(len(ids)), lambda row: ids[row])
+            )
+        )
+        megabytes += size_of(corpus + changed)
+        recall[fraction] = found[0][len(corpus) :].mean()
+    shown = " / ".join(f"{value:.3f}" for value in recall.values())
+    row("isoplan signatures on ids", megabytes, signature)
+    row("isoplan with LSH join and exact check", megabytes, signature + join, f"recall at 0/1/2/5 %: {shown}")
+    _near_datasketch(corpus, copies)
+
+
+def _near_datasketch(corpus: list[str], copies: dict[float, list[str]]) -> None:
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError:
+        print("  datasketch: not installed here")
+        return
+
+    def signature(text: str) -> MinHash:
+        words = text.split()
+        minhash = MinHash(num_perm=112)
+        minhash.update_batch([" ".join(words[at : at + 5]).encode() for at in range(max(1, len(words) - 4))])
+        return minhash
+
+    small = slice(0, 200)
+    recall, spent = {}, 0.0
+    for fraction, changed in copies.items():
+        lsh = MinHashLSH(params=(14, 8), num_perm=112)
+        hits: list[bool] = []
+
+        def run(changed: list[str] = changed, lsh: MinHashLSH = lsh, hits: list[bool] = hits) -> None:
+            for number, text in enumerate(corpus[small]):
+                lsh.insert(number, signature(text))
+            hits.extend(number in lsh.query(signature(text)) for number, text in enumerate(changed[small]))
+
+        spent += cpu_seconds(run)
+        recall[fraction] = np.mean(hits)
+    shown = " / ".join(f"{value:.3f}" for value in recall.values())
+    megabytes = sum(size_of(corpus[small]) + size_of(changed[small]) for changed in copies.values())
+    row("datasketch, 112 permutations, 14 x 8", megabytes, spent, f"recall at 0/1/2/5 %: {shown}")
+
+
+def filters() -> None:
+    print("Quality filters")
+    corpus = texts(6)
+    megabytes = size_of(corpus)
+    ours = {
+        "gopher quality": [quality.gopher_quality],
+        "gopher repetition": [quality.repeated_lines, quality.repeated_ngrams],
+        "c4 (page rules)": [quality.c4],
+        "fineweb": [quality.fineweb],
+        "code": [quality.code],
+    }
+    for name, rules in ours.items():
+        kept = [not any(rule(text) for rule in rules) for text in corpus]
+        seconds = cpu_seconds(lambda rules=rules: [any(rule(text) for rule in rules) for text in corpus])
+        row(f"isoplan {name}", megabytes, seconds, f"keeps {np.mean(kept):.1%} of documents")
+    seconds = cpu_seconds(lambda: [masked(Document("", text, "code"), Counter()) for text in corpus])
+    row("isoplan PII masks", megabytes, seconds)
+    try:
+        from datatrove.data import Document as TheirDocument
+        from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    except ImportError:
+        print("  datatrove: not installed here")
+        return
+    small = corpus[:120]
+    theirs = [TheirDocument(text=text, id=str(number)) for number, text in enumerate(small)]
+    for kind in (GopherQualityFilter, GopherRepetitionFilter, FineWebQualityFilter):
+        chosen = kind()
+        chosen.filter(theirs[0])
+        results: list[object] = []
+        seconds = cpu_seconds(
+            lambda chosen=chosen, results=results: results.extend(chosen.filter(document) for document in theirs)
+        )
+        kept_share = np.mean([result is True for result in results])
+        row(f"datatrove {kind.__name__}", size_of(small), seconds, f"keeps {kept_share:.1%} of documents")
+
+
+def chi_square_z(order: np.ndarray) -> float:
+    """How far slot blocks and source blocks are from independent, 64 x 64, as a standard score."""
+    size = len(order)
+    cells = np.bincount((np.arange(size) * 64 // size) * 64 + order * 64 // size, minlength=4096)
+    expected = size / 4096
+    statistic, freedom = ((cells - expected) ** 2 / expected).sum(), 63 * 63
+    return float((statistic - freedom) / np.sqrt(2 * freedom))
+
+
+def loader() -> None:
+    print("Loader")
+    size = 1_000_003
+    for key in (1, 2, 3):
+        order = permuted(np.arange(size), size=size, key=key)
+        lag = np.corrcoef(order[:-1], order[1:])[0, 1]
+        print(f"  shuffle of {size:,} with key {key}: z = {chi_square_z(order):+.2f}, lag-1 correlation {lag:+.4f}")
+    seconds = cpu_seconds(lambda: permuted(np.arange(size), size=size, key=1), repeats=3)
+    print(f"  Feistel order: {size / seconds / 1e6:.1f} M indices/CPU-s")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build(("builtin:synthetic/kv",), out=folder, config=CONFIG.model_copy(update={"max_tokens": 20_000_000}))
+        batches = TokenBatches(folder, load_manifest(folder), 0, 256)
+        batches.batch(0, 4000)
+        count = 200
+        seconds = cpu_seconds(lambda: [batches.batch(step * 32, 32) for step in range(count)], repeats=3) / count
+        print(f"  batch of 32 x 256: {seconds * 1e6:.0f} us, {32 * 256 / seconds / 1e6:.0f} Mtok/CPU-s")
+
+
+def decontaminate() -> None:
+    print("Decontamination, library text")
+    corpus = texts(10)
+    items = [text for text in corpus[::20] if len(text.split()) > 250]
+    training = [text for number, text in enumerate(corpus) if number % 20]
+    index = evaluation_index(items, weigh(items, training[::3]))
+    draw = random.Random(0)
+    planted = []
+    for item in items * 4:
+        words = item.split()
+        start = draw.randrange(len(words) - 200)
+        planted.append(draw.choice(training) + "\n" + " ".join(words[start : start + 200]))
+    found = np.mean([is_contaminated(text, index) for text in planted])
+    flags: list[bool] = []
+    seconds = cpu_seconds(lambda: flags.extend(is_contaminated(text, index) for text in training))
+    row("isoplan", size_of(training), seconds, f"planted passages of 200 words found: {found:.1%} of {len(planted)}")
+    headed = [
+        flag for flag, text in zip(flags, training, strict=True) if re.search("licen[sc]e|copyright", text[:2000], re.I)
+    ]
+    print(
+        f"  flagged without planting: {np.mean(flags):.2%} of all, {np.mean(headed):.2%} of {len(headed)} with a header"
+    )
+
+
+def memory() -> None:
+    print("Peak memory of a build as the input grows")
+    for copies in (1, 10):
+        code = (
+            "import sys, random, tempfile; from pathlib import Path\n"
+            "from benchmarks.bench_corpus import memory_build\n"
+            f"memory_build({copies})"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        print("  " + done.stdout.strip())
+
+
+def memory_build(copies: int) -> None:
+    """Build 6 MB of distinct text `copies` times over, each copy with its words exchanged."""
+    corpus = texts(6)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "texts"
+        for copy in range(copies):
+            (folder / str(copy)).mkdir(parents=True)
+            for number, text in enumerate(corpus):
+                changed = re.sub(r"[a-z]{4,}", lambda match, copy=copy: match[0][copy % 4 :] + str(copy), text)
+                (folder / str(copy) / f"{number}.txt").write_text(changed)
+        del corpus
+        config = CONFIG.model_copy(update={"vocab_size": 4096, "quality": "off"})
+        manifest = build((str(folder),), out=Path(name) / "out", config=config, num_workers=1)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{manifest.train.num_bytes / 1e6:6.1f} MB of text: peak {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    for part in sys.argv[1:] or ["tokens", "near", "filters", "loader", "decontaminate", "memory"]:
+        globals()[part]()
