@@ -36,6 +36,9 @@ COST_CAP_OVER_P90 = 1.15
 WALL_CAP_OVER_P90 = 2.0
 """Caps where the request names no budget or deadline (choices of this tool): money tight, time only against hanging."""
 
+OLD_PRICE_DAYS = 90
+"""A one-year H100 contract rose by 38 % in five months (SemiAnalysis, 2025-10 to 2026-03)."""
+
 COMPILE_SECONDS = 120.0
 """Compiling costs 40 to 150 s and gains about a sixth on accelerators (docs/log.md); runs much longer are compiled."""
 
@@ -227,10 +230,13 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         if spread.p90 > 1.25 * spread.p50
         else ()
     )
+    age = (facts.now.date() - facts.price.as_of).days
+    old = (f"price {facts.price.key} is {age} days old",) if age > OLD_PRICE_DAYS else ()
     return (
         *senseless,
         *facts.law.warnings(best.law_params, best.num_tokens),
         *((tuned,) if tuned else ()),
         *wide,
+        *old,
         *facts.assumptions,
     )

@@ -154,8 +154,8 @@ def fine_tune_or_pretrain() -> str:
             rows,
         ),
         f"Pretraining here costs {ratio:,.0f} times a full fine-tune on 50M tokens. Published ratios: 61 to 4,348 for "
-        "fine-tuning and RLHF, 2 to 10 for continued pretraining, 20 to 60 for reasoning RL. Labels often cost more than compute: 600 "
-        "expert annotations, $60,000. API prices: "
+        "fine-tuning and RLHF, 2 to 10 for continued pretraining, 20 to 60 for reasoning RL. Labels often cost more "
+        "than compute: 600 expert annotations, $60,000. API prices: "
         + "; ".join(f"{one.model} ${one.blended_usd_per_million:.3g}" for one in api_prices())
         + " per million tokens, three read for each written, "
         + f"{api_prices()[0].as_of}.",
@@ -205,8 +205,8 @@ def rent_or_own() -> str:
         + _table(("device with server", "rent $1.70", "rent $2.35", "rent $2.95", "rent $6.88"), even),
         "First table: dollars per used hour. Second: the utilisation from which owning is cheaper. Four years, 15 % "
         "residual, 8 % cost of capital, interconnect 19 % of the cluster, colocation $184 per kW and month for 2.1 "
-        f"times the chip's TDP, operations 5 % of the purchase a year, ${kwh_usd:g} per kWh. `[own]` in a scope file asks it "
-        "of your own plan.",
+        f"times the chip's TDP, operations 5 % of the purchase a year, ${kwh_usd:g} per kWh. `[own]` in a scope "
+        "file asks it of your own plan.",
     )
 
 
@@ -223,9 +223,9 @@ def southeast_asia() -> str:
         _table(("line", "dollars", "how"), lines)
         + "\n\n"
         + _table(("region", "energy", "electricity", "its cost", "grid", "CO2"), [*map(_regional, REGIONS)]),
-        f"{_regional_prices()} Rented devices include electricity; the column says what it would cost where it is billed "
-        "apart. A grid's carbon differs tenfold between regions while the bill for the same run hardly does. Countries "
-        "without a price of their own take their continent's business average, named in brackets. Boundary: "
+        f"{_regional_prices()} Rented devices include electricity; the column says what it would cost where it is "
+        "billed apart. A grid's carbon differs tenfold between regions while the bill for the same run hardly does. "
+        "Countries without a price of their own take their continent's business average, named in brackets. Boundary: "
         f"{economics.emissions.boundary}.",
     )
 

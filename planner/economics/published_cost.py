@@ -65,7 +65,7 @@ def estimate_cost(row: Mapping[str, str]) -> CostEstimate:
         raise UserError("the row asks for development cost with staff and experiments", expected="the cost of one run")
     if run.method.startswith("amorti"):
         return _amortised(run)
-    chip = chip_named(run.hardware) if run.hardware else None
+    chip = _known_chip(run)
     price = stated_price(run.priced_by, chip=chip, num_devices=run.num_devices)
     if run.device_hours is not None and price is not None:
         return _priced(run, run.device_hours, price.usd_per_device_hour, chip)
@@ -172,6 +172,14 @@ def _check_price(usd_per_hour: float, chip: Chip, when: date) -> None:
         )
 
 
+def _known_chip(run: _Run) -> Chip | None:
+    """The chip where the row names one of the catalog: hours at a stated price need none."""
+    try:
+        return chip_named(run.hardware)
+    except UserError:
+        return None
+
+
 def _date_of(run: _Run, chip: Chip) -> date:
     if run.published is None:
         raise UserError("no year, so no price can be dated", expected="a year")
@@ -190,8 +198,12 @@ def _read(row: Mapping[str, str]) -> _Run:
     num_devices = _number(row, "n_devices")
     wall_days = _number(row, "wall_days")
     hours = _number(row, "device_hours")
-    if hours is None and num_devices is not None and wall_days is not None:
-        hours = num_devices * wall_days * 24.0
+    by_wall = num_devices * wall_days * 24.0 if num_devices is not None and wall_days is not None else None
+    if hours is not None and by_wall is not None and not 0.5 <= hours / by_wall <= 2.0:
+        raise UserError(
+            f"{hours:,.6g} device-hours, but devices x days are {by_wall:,.6g} hours", expected="about the same"
+        )
+    hours = hours if hours is not None else by_wall
     if wall_days is None and hours is not None and num_devices is not None:
         wall_days = hours / num_devices / 24.0
     return _Run(

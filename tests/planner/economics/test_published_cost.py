@@ -27,6 +27,17 @@ def test_wall_days_of_some_devices_are_hours() -> None:
     assert found.usd == 8 * 48
 
 
+def test_hours_at_a_stated_price_need_no_known_chip() -> None:
+    found = estimate_cost({"hardware": "Ascend 910", "device_hours": "10", "price_basis": "$3/h"})
+
+    assert found.usd == 30.0
+
+
+def test_hours_that_contradict_devices_and_days_are_refused() -> None:
+    with pytest.raises(UserError, match=r"devices x days are 384"):
+        estimate_cost(HOURS | {"n_devices": "8", "wall_days": "2"})
+
+
 def test_flop_are_six_per_active_parameter_and_token() -> None:
     dense = estimate_cost({"hardware": "H100", "year": "2024", "params": "37e9", "tokens": "1e12"})
     sparse = estimate_cost(
