@@ -6,6 +6,7 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from tui.screens.approve import ApprovePage
 from tui.screens.help import HelpDialog
 from tui.screens.history import HistoryPage
 from tui.screens.page import PAGES, Page
@@ -33,8 +34,8 @@ class IsoplanApp(App[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        for mode, page in (("projects", ProjectsPage), ("plan", PlanPage), ("run", RunPage), ("history", HistoryPage)):
-            self.add_mode(mode, lambda page=page: page(self.session))
+        for page in (ProjectsPage, PlanPage, ApprovePage, RunPage, HistoryPage):
+            self.add_mode(page.MODE, lambda page=page: page(self.session))
 
     def on_mount(self) -> None:
         """Dress."""

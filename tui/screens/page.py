@@ -21,7 +21,13 @@ from tui.session import Session
 M = TypeVar("M")
 X = TypeVar("X")
 
-PAGES = (("1", "projects", "Projects"), ("3", "plan", "Plan"), ("7", "run", "Run"), ("8", "history", "History"))
+PAGES = (
+    ("1", "projects", "Projects"),
+    ("3", "plan", "Plan"),
+    ("6", "approve", "Approve"),
+    ("7", "run", "Run"),
+    ("8", "history", "History"),
+)
 """Key, mode and title of each screen, in the order of the work."""
 
 
