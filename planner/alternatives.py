@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from data.catalog.api_prices import ApiPrice, api_prices
+from data.catalog.prices import price
+from data.errors import UserError
 from data.units import show_count
 from planner.candidates import Candidate
 from planner.economics.scope import Scope
 from planner.economics.serving import Volume, closed_api, open_api, served, serving_usd_per_million, volume
+from planner.economics.spot import SPOT_SECONDS_BETWEEN_PREEMPTIONS, spot_useful_fraction
 from planner.facts import Facts
 from planner.model import num_params
 from planner.plan import Alternative
-from planner.recipe import run_cost_usd
+from planner.recipe import Rates, run_cost_usd
 from planner.request import Request
 
 OPEN_MODEL_PARAMS = 8e9
@@ -57,6 +60,7 @@ def alternatives(
     at = volume(request.scope or Scope(), inference_tokens=request.inference_tokens)
     return (
         *_sizes(best, others, facts, at),
+        *_spot(best, request, facts),
         *(_adapted(one, facts, at) for one in _adaptations(best)),
         *_bought(best, at),
         _nothing(),
@@ -92,6 +96,35 @@ def _size(one: Candidate, best: Candidate, facts: Facts, at: Volume, *, serving:
         note=f"{one.loss - best.loss:+.3f} nats; {serving} ({ratio:.2g}x)",
         served=served(usd, usd_per_million=_serving(params, facts), against=open_api(params), at=at),
     )
+
+
+def _spot(best: Candidate, request: Request, facts: Facts) -> list[Alternative]:
+    """The same run on devices that may be taken away; none where its price is unknown or the plan's own is stated."""
+    if request.tier != "on-demand" or request.price_usd_per_device_hour is not None:
+        return []
+    try:
+        paid = price(facts.hardware.name, tier="spot")
+    except UserError:
+        return []
+    useful = spot_useful_fraction(best.pace)
+    if useful <= 0:
+        return []
+    seconds = best.pace.wall_seconds(best.num_steps) * best.pace.goodput.useful_fraction / useful
+    rates = Rates.model_validate(facts.rates.model_dump() | {"usd_per_device_hour": paid.usd_per_device_hour})
+    return [
+        Alternative(
+            name="the same run on spot devices",
+            cost_usd=run_cost_usd(seconds, rates),
+            wall_seconds=seconds,
+            loss_p50=best.loss,
+            num_params=num_params(best.shape),
+            num_tokens=best.num_tokens,
+            note=(
+                f"${paid.usd_per_device_hour:.2f} an hour ({paid.key}, {paid.as_of}); taken away every "
+                f"{SPOT_SECONDS_BETWEEN_PREEMPTIONS / 3600:g} h on average (assumed), {useful:.0%} of the time useful"
+            ),
+        )
+    ]
 
 
 def _adaptations(best: Candidate) -> Iterator[Adaptation]:

@@ -182,10 +182,29 @@ def test_alternatives_say_what_is_not_predicted() -> None:
 
     assert {"LoRA on an open 8B model", "QLoRA on an open 8B model", "do nothing"} <= set(by_name)
     for name, one in by_name.items():
-        if "model, " not in name and name != "do nothing":
+        if "model, " not in name and name != "do nothing" and "spot" not in name:
             assert one.loss_p50 is None
             assert "quality not predicted" in one.note
     assert any("open weights" in name for name in by_name)
+
+
+def test_spot_saves_money_and_takes_longer() -> None:
+    plan = planned()
+    spot = next(one for one in plan.alternatives if "spot" in one.name)
+
+    assert spot.cost_usd is not None
+    assert spot.wall_seconds is not None
+    # The reference: a useful spot hour costs 27 to 51 % of an on-demand one.
+    assert 0.2 < spot.cost_usd / plan.predicted.cost_usd.p50 < 0.6
+    assert spot.wall_seconds > plan.predicted.wall_seconds.p50
+    assert spot.loss_p50 == pytest.approx(plan.predicted.loss.p50, rel=0.02)
+
+
+def test_a_stated_price_has_no_spot_beside_it() -> None:
+    request = make_request(ASKED | {"price_usd_per_device_hour": 2.0})
+    plan = recommend(request, resolve(request, Sources(Path("n"), Path("n"), Path("n")), now=NOW))
+
+    assert not any("spot" in one.name for one in plan.alternatives)
 
 
 def test_lora_costs_two_thirds_of_a_full_fine_tune() -> None:
