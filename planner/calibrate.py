@@ -20,6 +20,7 @@ HUBER_SIGMAS = (
     1.5  # beyond this a residual counts linearly: published tables carry typing errors (reference, section 2)
 )
 MAX_ITERATIONS = 60
+MAX_DAMPING = 1e8  # no step along the gradient helps any more
 TOLERANCE = 1e-6  # relative fall of the objective that ends the fit
 
 
@@ -122,90 +123,108 @@ def map_fit(
     prior_covariance: NDArray[np.float64],
     noise: float,
 ) -> Fit:
-    """Levenberg-Marquardt on log residuals with pseudo-Huber weights.
+    """Levenberg-Marquardt on log residuals with pseudo-Huber weights; a constant of no variance is held where it is.
 
     Shapes: n runs, B blocks, K constants. `members` (n, levels) names the blocks that add up to a run's log constants;
     `prior_mean` (B, K) and `prior_covariance` (B, K, K) are of the blocks; `noise` is the log scatter of one run.
     """
-    measured = np.log(step_seconds)
-    precision = np.array([_pseudo_inverse(block) for block in prior_covariance])
+    problem = _Problem(work, np.log(step_seconds), members, prior_mean, prior_covariance, noise)
     blocks, damping = prior_mean.copy(), 1e-3
-    residual, jacobian = _linearised(work, measured, blocks, members)
-    cost = _cost(residual, blocks - prior_mean, precision, noise)
-    hessian = _hessian(jacobian, residual, precision, noise)
+    cost = problem.cost(blocks)
+    gradient, hessian = problem.derivatives(blocks)
     for _ in range(MAX_ITERATIONS):
-        gradient = _gradient(jacobian, residual, blocks - prior_mean, precision, noise)
-        move = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian) + 1e-12), -gradient)
-        trial = blocks + move.reshape(blocks.shape)
-        trial_residual = _log_seconds(work, trial, members) - measured
-        trial_cost = _cost(trial_residual, trial - prior_mean, precision, noise)
+        move = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), -gradient).astype(np.float64)
+        trial = problem.moved(blocks, move)
+        trial_cost = problem.cost(trial)
         if not trial_cost < cost:
             damping *= 10.0
-            if damping > 1e8:
+            if damping > MAX_DAMPING:
                 break
             continue
         has_converged = cost - trial_cost < TOLERANCE * cost
         blocks, cost, damping = trial, trial_cost, damping / 5.0
-        residual, jacobian = _linearised(work, measured, blocks, members)
-        hessian = _hessian(jacobian, residual, precision, noise)
+        gradient, hessian = problem.derivatives(blocks)
         if has_converged:
             break
-    return Fit(blocks=blocks, covariance=_pseudo_inverse(hessian), residuals=residual)
+    return Fit(blocks, problem.full_covariance(hessian), problem.residuals(blocks))
 
 
-def _log_seconds(work: Workload, blocks: NDArray[np.float64], members: NDArray[np.intp]) -> Numbers:
-    return np.log(step_terms(work, constants_of(np.exp(blocks[members].sum(axis=1)))).total)
+class _Problem:
+    """The objective over the free constants: half the squared Huber misfit, plus the prior."""
+
+    def __init__(
+        self,
+        work: Workload,
+        measured: Numbers,
+        members: NDArray[np.intp],
+        prior_mean: NDArray[np.float64],
+        prior_covariance: NDArray[np.float64],
+        noise: float,
+    ) -> None:
+        self._work, self._measured, self._members, self._noise = work, measured, members, noise
+        self._prior_mean = prior_mean
+        variances = np.einsum("bii->bi", prior_covariance)
+        self._free = np.flatnonzero(variances.ravel() > 0)
+        self._precision = _block_inverse(prior_covariance, variances > 0)[np.ix_(self._free, self._free)]
+
+    def moved(self, blocks: NDArray[np.float64], move: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The blocks with their free constants moved."""
+        flat = blocks.ravel().copy()
+        flat[self._free] += move
+        return flat.reshape(blocks.shape)
+
+    def residuals(self, blocks: NDArray[np.float64]) -> Numbers:
+        """Predicted over measured seconds, in logarithms (n)."""
+        return _log_seconds(self._work, blocks[self._members].sum(axis=1)) - self._measured
+
+    def cost(self, blocks: NDArray[np.float64]) -> float:
+        """What is minimised."""
+        scaled = self.residuals(blocks) / (HUBER_SIGMAS * self._noise)
+        misfit = 2.0 * HUBER_SIGMAS**2 * np.sum(np.sqrt(1.0 + scaled**2) - 1.0)
+        shift = self._shift(blocks)
+        return float(misfit + shift @ self._precision @ shift)
+
+    def derivatives(self, blocks: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Gradient and Gauss-Newton Hessian over the free constants."""
+        jacobian, residual = self._jacobian(blocks), self.residuals(blocks)
+        weight = 1.0 / np.sqrt(1.0 + (residual / (HUBER_SIGMAS * self._noise)) ** 2) / self._noise**2
+        gradient = jacobian.T @ (weight * residual) + self._precision @ self._shift(blocks)
+        return gradient, jacobian.T @ (weight[:, np.newaxis] * jacobian) + self._precision
+
+    def full_covariance(self, hessian: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Covariance of all constants of all blocks; zero where held."""
+        covariance = np.zeros((self._prior_mean.size, self._prior_mean.size))
+        covariance[np.ix_(self._free, self._free)] = np.linalg.inv(hessian)
+        return covariance
+
+    def _shift(self, blocks: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (blocks - self._prior_mean).ravel()[self._free]
+
+    def _jacobian(self, blocks: NDArray[np.float64], step: float = 1e-4) -> NDArray[np.float64]:
+        """Derivative of the residuals by the free constants (n, free): a constant moves a run through each level."""
+        logs = blocks[self._members].sum(axis=1)
+        at_base = _log_seconds(self._work, logs)
+        jacobian = np.zeros((len(self._measured), *blocks.shape))
+        runs = np.arange(len(self._measured))
+        for index in range(NUM_CONSTANTS):
+            moved = logs.copy()
+            moved[:, index] += step
+            slope = (_log_seconds(self._work, moved) - at_base) / step
+            for level in range(self._members.shape[1]):
+                jacobian[runs, self._members[:, level], index] = slope
+        return jacobian.reshape(len(self._measured), -1)[:, self._free]
 
 
-def _linearised(
-    work: Workload, measured: Numbers, blocks: NDArray[np.float64], members: NDArray[np.intp], step: float = 1e-4
-) -> tuple[Numbers, NDArray[np.float64]]:
-    """Residuals (n) and their derivative by every block's constants (n, B * K)."""
-    logs = blocks[members].sum(axis=1)
-    at_base = np.log(step_terms(work, constants_of(np.exp(logs))).total)
-    jacobian = np.zeros((len(measured), *blocks.shape))
-    runs = np.arange(len(measured))
-    for index in range(NUM_CONSTANTS):
-        moved = logs.copy()
-        moved[:, index] += step
-        slope = (np.log(step_terms(work, constants_of(np.exp(moved))).total) - at_base) / step
-        for level in range(members.shape[1]):
-            jacobian[runs, members[:, level], index] = slope
-    return at_base - measured, jacobian.reshape(len(measured), -1)
+def _log_seconds(work: Workload, log_constants: NDArray[np.float64]) -> Numbers:
+    return np.log(step_terms(work, constants_of(np.exp(log_constants))).total)
 
 
-def _weights(residual: Numbers, noise: float) -> Numbers:
-    return 1.0 / np.sqrt(1.0 + (residual / (HUBER_SIGMAS * noise)) ** 2) / noise**2
-
-
-def _cost(residual: Numbers, shift: NDArray[np.float64], precision: NDArray[np.float64], noise: float) -> float:
-    scaled = residual / (HUBER_SIGMAS * noise)
-    misfit = 2.0 * HUBER_SIGMAS**2 * np.sum(np.sqrt(1.0 + scaled**2) - 1.0)
-    return float(misfit + np.einsum("bi,bij,bj->", shift, precision, shift))
-
-
-def _gradient(
-    jacobian: NDArray[np.float64],
-    residual: Numbers,
-    shift: NDArray[np.float64],
-    precision: NDArray[np.float64],
-    noise: float,
-) -> NDArray[np.float64]:
-    from_prior = np.einsum("bij,bj->bi", precision, shift).ravel()
-    return jacobian.T @ (_weights(residual, noise) * residual) + from_prior
-
-
-def _hessian(
-    jacobian: NDArray[np.float64], residual: Numbers, precision: NDArray[np.float64], noise: float
-) -> NDArray[np.float64]:
-    hessian = jacobian.T @ (_weights(residual, noise)[:, np.newaxis] * jacobian)
-    for index, block in enumerate(precision):
-        at = slice(index * NUM_CONSTANTS, (index + 1) * NUM_CONSTANTS)
-        hessian[at, at] += block
-    return hessian
-
-
-def _pseudo_inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse; a direction of no variance (a constant held fixed) is given one so small that it cannot move."""
-    inverse: NDArray[np.float64] = np.linalg.inv(matrix + np.eye(len(matrix)) * 1e-10)
-    return inverse
+def _block_inverse(covariance: NDArray[np.float64], is_free: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Block-diagonal precision of (B, K, K) covariances; held constants are left at zero."""
+    num_blocks, size = is_free.shape
+    precision = np.zeros((num_blocks * size, num_blocks * size))
+    for index, free in enumerate(is_free):
+        inside = np.flatnonzero(free)
+        at = index * size + inside
+        precision[np.ix_(at, at)] = np.linalg.inv(covariance[index][np.ix_(inside, inside)])
+    return precision

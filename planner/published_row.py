@@ -48,6 +48,7 @@ class Configuration:
     precision: ComputePrecision
     has_flash: bool
     stack: str
+    is_recompute_unknown: bool
 
     @property
     def work(self) -> Workload:
@@ -83,6 +84,7 @@ def configuration(row: Mapping[str, str]) -> Configuration:
         precision=_precision(row),
         has_flash="unfused" not in row.get("attention", ""),
         stack=stack_of(row),
+        is_recompute_unknown=not (row.get("recompute") or "").strip(),
     )
 
 

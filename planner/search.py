@@ -164,7 +164,7 @@ def default_space(shape: ModelShape, cluster: Cluster, *, seq_len: int, sequence
         cp=tuple(n for n in divisors(devices) if n == 1 or (n <= 32 and seq_len // n >= 2048 and not seq_len % n)),
         ep=tuple(n for n in divisors(devices) if n <= 64) if shape.moe else (1,),
         micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= 64),
-        num_model_chunks=tuple(n for n in divisors(shape.num_layers) if n <= 16),
+        num_model_chunks=tuple(sorted({n for k in (0, 2) for n in divisors(shape.num_layers + k) if n <= 16})),
         sharding=("none", "zero1", "fsdp") if many else ("none",),
         recompute=("none", "alternate", "full"),
     )
@@ -247,7 +247,9 @@ def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, seq
 def _is_valid(one: Choices, shape: ModelShape, space: Space, *, sequences_per_step: int) -> NDArray[np.bool_]:
     is_valid = sequences_per_step % (one.dp * one.micro_batch) == 0
     is_valid &= (one.num_model_chunks == 1) | ((one.pp > 1) & (one.num_micro_batches % one.pp == 0))
-    is_valid &= shape.num_layers % (one.pp * one.num_model_chunks) == 0
+    # Layers divide over the chunks, or do so once embedding and head count as one each (Llama 3, section 3.3.2).
+    chunks = one.pp * one.num_model_chunks
+    is_valid &= (shape.num_layers % chunks == 0) | ((shape.num_layers + 2) % chunks == 0)
     is_valid &= (one.dp * one.cp * one.tp) % one.ep == 0
     is_valid &= (one.is_sequence_parallel > 0) | (one.tp > 1)
     shards_weights = np.array([kind in ("fsdp", "hsdp") for kind in space.sharding])[one.sharding]

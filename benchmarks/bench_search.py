@@ -1,0 +1,102 @@
+"""Search speed and what it chooses: GPT-3 175B on A100s, Llama-3 405B on 16,384 H100s.
+
+    python benchmarks/bench_search.py
+
+Rates are in CPU seconds of one process, memory and time of every configuration included. Calculon's exhaustive search
+of the first case takes about 5.8 ms of CPU a configuration (reference, section 3).
+"""
+
+import time
+
+from data.catalog.hardware import hardware
+from planner.cluster import Cluster, ComputePrecision
+from planner.model import ModelShape
+from planner.profiles import profile_for
+from planner.search import Search, Space, default_space, divisors, search
+
+CALCULON_PER_CPU_SECOND = 170.0
+GPT3_175B = ModelShape(
+    num_layers=96,
+    width=12288,
+    num_heads=96,
+    num_kv_heads=96,
+    head_dim=128,
+    ffn_width=49152,
+    vocab_size=51200,
+    mlp="gelu",
+    has_qk_norm=False,
+)
+LLAMA_405B = ModelShape(
+    num_layers=126,
+    width=16384,
+    num_heads=128,
+    num_kv_heads=8,
+    head_dim=128,
+    ffn_width=53248,
+    vocab_size=128256,
+    is_head_tied=False,
+    has_qk_norm=False,
+)
+
+
+def exhaustive(cluster: Cluster, *, sequences: int) -> Space:
+    """Every factorisation, micro-batch, interleave, sharding, recompute and sequence parallelism: Calculon's axes.
+
+    Calculon also switches the overlap of each collective on and off, which here is physics and not a choice, and has
+    no context parallelism.
+    """
+    every = divisors(cluster.num_devices)
+    return Space(
+        tp=every,
+        pp=every,
+        cp=(1, 2, 4, 8),
+        ep=(1,),
+        micro_batch=divisors(sequences),
+        num_model_chunks=divisors(GPT3_175B.num_layers),
+        sharding=("none", "zero1", "zero2", "fsdp", "hsdp"),
+        recompute=("none", "selective", "alternate", "full"),
+        is_sequence_parallel=(True, False),
+    )
+
+
+def timed(
+    name: str, shape: ModelShape, cluster: Cluster, space: Space, *, stack: str, seq_len: int, sequences: int
+) -> Search:
+    precision: ComputePrecision = "bf16"
+    profile = profile_for(cluster.hardware, stack=stack)
+    start = time.process_time()
+    found = search(
+        shape,
+        cluster,
+        profile,
+        space,
+        seq_len=seq_len,
+        sequences_per_step=sequences,
+        precision=precision,
+        num_best=3,
+    )
+    seconds = time.process_time() - start
+    rate = found.num_considered / seconds
+    print(f"{name}: {found.num_considered:,} configurations in {seconds:.2f} CPU s = {rate:,.0f} per CPU s")
+    print(f"  {rate / CALCULON_PER_CPU_SECOND:,.0f} times Calculon; {found.num_out_of_memory:,} out of memory")
+    for one in found.best:
+        band = one.step.step_seconds_band
+        print(
+            f"  {one.step.step_seconds:.2f} s [{band.p10:.2f}, {band.p90:.2f}] MFU {one.step.mfu:.3f} {one.layout.text}"
+        )
+    return found
+
+
+def main() -> None:
+    for num_devices in (512, 1024):
+        cluster = Cluster(hardware=hardware("a100-sxm-80gb"), num_devices=num_devices)
+        space = exhaustive(cluster, sequences=num_devices)
+        name = f"GPT-3 175B on {num_devices} A100"
+        timed(name, GPT3_175B, cluster, space, stack="megatron-te", seq_len=2048, sequences=num_devices)
+    many = Cluster(hardware=hardware("h100-sxm"), num_devices=16384)
+    space = default_space(LLAMA_405B, many, seq_len=8192, sequences_per_step=2048)
+    timed("Llama-3 405B on 16,384 H100", LLAMA_405B, many, space, stack="megatron-te", seq_len=8192, sequences=2048)
+
+
+if __name__ == "__main__":
+    main()
