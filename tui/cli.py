@@ -37,6 +37,7 @@ COMMANDS = {
     "review": Entry("Decide", "tui.commands.review:review", "read a plan"),
     "diff": Entry("Decide", "tui.commands.review:diff", "what differs between two plans"),
     "report": Entry("Decide", "tui.commands.report:report", "a plan or run as HTML or Markdown"),
+    "card": Entry("Decide", "tui.commands.card:card", "drafts of the model card and the datasheet"),
     "policy": Entry("Decide", "tui.commands.policy:policy", "check a plan against your organisation's limits"),
     "approve": Entry("Decide", "tui.commands.approve:approve", "sign a plan with a dollar cap"),
     "verify": Entry("Decide", "tui.commands.approve:verify", "check plan, approval and ledger"),
@@ -46,6 +47,7 @@ COMMANDS = {
     "ls": Entry("Run", "tui.commands.runs:ls", "plans and runs of this folder"),
     "stop": Entry("Run", "tui.commands.runs:stop", "checkpoint a run and stop it"),
     "logs": Entry("Run", "tui.commands.runs:logs", "the log of a run"),
+    "export": Entry("Run", "tui.commands.export:export", "a run's model as a Hugging Face folder"),
     "compare": Entry("Learn", "tui.commands.compare:compare", "plan against actual"),
 }
 
