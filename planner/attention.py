@@ -44,6 +44,14 @@ class AttentionSpec(Value):
         """Return whether `layer`, counted from 0, sees every earlier key."""
         return self.kind == "full" or (self.global_every > 0 and (layer + 1) % self.global_every == 0)
 
+    def total_keys(self, seq_len: int, *, num_layers: int) -> float:
+        """Return the keys a query sees on average, summed over layers: global and local ones each computed once."""
+        layers = range(num_layers)
+        num_global = sum(self.is_global(layer) for layer in layers)
+        local = next((layer for layer in layers if not self.is_global(layer)), 0)
+        local_keys = self.mean_keys(seq_len, layer=local) if num_global < num_layers else 0.0
+        return num_global * (seq_len + 1) / 2 + (num_layers - num_global) * local_keys
+
     def mean_keys(self, seq_len: int, *, layer: int) -> float:
         """Return the keys a query sees on average in `layer`, over one sequence of `seq_len` tokens."""
         if self.is_global(layer) or self.window is None:

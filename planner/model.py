@@ -143,7 +143,7 @@ def attention_flop_per_token(shape: ModelShape, *, seq_len: int) -> float:
     Counts forward plus twice that backward; a causal mask halves the full count (PaLM and Megatron report the full one,
     2x more; see docs/conventions.md). Excludes the projections, which `matmul_flop_per_token` counts.
     """
-    keys = sum(shape.attention.mean_keys(seq_len, layer=layer) for layer in range(shape.num_layers))
+    keys = shape.attention.total_keys(seq_len, num_layers=shape.num_layers)
     return 12.0 * shape.num_heads * shape.head_dim * keys
 
 

@@ -1,6 +1,7 @@
 """Which belief to use: the shipped one of a chip and stack, the one for an unseen chip, or one from a calibration."""
 
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,7 @@ CPU_PRIORS: dict[str, tuple[float, float]] = {
 assert tuple(CPU_PRIORS) == CONSTANT_NAMES
 
 
+@cache
 def profile(chip: str, stack: str) -> Profile:
     """The belief about `chip` under `stack`; for a chip not measured there, what is known of the stack.
 

@@ -125,12 +125,14 @@ def step_log_sd(work: Workload, profile: Profile) -> Numbers:
 
 
 def log_gradient(work: Workload, profile: Profile, *, step: float = 1e-4) -> Numbers:
-    """Relative change of step seconds per relative change of each constant, configurations by constants."""
-    num = len(CONSTANT_NAMES)
-    # One evaluation of the formulas for every moved constant at once: rows are the unmoved and the moved sets.
-    moved = profile.values * np.exp(step * np.vstack([np.zeros(num), np.eye(num)]))
-    log_seconds = np.log(step_terms(work, constants_of(moved[:, None, :])).total)
-    return ((log_seconds[1:] - log_seconds[0]) / step).T
+    """Relative change of step seconds per relative change of each constant: (configurations, constants).
+
+    All constants are moved at once, one per row of an extra axis in front of the configurations.
+    """
+    size = len(CONSTANT_NAMES)
+    moved = profile.values * np.exp(step * np.vstack([np.zeros(size), np.eye(size)]))
+    logs = np.log(step_terms(work, constants_of(moved[:, np.newaxis, :])).total)
+    return ((logs[1:] - logs[0]) / step).T
 
 
 def bound_by(terms: StepTerms) -> str:

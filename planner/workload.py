@@ -113,7 +113,7 @@ def workload(
 def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
     """A model's sizes at one sequence length."""
     moe = shape.moe
-    keys = [shape.attention.mean_keys(seq_len, layer=layer) for layer in range(shape.num_layers)]
+    keys = shape.attention.total_keys(seq_len, num_layers=shape.num_layers)
     return ShapeNumbers(
         num_layers=_one(shape.num_layers),
         num_moe_layers=_one(shape.num_moe_layers),
@@ -129,7 +129,7 @@ def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
         experts_per_token=_one(moe.experts_per_token * (moe.capacity_factor or 1.0) if moe else 0),
         expert_ffn_width=_one(moe.expert_ffn_width if moe else 0),
         shared_ffn_width=_one(moe.shared_ffn_width if moe else 0),
-        mean_keys=_one(sum(keys) / len(keys)),
+        mean_keys=_one(keys / shape.num_layers),
     )
 
 

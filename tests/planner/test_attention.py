@@ -44,6 +44,13 @@ def test_mean_keys_are_those_of_the_mask(spec: AttentionSpec, seq_len: int, laye
     assert spec.mean_keys(seq_len, layer=layer) == pytest.approx(seen / seq_len)
 
 
+@given(specs(), st.integers(1, 48), st.integers(1, 7))
+def test_the_sum_over_layers_is_that_of_each_layer(spec: AttentionSpec, seq_len: int, num_layers: int) -> None:
+    each = [spec.mean_keys(seq_len, layer=layer) for layer in range(num_layers)]
+
+    assert spec.total_keys(seq_len, num_layers=num_layers) == pytest.approx(sum(each))
+
+
 @given(specs(), st.integers(1, 48))
 def test_no_pattern_sees_more_than_full_attention(spec: AttentionSpec, seq_len: int) -> None:
     assert spec.mean_keys(seq_len, layer=0) <= (seq_len + 1) / 2

@@ -15,7 +15,7 @@ def total(shape: ModelShape, layout: Layout) -> float:
     return float(memory_terms(work(shape, layout)).total[0])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_every_part_is_finite_and_not_negative(shape: ModelShape, layout: Layout) -> None:
     terms = memory_terms(work(shape, layout))
@@ -69,7 +69,7 @@ def test_a_pipelines_first_stage_holds_all_layers_once_and_interleaving_more() -
     assert float(chunked[0]) == pytest.approx(32 * (1 + 3 / 8))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_recompute_never_keeps_more_but_the_live_layer(shape: ModelShape, layout: Layout) -> None:
     none = layout.model_copy(update={"recompute": "none"})
@@ -79,7 +79,7 @@ def test_recompute_never_keeps_more_but_the_live_layer(shape: ModelShape, layout
     assert total(shape, full) <= total(shape, none) + 1.05 * live
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_more_tensor_parallel_devices_never_need_more_each(shape: ModelShape, layout: Layout) -> None:
     wider = layout.model_copy(update={"tp": layout.tp * 2})
@@ -87,7 +87,7 @@ def test_more_tensor_parallel_devices_never_need_more_each(shape: ModelShape, la
     assert total(shape, wider) <= total(shape, layout) * (1 + 1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_sharding_more_never_needs_more_model_states(shape: ModelShape, layout: Layout) -> None:
     kinds = [layout.model_copy(update={"sharding": kind, "dp": 8}) for kind in ("none", "zero1", "zero2")]

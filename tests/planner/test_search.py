@@ -12,10 +12,10 @@ from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, PROFILE
 
 SPACE = Space(
     tp=(1, 2, 4),
-    pp=(1, 2, 4),
-    cp=(1, 2),
+    pp=(1, 4),
+    cp=(1,),
     ep=(1,),
-    micro_batch=(1, 2, 4),
+    micro_batch=(1, 2),
     num_model_chunks=(1, 2),
     sharding=("none", "zero1", "fsdp"),
     recompute=("none", "full"),
@@ -47,7 +47,7 @@ def test_the_best_is_what_trying_every_layout_by_value_finds() -> None:
 def test_every_layout_considered_takes_all_devices_and_the_whole_batch() -> None:
     choices = grid(LLAMA_7B, H100S, SPACE, **SETTINGS)
 
-    assert len(choices.dp) > 50
+    assert len(choices.dp) > 30
     assert set(choices.dp * choices.tp * choices.pp * choices.cp) == {64}
     assert set(choices.dp * choices.micro_batch * choices.num_micro_batches) == {128}
 

@@ -33,7 +33,7 @@ def with_device(one: Workload, factor: float, *names: str) -> Workload:
     return replace(one, device=replace(one.device, **changed))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_the_terms_are_not_negative_and_add_up(shape: ModelShape, layout: Layout) -> None:
     terms = step_terms(work(shape, layout), PROFILE.constants)
@@ -43,7 +43,7 @@ def test_the_terms_are_not_negative_and_add_up(shape: ModelShape, layout: Layout
     assert sum(parts) == pytest.approx(float(terms.total[0]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts(), st.floats(0.1, 1000.0))
 def test_seconds_scale_as_seconds_when_the_unit_of_time_changes(
     shape: ModelShape, layout: Layout, factor: float
@@ -61,7 +61,7 @@ def test_seconds_scale_as_seconds_when_the_unit_of_time_changes(
     assert after == pytest.approx(factor * before, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts(), st.floats(0.1, 1000.0))
 def test_seconds_do_not_change_when_the_unit_of_flop_changes(shape: ModelShape, layout: Layout, factor: float) -> None:
     one = work(shape, layout)
@@ -73,7 +73,7 @@ def test_seconds_do_not_change_when_the_unit_of_flop_changes(shape: ModelShape, 
 
 
 @pytest.mark.parametrize("name", RATES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts(), st.floats(1.0, 10.0))
 def test_a_faster_part_never_makes_a_step_slower(name: str, shape: ModelShape, layout: Layout, factor: float) -> None:
     one = work(shape, layout)
@@ -84,7 +84,7 @@ def test_a_faster_part_never_makes_a_step_slower(name: str, shape: ModelShape, l
 @pytest.mark.parametrize(
     "name", [n for n in CONSTANT_NAMES if n.startswith("half_") or n.endswith(("_passes", "_seconds", "slowness"))]
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts(), st.floats(1.0, 5.0))
 def test_a_larger_cost_never_makes_a_step_faster(name: str, shape: ModelShape, layout: Layout, factor: float) -> None:
     one = work(shape, layout)
@@ -94,7 +94,7 @@ def test_a_larger_cost_never_makes_a_step_faster(name: str, shape: ModelShape, l
     assert seconds(one, constants_of(dearer[np.newaxis])) >= seconds(one) * (1 - 1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_recompute_never_speeds_a_step_up(shape: ModelShape, layout: Layout) -> None:
     kinds = ("none", "alternate", "full")
@@ -103,7 +103,7 @@ def test_recompute_never_speeds_a_step_up(shape: ModelShape, layout: Layout) -> 
     assert times == sorted(times)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(shapes(), layouts())
 def test_one_call_on_many_configurations_is_many_calls_on_one(shape: ModelShape, layout: Layout) -> None:
     ones = [work(shape, layout), work(LLAMA_7B, Layout(dp=8)), work(MIXTRAL, Layout(dp=8, ep=8))]
