@@ -4,6 +4,7 @@ A stated price is turned into dollars per device and hour; a named basis chooses
 neither is the market's on-demand price of specialists, which the result says.
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -12,7 +13,15 @@ from data.catalog.price_history import Term
 from data.catalog.prices import ProviderClass
 from data.errors import UserError
 
-_AMOUNT = re.compile(r"(?:usd|us\$|\$)\s*(\d[\d,]*\.?\d*|\.\d+)\s*(?:usd)?\s*(?:/|per|an|a)\s*([^;]*)", re.IGNORECASE)
+_NUMBER = r"(\d[\d,]*\.?\d*|\.\d+)"
+_AMOUNT = re.compile(
+    rf"(?:(?:usd|us\$|\$)\s*(?:{_NUMBER}\s*(?:-|–|to)\s*\$?\s*)?{_NUMBER}\s*(?:usd)?|{_NUMBER}\s*(?:usd|dollars?))"
+    r"\s*(?:/|per|an|a)\s*([^;]*)",
+    re.IGNORECASE,
+)
+_OTHER_CURRENCY = re.compile(
+    r"(?:[€£¥]|eur|gbp|cny|rmb|jpy)\s*\d|\d\s*(?:[€£¥]|eur|gbp|cny|rmb|jpy)(?![a-z])", re.IGNORECASE
+)
 _HOURLY = re.compile(r"(?<![a-z])(?:h|hr|hour|hours)(?![a-z])")
 _DEVICES = re.compile(r"(?<![\d.])(\d+)\s*[x×]\s*(?=[a-z])")
 _NODE = re.compile(r"(?<![a-z])(?:node|server|machine|instance|box)(?![a-z])")
@@ -57,9 +66,11 @@ def stated_price(text: str, *, chip: Chip | None, num_devices: int | None) -> St
     than a node's, else by those of a usual node of the chip. Of several prices, the one that names the chip holds.
 
     Raises:
-        UserError: prices for several chips and none is this one, or a node of unknown size.
+        UserError: not in dollars, prices for several chips and none is this one, or a node of unknown size.
     """
-    found = [(float(amount.replace(",", "")), unit.lower()) for amount, unit in _AMOUNT.findall(text)]
+    if _OTHER_CURRENCY.search(text):
+        raise UserError(f"'{text.split(' ; ')[0]}' is not in dollars", expected="US dollars at the rate of that day")
+    found = [(_middle(low, high or plain), unit.lower()) for low, high, plain, unit in _AMOUNT.findall(text)]
     hourly = [(amount, unit) for amount, unit in found if amount > 0 and _HOURLY.search(unit)]
     if not hourly:
         return None
@@ -87,6 +98,12 @@ def _term(plain: str, *, is_index: bool) -> Term:
     return "on-demand"
 
 
+def _middle(low: str, high: str) -> float:
+    """The amount, or the geometric middle of a range."""
+    top = float(high.replace(",", ""))
+    return math.sqrt(float(low.replace(",", "")) * top) if low else top
+
+
 def _of_chip(hourly: list[tuple[float, str]], chip: Chip | None, text: str) -> tuple[float, str]:
     for amount, unit in hourly:
         try:
@@ -95,7 +112,9 @@ def _of_chip(hourly: list[tuple[float, str]], chip: Chip | None, text: str) -> t
             continue
         if chip is not None and named.family == chip.family:
             return amount, unit
-    raise UserError(f"'{text}' states {len(hourly)} prices", expected="one, or one that names the row's hardware")
+    raise UserError(
+        f"'{text.split(' ; ')[0]}' states {len(hourly)} prices", expected="one, or one that names the row's hardware"
+    )
 
 
 def _devices_priced(unit: str, text: str, *, chip: Chip | None, num_devices: int | None) -> int:

@@ -27,6 +27,9 @@ Tier = Literal["priced-hours", "hours", "blind", "amortised"]
 ABSURD_RATIO = 20.0
 """The rule of data.catalog.prices: a price beyond this multiple of the usual one is not a price of that device."""
 
+CONTRADICTION = 5.0
+"""Device-hours and devices x days may differ by pauses and by devices that come and go, but not by this factor."""
+
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
@@ -61,8 +64,7 @@ def estimate_cost(row: Mapping[str, str]) -> CostEstimate:
         UserError: too little is known, or what is known contradicts itself.
     """
     run = _read(row)
-    if "staff" in run.method:
-        raise UserError("the row asks for development cost with staff and experiments", expected="the cost of one run")
+    _refuse_other_costs(run.method)
     if run.method.startswith("amorti"):
         return _amortised(run)
     chip = _known_chip(run)
@@ -72,6 +74,18 @@ def estimate_cost(row: Mapping[str, str]) -> CostEstimate:
     if run.device_hours is None and run.flop is None:
         raise UserError(_missing(run))
     return _looked_up(run, chip_named(run.hardware), price.usd_per_device_hour if price else None)
+
+
+def _refuse_other_costs(method: str) -> None:
+    """Costs that are not of device-hours: no formula here gives them."""
+    if "staff" in method:
+        raise UserError("the row asks for development cost with staff and experiments", expected="the cost of one run")
+    if "acquisition" in method:
+        raise UserError("the row asks for the purchase of the hardware", expected="rental, or amortised")
+    if method.startswith("api"):
+        raise UserError(
+            "the row is priced by API, per token or call", expected="device-hours, or parameters and tokens"
+        )
 
 
 def run_footprint(row: Mapping[str, str], *, region: str) -> Footprint:
@@ -199,7 +213,7 @@ def _read(row: Mapping[str, str]) -> _Run:
     wall_days = _number(row, "wall_days")
     hours = _number(row, "device_hours")
     by_wall = num_devices * wall_days * 24.0 if num_devices is not None and wall_days is not None else None
-    if hours is not None and by_wall is not None and not 0.5 <= hours / by_wall <= 2.0:
+    if hours is not None and by_wall is not None and not 1 / CONTRADICTION <= hours / by_wall <= CONTRADICTION:
         raise UserError(
             f"{hours:,.6g} device-hours, but devices x days are {by_wall:,.6g} hours", expected="about the same"
         )

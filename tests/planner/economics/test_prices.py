@@ -51,6 +51,9 @@ def test_an_unknown_chip_names_the_nearest() -> None:
         ("$24/h node", 256, 3.0),
         ("2.0 per hour", None, None),
         ("USD 1.10 per GPU hour", None, 1.10),
+        ("1.10 USD/GPU-hour", 8, 1.10),
+        ("$2.00-$4.50/h", 8, 3.0),
+        ("$1,200 per node hour", 8, 150.0),
         ("$2 per H800 GPU hour", 2048, 2.0),
         ("AWS p4d.24xlarge $32.77/h", 8, 32.77 / 8),
         ("$2.50/A100-40GB-h; $5.00/H100-h (reserved)", None, 5.0),
@@ -62,6 +65,12 @@ def test_a_price_is_per_device_and_hour(text: str, num_devices: int | None, usd:
     found = stated_price(text, chip=chip_named("H100"), num_devices=num_devices)
 
     assert (found.usd_per_device_hour if found else None) == pytest.approx(usd)
+
+
+@pytest.mark.parametrize("text", ["€2/h", "2 EUR per hour", "¥15/h"])
+def test_other_currencies_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not in dollars"):
+        stated_price(text, chip=chip_named("H100"), num_devices=8)
 
 
 def test_several_prices_of_other_chips_are_refused() -> None:

@@ -34,8 +34,8 @@ def test_hours_at_a_stated_price_need_no_known_chip() -> None:
 
 
 def test_hours_that_contradict_devices_and_days_are_refused() -> None:
-    with pytest.raises(UserError, match=r"devices x days are 384"):
-        estimate_cost(HOURS | {"n_devices": "8", "wall_days": "2"})
+    with pytest.raises(UserError, match=r"devices x days are 48"):
+        estimate_cost(HOURS | {"n_devices": "1", "wall_days": "2"})
 
 
 def test_flop_are_six_per_active_parameter_and_token() -> None:
@@ -69,6 +69,8 @@ def test_a_three_year_commitment_is_cheaper_than_a_list_price() -> None:
         ({"device_hours": "nan"}, "above zero"),
         ({"price_basis": "$900/h"}, "cannot be right"),
         ({"method": "amortized + staff"}, "staff and experiments"),
+        ({"method": "hardware acquisition"}, "purchase of the hardware"),
+        ({"method": "API"}, "priced by API"),
         ({"method": "amortised", "hardware": "RTX 4090"}, "no purchase price"),
     ],
 )
