@@ -1,8 +1,9 @@
 """Accelerators as published reports name them, with what money needs to know of each (chips.csv).
 
 Reports write "A100 SXM 80GB", "NVIDIA A100 SXM4 80 GB" or "8xA100"; `chip_named` reads them all. Figures that
-hardware.csv holds are taken from there; older chips, which no plan can use any more, carry theirs here. Power and
-server ratios are those of Epoch AI's training-cost method (training-cost-trends @263c40a).
+hardware.csv holds are taken from there; older chips, which no plan can use any more, carry theirs here: the peak in the
+format they were trained in, fp32 where there are no tensor cores. Power and server ratios are those of Epoch AI's
+training-cost method (training-cost-trends @263c40a).
 """
 
 import re
