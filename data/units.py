@@ -116,7 +116,9 @@ def show_seconds(value: float) -> str:
 def show_energy(joules: float) -> str:
     """Return energy in watt-hours or kilowatt-hours."""
     kwh = joules / JOULES_PER_KWH
-    return f"{kwh * 1e3:.3g} Wh" if kwh < 1 else f"{kwh:,.4g} kWh"
+    if kwh < 1:
+        return f"{kwh * 1e3:.3g} Wh"
+    return f"{kwh:.4g} kWh" if kwh < 1000 else f"{kwh:,.0f} kWh"
 
 
 def show_fraction(value: float) -> str:

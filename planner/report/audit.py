@@ -44,6 +44,7 @@ def _plan_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
     yield _same("the FLOP per token of this shape", per_token, plan.compute.flop_per_token)
     yield _same("FLOP per token x tokens", per_token * recipe.num_tokens, plan.compute.total_flop)
     yield _same("the parameters of this shape", num_params(plan.model.shape), plan.model.num_params)
+    yield from _money_checks(plan)
     yield _same("the price", plan.rates.usd_per_device_hour, plan.price.usd_per_device_hour)
     yield _same("the devices", plan.rates.num_devices, plan.hardware.num_devices)
     for name, band in (
@@ -57,6 +58,23 @@ def _plan_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
         yield _ordered(f"the trajectory at {point.num_tokens} tokens", point.loss)
     for gate in plan.gates:
         yield gate.step <= recipe.num_steps, f"gate {gate.step} lies after the last step, {recipe.num_steps}"
+
+
+def _money_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
+    for line in plan.cost_lines:
+        if line.quantity is not None and line.usd_per_unit is not None:
+            yield _same(f"{line.name}: quantity x rate", line.quantity * line.usd_per_unit, line.usd)
+    if plan.economics is None:
+        return
+    known = plan.economics
+    for scoped in known.lines:
+        yield _same(f"{scoped.name}: quantity x rate", scoped.quantity * scoped.usd_per_unit, scoped.usd)
+    yield _same("the budget lines' sum", sum(line.usd for line in known.lines), known.total_usd.p50)
+    yield _same("the months' sum", sum(month.usd for month in known.months), known.total_usd.p50)
+    yield _same("P90 less P50 of the budget", known.total_usd.p90 - known.total_usd.p50, known.contingency_usd)
+    yield _ordered("budget", known.total_usd)
+    for risk in plan.governance.risks if plan.governance else ():
+        yield _same(f"risk '{risk.name}': chance x loss", risk.probability * risk.loss_usd, risk.expected_usd)
 
 
 def _record_checks(plan: Plan, record: RunRecord) -> Iterator[tuple[bool, str]]:

@@ -4,9 +4,9 @@ from planner.approval import Approval
 from planner.compare import Comparison, Verdict, compare_run
 from planner.plan import Plan
 from planner.record import RunRecord
-from planner.report import details, outcome, summary
+from planner.report import budget, details, outcome, summary
 from planner.report.audit import audit
-from planner.report.document import Report, Status
+from planner.report.document import Report, Section, Status
 from planner.report.words import plan_verdict, run_verdict
 
 RUN_STATUS: dict[Verdict, Status] = {"as planned": "good", "outside the band": "warn", "unfinished": "bad"}
@@ -20,10 +20,11 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
     """
     num_checks = audit(plan, record)
     score = compare_run(plan, record) if record else None
-    sections = (
+    sections: tuple[Section | None, ...] = (
         summary.key_figures(plan, score),
-        *((outcome.outcome(plan, score),) if score else ()),
+        outcome.outcome(plan, score) if score else None,
         summary.money(plan, approval, score, num_checks=num_checks),
+        budget.budget(plan),
         summary.quality(plan, record),
         summary.risk(plan),
         summary.alternatives(plan),
@@ -34,6 +35,7 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
         details.training(plan),
         details.machine(plan),
         details.corpus(plan),
+        budget.governance(plan),
         details.provenance(plan, approval, record),
         details.reproduce(plan, record),
     )
@@ -44,7 +46,7 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
         status=_status(approval, score),
         state=_state(approval, score),
         is_of_run=record is not None,
-        sections=sections,
+        sections=tuple(section for section in sections if section is not None),
         footer=f"Every figure is a field of plan {plan.digest}{_of_run(record)}; {num_checks} checks of them held.",
     )
 

@@ -1,6 +1,5 @@
 """The engineer's page: everything that was decided, and where each figure comes from."""
 
-from data.source import Source
 from data.units import (
     show_bytes,
     show_count,
@@ -12,21 +11,28 @@ from data.units import (
     show_usd,
 )
 from planner.approval import Approval
-from planner.plan import Plan
+from planner.plan import CostLine, Plan
 from planner.recipe import Gate
 from planner.record import GateResult, RunRecord
 from planner.report.document import Block, Column, Commands, Facts, Row, Section, Status, Table
-from planner.report.words import plan_command, reach, show_band, show_loss
+from planner.report.words import plan_command, reach, show_band, show_loss, show_source
 
 
 def gates(plan: Plan, record: RunRecord | None) -> Section:
     """The planned evaluations and, once there is a record, what they measured."""
     results = {result.step: result for result in record.gates} if record else {}
-    titles = ("Step", "Tokens", "Loss expected (P10 – P90)", "Stops above", *(("Actual",) if record else ()))
+    stakes = {stake.step: stake.usd_at_risk for stake in plan.economics.gate_stakes} if plan.economics else {}
+    titles = (
+        *("Step", "Tokens", "Loss expected (P10 – P90)", "Stops above"),
+        *(("At stake",) if stakes else ()),
+        *(("Actual",) if record else ()),
+    )
     table = Table(
         columns=tuple(Column(title=title, is_number=True) for title in titles),
-        rows=tuple(_gate_row(plan, gate, results.get(gate.step), has_record=record is not None) for gate in plan.gates),
-        note=f"Each evaluation scores {plan.recipe.eval_sequences} held-out sequences of {plan.recipe.seq_len} tokens.",
+        rows=tuple(
+            _gate_row(plan, gate, results.get(gate.step), stakes, has_record=record is not None) for gate in plan.gates
+        ),
+        note=_gates_note(plan),
     )
     return _section("gates", "Evaluations and stop rules", table)
 
@@ -44,7 +50,7 @@ def law(plan: Plan) -> Section:
                 ("Parameters counted", used.n_convention),
                 ("Reach", reach(used)),
                 ("Predicted loss", show_band(plan.predicted.loss, show_loss)),
-                ("Source", _source(used.source)),
+                ("Source", show_source(used.source)),
             )
         ),
         Table(
@@ -125,7 +131,7 @@ def machine(plan: Plan) -> Section:
                 ("Memory", f"{show_bytes(predicted.memory_bytes)} of {show_bytes(predicted.memory_limit_bytes)}"),
                 ("Energy", show_energy(predicted.energy_joules)),
                 ("Useful share of time", show_fraction(predicted.goodput_fraction)),
-                ("Source", _source(hardware.source)),
+                ("Source", show_source(hardware.source)),
             )
         ),
     )
@@ -158,7 +164,7 @@ def provenance(plan: Plan, approval: Approval | None, record: RunRecord | None) 
         ("Law digest", plan.law.digest),
         ("Hardware digest", plan.hardware.digest),
         ("Price", f"{plan.price.key}: {show_usd(plan.price.usd_per_device_hour)}/h as of {plan.price.as_of}"),
-        ("Price source", _source(plan.price.source)),
+        ("Price source", show_source(plan.price.source)),
     ]
     if approval is not None:
         items.append(("Approval nonce", approval.statement.nonce))
@@ -166,8 +172,14 @@ def provenance(plan: Plan, approval: Approval | None, record: RunRecord | None) 
         items += [("Run", record.run_id), ("Run by code", record.code_version), ("Run on", record.device)]
         items.append(("Last checkpoint", record.checkpoint or "none"))
     formulas = Table(
-        columns=(Column(title="Cost line"), Column(title="Formula")),
-        rows=tuple(Row(cells=(line.name, line.formula)) for line in plan.cost_lines),
+        columns=(
+            Column(title="Cost line"),
+            Column(title="Quantity", is_number=True),
+            Column(title="Rate", is_number=True),
+            Column(title="US dollars", is_number=True),
+            Column(title="Formula"),
+        ),
+        rows=tuple(map(_formula_row, plan.cost_lines)),
     )
     return _section("provenance", "Provenance", Facts(items=tuple(items)), formulas)
 
@@ -179,6 +191,12 @@ def reproduce(plan: Plan, record: RunRecord | None) -> Section:
     return _section("reproduce", "Commands", Commands(lines=lines))
 
 
+def _formula_row(line: CostLine) -> Row:
+    quantity = "–" if line.quantity is None else f"{line.quantity:,.6g} {line.unit}"
+    rate = "–" if line.usd_per_unit is None else show_usd(line.usd_per_unit)
+    return Row(cells=(line.name, quantity, rate, show_usd(line.usd), line.formula))
+
+
 def _number(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3g}"
 
@@ -187,15 +205,24 @@ def _section(key: str, title: str, *blocks: Block) -> Section:
     return Section(key=key, title=title, part="details", blocks=blocks)
 
 
-def _source(source: Source) -> str:
-    note = f" ({source.note})" if source.note else ""
-    return f"{source.url}, read {source.accessed}{note}"
+def _gates_note(plan: Plan) -> str:
+    recipe = plan.recipe
+    scored = f"Each evaluation scores {recipe.eval_sequences} held-out sequences of {recipe.seq_len} tokens."
+    if plan.economics is None:
+        return scored
+    spacing = plan.economics.gate_spacing
+    return (
+        f"{scored} One every {show_fraction(spacing.planned_fraction)} of training, {show_usd(spacing.gate_usd)} each;"
+        f" with a doomed run as likely as {show_fraction(spacing.doomed_probability)}, every"
+        f" {show_fraction(spacing.best_fraction)} would cost least. At stake: what is spent until the next one."
+    )
 
 
-def _gate_row(plan: Plan, gate: Gate, result: GateResult | None, *, has_record: bool) -> Row:
+def _gate_row(plan: Plan, gate: Gate, result: GateResult | None, stakes: dict[int, float], *, has_record: bool) -> Row:
     band = f"{show_loss(gate.loss_p50)} ({show_loss(gate.loss_p10)} – {show_loss(gate.loss_p90)})"
     stop = "–" if gate.stop_above_loss is None else show_loss(gate.stop_above_loss)
     actual = (show_loss(result.loss) if result else "not reached",) if has_record else ()
     status: Status = "plain" if result is None else "good" if result.is_within_band else "warn"
     tokens = show_count(gate.step * plan.recipe.tokens_per_step)
-    return Row(cells=(f"{gate.step:,}", tokens, band, stop, *actual), status=status)
+    stake = (show_usd(stakes.get(gate.step, 0.0)),) if stakes else ()
+    return Row(cells=(f"{gate.step:,}", tokens, band, stop, *stake, *actual), status=status)

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
+from data.source import Source
 from data.units import show_count, show_delta, show_seconds, show_usd
 from data.values import Band
 from planner.compare import Comparison, Scored
@@ -11,6 +12,32 @@ from planner.request import Request
 
 SHARED_BY = 3
 """A clause in this many notes is said once for all."""
+
+FLAGS = {
+    "name": "--name",
+    "budget_usd": "--budget",
+    "deadline_seconds": "--deadline",
+    "target_loss": "--target-loss",
+    "num_params": "--params",
+    "num_tokens": "--tokens",
+    "hardware": "--hardware",
+    "num_devices": "--num-devices",
+    "price_usd_per_device_hour": "--price",
+    "provider": "--provider",
+    "tier": "--tier",
+    "law": "--law",
+    "corpus": "--corpus",
+    "unique_tokens": "--unique-tokens",
+    "max_epochs": "--max-epochs",
+    "inference_tokens": "--inference-tokens",
+    "vocab_size": "--vocab-size",
+    "seq_len": "--seq-len",
+    "precision": "--precision",
+    "gate_fraction": "--gate-every",
+    "min_tokens_per_param": "--min-tokens-per-param",
+    "seed": "--seed",
+}
+"""The option of `isoplan plan` that sets each field of a request."""
 
 Show = Callable[[float], str]
 
@@ -94,6 +121,12 @@ def lessons(score: Comparison) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def show_source(source: Source) -> str:
+    """Return where a figure comes from and when it was read."""
+    note = f" ({source.note})" if source.note else ""
+    return f"{source.url}, read {source.accessed}{note}"
+
+
 def reach(law: PlannedLaw) -> str:
     """Return how far the plan goes beyond what its law was fitted on."""
     if law.extrapolation_ratio is None:
@@ -115,35 +148,14 @@ def own_note(alternative: Alternative, shared: Sequence[str]) -> str:
 
 
 def plan_command(request: Request) -> str:
-    """Return the command line that asks this request again."""
+    """Return the command line that asks this request again; its scope, where it has one, is a file the user keeps."""
     words = ["isoplan", "plan"]
-    for flag, value in _flags(request):
-        words += [flag, shlex.quote(value)]
-    return " ".join(words)
-
-
-def _flags(request: Request) -> list[tuple[str, str]]:
-    asked = (
-        ("--name", request.name),
-        ("--budget", _number(request.budget_usd)),
-        ("--deadline", _number(request.deadline_seconds, unit="s")),
-        ("--target-loss", _number(request.target_loss)),
-        ("--params", _number(request.num_params)),
-        ("--tokens", _number(request.num_tokens)),
-        ("--hardware", request.hardware),
-        ("--num-devices", str(request.num_devices)),
-        ("--price", _number(request.price_usd_per_device_hour)),
-        ("--provider", request.provider),
-        ("--tier", request.tier),
-        ("--law", request.law),
-        ("--corpus", request.corpus),
-        ("--unique-tokens", _number(request.unique_tokens)),
-    )
-    return [(flag, value) for flag, value in asked if value is not None]
-
-
-def _number(value: float | None, *, unit: str = "") -> str | None:
-    return None if value is None else f"{value:.12g}{unit}"
+    for field, flag in FLAGS.items():
+        value = getattr(request, field)
+        if value is not None and value != Request.model_fields[field].default:
+            words += [flag, shlex.quote(f"{value!r}s" if field == "deadline_seconds" else str(value))]
+    scope = ("--scope", "SCOPE.toml") if request.scope is not None else ()
+    return " ".join((*words, *scope))
 
 
 def _against(name: str, score: Scored, show: Show) -> str:

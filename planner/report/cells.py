@@ -1,0 +1,56 @@
+"""What the plan costs as rows for spreadsheets: each line once, with its quantity, rate, source and date."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+from data.source import Source
+from planner.plan import Plan
+from planner.report.document import readable
+
+ACTIVE = frozenset("=+-@\t\r\n")
+"""A cell that starts with one of these may be run as a formula (OWASP, CSV injection)."""
+
+RUN_UNIT = "run"
+"""Unit of the budget line that stands for all the lines of the run itself."""
+
+
+class CostCell(NamedTuple):
+    """One line. `scope` is `run` for the run itself, `project` for what is around it."""
+
+    scope: str
+    name: str
+    usd: float
+    quantity: float | None
+    unit: str
+    usd_per_unit: float | None
+    basis: str
+    source: Source | None
+    as_of: date | None
+
+
+def inert(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula: an apostrophe goes before what might be one."""
+    shown = readable(text)
+    return f"'{shown}" if shown.lstrip()[:1] in ACTIVE and shown.strip() else shown
+
+
+def cost_cells(plan: Plan) -> Iterator[CostCell]:
+    """Yield the run's lines, then the project's, without the line that sums up the run."""
+    for line in plan.cost_lines:
+        yield CostCell(
+            "run", line.name, line.usd, line.quantity, line.unit, line.usd_per_unit, line.basis, line.source, line.as_of
+        )
+    for scoped in plan.economics.lines if plan.economics else ():
+        if scoped.unit != RUN_UNIT:
+            yield CostCell(
+                scope="project",
+                name=scoped.name,
+                usd=scoped.usd,
+                quantity=scoped.quantity,
+                unit=scoped.unit,
+                usd_per_unit=scoped.usd_per_unit,
+                basis=scoped.basis,
+                source=scoped.source,
+                as_of=scoped.as_of,
+            )

@@ -1,0 +1,67 @@
+"""The cost lines as CSV with the columns of FOCUS 1.2 that a forecast can fill, and our own with `x_` before them.
+
+A plan is not a bill: the billed cost and everything about invoices stay empty. FOCUS: https://focus.finops.org.
+"""
+
+import csv
+import io
+
+from planner.plan import Plan
+from planner.report.cells import CostCell, cost_cells, inert
+
+COLUMNS = (
+    "BilledCost",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+    "BillingCurrency",
+    "ChargeCategory",
+    "ChargeDescription",
+    "ServiceCategory",
+    "ServiceName",
+    "PricingQuantity",
+    "PricingUnit",
+    "ListUnitPrice",
+    "x_Scope",
+    "x_Scenario",
+    "x_PlanId",
+    "x_PlanDigest",
+    "x_TokensPlanned",
+    "x_PriceAsOf",
+    "x_Source",
+)
+
+
+def render_csv(plan: Plan) -> str:
+    """Return one row a cost line, at the expected cost. Text cells are inert in spreadsheets."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in cost_cells(plan):
+        writer.writerow(_row(plan, cell))
+    return out.getvalue()
+
+
+def _row(plan: Plan, cell: CostCell) -> tuple[str, ...]:
+    usd = repr(cell.usd)
+    return (
+        "",
+        usd,
+        usd,
+        usd,
+        "USD",
+        "Usage" if cell.scope == "run" else "Purchase",
+        inert(f"{cell.name}: {cell.basis}"),
+        "AI and Machine Learning",
+        inert(plan.request.name),
+        "" if cell.quantity is None else repr(cell.quantity),
+        inert(cell.unit),
+        "" if cell.usd_per_unit is None else repr(cell.usd_per_unit),
+        cell.scope,
+        "expected",
+        plan.id,
+        plan.digest,
+        str(plan.data.num_tokens),
+        "" if cell.as_of is None else str(cell.as_of),
+        "" if cell.source is None else inert(cell.source.url),
+    )

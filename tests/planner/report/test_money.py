@@ -1,0 +1,153 @@
+"""The report of a whole budget, and its lines as CSV and as a workbook, on a plan the planner made."""
+
+import csv
+import io
+import re
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from planner.plan import Plan
+from planner.recommend import recommend
+from planner.report.audit import AuditError, audit
+from planner.report.build import build_report
+from planner.report.cells import cost_cells, inert
+from planner.report.csv import COLUMNS, render_csv
+from planner.report.html import render_html
+from planner.report.markdown import render_markdown
+from planner.report.xlsx import render_xlsx
+from planner.request import make_request
+from planner.resolve import Sources, resolve
+from tests.samples import sample_plan
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+SCOPE = {"experiments_multiplier": 2.2, "staff_person_months": 3.0, "usd_per_person_month": 9000.0, "data_usd": 5000.0}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder: Path = tmp_path_factory.mktemp("work")
+    sources = Sources(folder / "prices.csv", folder / "hardware.toml", folder / "calibration.json")
+    fields = {"hardware": "h100-sxm", "num_devices": 64, "law": "epoch-2024", "budget_usd": 250_000.0, "scope": SCOPE}
+    request = make_request(fields)
+    return recommend(request, resolve(request, sources, now=NOW))
+
+
+def test_a_plan_of_the_planner_passes_the_audit(plan: Plan) -> None:
+    assert audit(plan) > 60
+
+
+def test_the_page_holds_budget_drivers_months_and_governance_within_its_size(plan: Plan) -> None:
+    page = render_html(build_report(plan))
+
+    for words in ("The whole budget", "staff", "What moves the total", "Governance", "NIST AI RMF", "At stake"):
+        assert words in page
+    assert len(page.encode()) <= 80 * 1024
+    assert len(render_markdown(build_report(plan))) <= 65_536
+
+
+def test_a_budget_line_that_is_not_quantity_times_rate_stops_the_report(plan: Plan) -> None:
+    assert plan.economics is not None
+    first, *rest = plan.economics.lines
+    wrong = first.model_copy(update={"usd_per_unit": first.usd_per_unit * 2})
+    broken = plan.model_copy(update={"economics": plan.economics.model_copy(update={"lines": (wrong, *rest)})})
+
+    with pytest.raises(AuditError, match="quantity x rate"):
+        build_report(broken)
+
+
+def test_the_csv_rows_sum_to_the_whole_budget(plan: Plan) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(plan))))
+
+    assert plan.economics is not None
+    assert tuple(rows[0]) == COLUMNS
+    assert sum(float(row["EffectiveCost"]) for row in rows) == pytest.approx(plan.economics.total_usd.p50)
+    assert {row["BilledCost"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1", "-1", "@x", " =1", "\t=1"])
+def test_a_cell_that_could_be_a_formula_is_made_inert(text: str) -> None:
+    assert inert(text).startswith("'")
+
+
+def test_plain_text_stays_as_it_is() -> None:
+    assert inert("8 devices, 3h") == "8 devices, 3h"
+
+
+def test_hostile_names_are_inert_in_csv_and_workbook() -> None:
+    hostile = sample_plan({"cost_lines.0.name": '=HYPERLINK("http://x")'})
+
+    sheets = workbook_text(render_xlsx(hostile))
+
+    assert "'=HYPERLINK" in render_csv(hostile)
+    assert "<f>HYPERLINK" not in sheets
+    assert "<hyperlink" not in sheets
+
+
+def test_the_workbook_is_the_same_bytes_twice(plan: Plan) -> None:
+    assert render_xlsx(plan) == render_xlsx(plan)
+
+
+def test_the_workbook_recomputes_to_the_plan_and_follows_its_inputs(plan: Plan) -> None:
+    book = Book(render_xlsx(plan))
+    total = sum(cell.usd for cell in cost_cells(plan))
+
+    assert book.value("Total_USD") == pytest.approx(total, abs=0.005)
+    assert book.cached("Total_USD") == pytest.approx(total, abs=0.005)
+    assert book.value("Step_seconds") == pytest.approx(plan.predicted.step_seconds, rel=1e-9)
+    dearer = book.value("Total_USD", Price_USD_per_device_hour=2 * plan.price.usd_per_device_hour)
+    slower = book.value("Total_USD", MFU=plan.predicted.mfu / 2)
+    assert dearer > 1.2 * total
+    assert slower > 1.2 * total
+
+
+def workbook_text(content: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".xml"))
+
+
+class Book:
+    """A workbook's numbers and formulas, evaluated: names, cells, + - * / and SUM of a column."""
+
+    def __init__(self, content: bytes) -> None:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            book = archive.read("xl/workbook.xml").decode()
+            sheets = {name: archive.read(f"xl/worksheets/sheet{n}.xml").decode() for n, name in SHEETS}
+        self._names = dict(re.findall(r'<definedName name="(\w+)">([^<]+)</definedName>', book))
+        self._cells: dict[str, tuple[str, float]] = {}
+        for sheet, text in sheets.items():
+            for at, formula, value in re.findall(
+                r'<c r="([A-Z]+\d+)"[^>]*>(?:<f>([^<]*)</f>)?<v>([^<]*)</v></c>', text
+            ):
+                self._cells[f"{sheet}!{at}"] = formula, float(value)
+
+    def cached(self, name: str) -> float:
+        return self._cells[self._at(name)][1]
+
+    def value(self, name: str, **changed: float) -> float:
+        return self._evaluate(self._at(name), {self._at(key): value for key, value in changed.items()})
+
+    def _at(self, name: str) -> str:
+        return self._names[name].replace("$", "")
+
+    def _evaluate(self, at: str, changed: dict[str, float]) -> float:
+        if at in changed:
+            return changed[at]
+        formula, value = self._cells.get(at, ("", 0.0))
+        if not formula:
+            return value
+        sheet = at.split("!")[0]
+        if rows := re.fullmatch(r"SUM\((\w)(\d+):\w(\d+)\)", formula):
+            column, first, last = rows[1], int(rows[2]), int(rows[3])
+            return sum(self._evaluate(f"{sheet}!{column}{row}", changed) for row in range(first, last + 1))
+
+        def number(match: re.Match[str]) -> str:
+            word = match[0]
+            return repr(self._evaluate(self._at(word) if word in self._names else f"{sheet}!{word}", changed))
+
+        return float(eval(re.sub(r"[A-Za-z_]\w*", number, formula), {"__builtins__": {}}))
+
+
+SHEETS = ((1, "Inputs"), (2, "Cost"))
