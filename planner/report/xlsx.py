@@ -1,4 +1,4 @@
-"""The cost as a workbook that lives: inputs have names, costs are formulas of them, and it opens at the figures planned.
+"""The cost as a workbook that lives: inputs have names, costs are formulas of them, and it opens at the plan's.
 
 Cached values are the plan's, so a viewer that does not calculate shows the same. Needs the extra `[xlsx]`.
 """
