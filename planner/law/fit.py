@@ -27,6 +27,7 @@ DELTA = 1e-3
 DRAW_NAMES = ("log_E", "log_A", "log_B", "alpha", "beta")
 _DRAW_TOLERANCE = 1e-10  # of a draw's objective: a ten-thousandth of a standard error of any constant
 _SAME_OBJECTIVE, _SAME_OBJECTIVE_FLOOR = 1e-9, 1e-15
+_DIVERGED_LOG, _DIVERGED_SDS, _LISTED_OUTLIERS = 0.05, 6.0, 5
 _EXPONENT_BOUNDS = (0.02, 1.5)
 _SMALLEST_E_FRACTION = 1e-3  # of the lowest loss; below it the floor of the loss is zero for every purpose
 
@@ -226,17 +227,29 @@ def _result(
         residuals=tuple(chinchilla.residuals(at, estimate.params).tolist()) if is_listed else (),
         dropped_run_ids=dropped,
         forecast=prediction,
-        warnings=_warnings(rows, estimate, status=status, reason=reason),
+        warnings=_warnings(rows, at, estimate, status=status, reason=reason),
     )
 
 
-def _warnings(rows: Rows, estimate: _Estimate, *, status: FitStatus, reason: str) -> tuple[str, ...]:
+def _outliers(rows: Rows, residual: Array) -> tuple[str, ...]:
+    """A note naming runs far above the law: diverged, or badly tuned. They are kept; Huber gives them little weight."""
+    limit = max(_DIVERGED_LOG, _DIVERGED_SDS * summary.scatter(residual, num_constants=5))
+    above = np.flatnonzero(residual > limit)
+    if not len(above):
+        return ()
+    shown = ", ".join(f"{rows.ids[row]} ({np.expm1(residual[row]):+.0%})" for row in above[:_LISTED_OUTLIERS])
+    more = f" and {len(above) - _LISTED_OUTLIERS} more" if len(above) > _LISTED_OUTLIERS else ""
+    return (f"far above the law, diverged or badly tuned, kept: run {shown}{more}",)
+
+
+def _warnings(rows: Rows, at: Frame, estimate: _Estimate, *, status: FitStatus, reason: str) -> tuple[str, ...]:
     starts = estimate.starts
     notes = list(rows.warnings)
     if status != "converged":
         notes.append(f"{status}: {reason}")
     elif starts.agreeing < starts.tried:
         notes.append(f"{starts.tried - starts.agreeing} of {starts.tried} starts stopped elsewhere")
+    notes += _outliers(rows, chinchilla.residuals(at, estimate.params))
     if len(rows.ids) > summary.STORED_ROWS:
         notes.append(f"{len(rows.ids)} runs: their ids and residuals are not listed (at most {summary.STORED_ROWS})")
     return tuple(notes)

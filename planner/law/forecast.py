@@ -24,7 +24,7 @@ KEPT_SHARE = 0.5
 FEWEST_RUNS = 9
 PRIOR_SCALE = 5.0
 NUM_DRAWS = 300
-_NUM_STARTS = 32
+_NUM_STARTS = 16
 
 
 def forecast(N: Array, D: Array, loss: Array, *, delta: float, rng: np.random.Generator) -> Forecast:

@@ -10,9 +10,10 @@ import numpy as np
 
 from data.errors import UserError, nearest
 from planner.law.base import FLOP_PER_PARAM_TOKEN, Array
-from planner.model import num_params
-from planner.record import RunRecord
 
+_FINISHED = frozenset({"finished", "done", "completed", "complete", "success", "succeeded"})  # W&B, ours, schedulers
+_LISTED = 5
+_TENSORBOARD_HEADER = ("Wall time", "Step", "Value")
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
 
 
@@ -26,11 +27,17 @@ class Columns:
     loss: str = "loss"
     cluster: str = ""
     run_id: str = ""
+    state: str = ""
+    unique_tokens: str = ""
+    num_experts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunTable:
-    """Runs ready to fit: columns (runs,), ids, clusters (empty where each row is its own run), and notes."""
+    """Runs ready to fit: columns (runs,), ids, clusters (empty where each row is its own run), and notes.
+
+    `unique_tokens` and `num_experts` are None where the table has no such column.
+    """
 
     N: Array
     D: Array
@@ -38,6 +45,8 @@ class RunTable:
     ids: tuple[str, ...]
     clusters: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unique_tokens: Array | None = None
+    num_experts: Array | None = None
 
     def without(self, rows: Iterable[int]) -> "RunTable":
         """The table without these row numbers."""
@@ -50,6 +59,8 @@ class RunTable:
             tuple(self.ids[row] for row in keep),
             tuple(self.clusters[row] for row in keep) if self.clusters else (),
             self.warnings,
+            None if self.unique_tokens is None else self.unique_tokens[keep],
+            None if self.num_experts is None else self.num_experts[keep],
         )
 
 
@@ -64,6 +75,24 @@ def parse_csv(text: str, columns: Columns, *, name: str) -> RunTable:
         raise UserError(f"{name} is empty", expected="a header and one run per row")
     _require(columns, reader.fieldnames, name)
     return _table([dict(row) for row in reader], columns, name=name)
+
+
+def parse_tensorboard(text: str, *, params: float, tokens_per_step: float, name: str) -> RunTable:
+    """Read one scalar that TensorBoard exported as CSV (Wall time, Step, Value): the checkpoints of one run.
+
+    The export holds neither size nor batch, so the caller gives them. All rows are one cluster.
+
+    Raises:
+        UserError: it is another table, or a cell is not a number.
+    """
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    if tuple(reader.fieldnames or ()) != _TENSORBOARD_HEADER:
+        raise UserError(f"{name} is not a TensorBoard export", expected=f"columns {', '.join(_TENSORBOARD_HEADER)}")
+    rows = [(number, row) for number, row in enumerate(reader, start=2) if _number(row["Step"], "Step", number, name)]
+    steps = np.array([_number(row["Step"], "Step", number, name) for number, row in rows])
+    loss = np.array([_number(row["Value"], "Value", number, name) for number, row in rows])
+    ids = tuple(f"{name}@{step:g}" for step in steps.tolist())
+    return RunTable(np.full(len(rows), params), steps * tokens_per_step, loss, ids, (name,) * len(rows))
 
 
 def parse_jsonl(text: str, columns: Columns, *, name: str) -> RunTable:
@@ -91,7 +120,14 @@ def _require(columns: Columns, present: Iterable[str], name: str) -> None:
     known = list(present)
     wanted = [("--n-col", columns.N), ("--loss-col", columns.loss)]
     wanted.append(("--c-col", columns.C) if columns.C else ("--d-col", columns.D))
-    wanted += [(option, column) for option, column in (("--cluster-col", columns.cluster),) if column]
+    optional = (
+        ("--cluster-col", columns.cluster),
+        ("--id-col", columns.run_id),
+        ("--state-col", columns.state),
+        ("--unique-col", columns.unique_tokens),
+        ("--experts-col", columns.num_experts),
+    )
+    wanted += [(option, column) for option, column in optional if column]
     for option, column in wanted:
         if column not in known:
             raise UserError(
@@ -113,7 +149,25 @@ def _table(rows: list[dict[str, str]], columns: Columns, *, name: str) -> RunTab
     D = column(columns.C) / (FLOP_PER_PARAM_TOKEN * N) if columns.C else column(columns.D)
     ids = tuple(str(row.get(columns.run_id) or number) for number, row in complete)
     clusters = tuple(str(row.get(columns.cluster)) for _, row in complete) if columns.cluster else ()
-    return RunTable(N, D, column(columns.loss), ids, clusters)
+    return RunTable(
+        N,
+        D,
+        column(columns.loss),
+        ids,
+        clusters,
+        _unfinished([str(row.get(columns.state)) for _, row in complete], ids) if columns.state else (),
+        column(columns.unique_tokens) if columns.unique_tokens else None,
+        column(columns.num_experts) if columns.num_experts else None,
+    )
+
+
+def _unfinished(states: list[str], ids: tuple[str, ...]) -> tuple[str, ...]:
+    """A note naming runs that did not finish; they are kept, because nothing is dropped silently."""
+    bad = [run_id for run_id, state in zip(ids, states, strict=True) if state.strip().lower() not in _FINISHED]
+    if not bad:
+        return ()
+    more = f" and {len(bad) - _LISTED}" + " more" if len(bad) > _LISTED else ""
+    return (f"runs that did not finish were kept: {', '.join(bad[:_LISTED])}{more}",)
 
 
 def _number(cell: str | None, column: str, number: int, name: str) -> float:
@@ -163,26 +217,8 @@ def parse_points(text: str, n_col: str, d_col: str, *, name: str) -> Points:
     return Points(header, tuple(map(tuple, lines[1:])), found[0], found[1])
 
 
-def record_table(record: RunRecord) -> RunTable:
-    """One finished run of ours as a table of one row: total parameters, tokens trained, final held-out loss.
-
-    Raises:
-        UserError: the run ended without a final loss.
-    """
-    if record.final_loss is None:
-        raise UserError(f"run {record.run_id} has no final loss ({record.state})", expected="a run that finished")
-    notes = () if record.state == "done" else (f"run {record.run_id} ended early ({record.state})",)
-    return RunTable(
-        np.array([float(num_params(record.job.shape))]),
-        np.array([float(record.num_tokens)]),
-        np.array([record.final_loss]),
-        (record.run_id,),
-        warnings=notes,
-    )
-
-
 def joined(tables: Sequence[RunTable]) -> RunTable:
-    """The tables under each other; clusters are kept when every table has them."""
+    """The tables under each other; what only some of them have (clusters, unique tokens, experts) is left out."""
     has_clusters = all(table.clusters for table in tables)
     return RunTable(
         np.concatenate([table.N for table in tables]),
@@ -191,7 +227,14 @@ def joined(tables: Sequence[RunTable]) -> RunTable:
         tuple(run_id for table in tables for run_id in table.ids),
         tuple(cluster for table in tables for cluster in table.clusters) if has_clusters else (),
         tuple(note for table in tables for note in table.warnings),
+        _stacked([table.unique_tokens for table in tables]),
+        _stacked([table.num_experts for table in tables]),
     )
+
+
+def _stacked(parts: Sequence[Array | None]) -> Array | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _positive(cell: str, column: str, number: int, name: str) -> float:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import UserError, nearest
+from data.errors import UserError
 from tui.output import data, emit_json, say, table
 
 if TYPE_CHECKING:
     from planner.law.result import FitResult
     from planner.law.table import Columns, RunTable
-
-_FORMS = ("chinchilla",)
 
 # One thread: the matrices are small, and BLAS threads that spin cost more CPU than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -27,6 +25,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 @click.option("--loss-col", default="loss", show_default=True, help="Column of held-out loss.")
 @click.option("--id-col", default="", help="Column naming the run.")
 @click.option("--cluster-col", default="", help="Column naming the training run, where rows are checkpoints.")
+@click.option("--state-col", default="", help="Column of run states (W&B: State); unfinished runs are named.")
+@click.option("--unique-col", default="", help="Column of distinct tokens, where text repeats.")
+@click.option("--experts-col", default="", help="Column of the number of experts.")
 @click.option(
     "--drop-worst", type=click.IntRange(min=0), default=0, show_default=True, help="Leave out the K highest losses."
 )
@@ -50,6 +51,9 @@ def fit(
     loss_col: str,
     id_col: str,
     cluster_col: str,
+    state_col: str,
+    unique_col: str,
+    experts_col: str,
     drop_worst: int,
     bootstrap: int,
     delta: float,
@@ -59,24 +63,37 @@ def fit(
     out: Path | None,
     as_data: bool,
 ) -> None:
-    """Fit L = E + A/N^alpha + B/D^beta to RUNS (.csv or .jsonl), one run per row.
+    """Fit L = E + A/N^alpha + B/D^beta, or another form, to RUNS (.csv or .jsonl), one run per row.
+
+    Weights & Biases: export the runs table as CSV and name its columns. With --unique-col repeated tokens count as the
+    fresh ones they are worth, unless the form is data-constrained.
 
     \b
     isoplan fit runs.csv
+    isoplan fit wandb.csv --n-col n_params --d-col tokens --loss-col "eval/loss" --id-col Name --state-col State
     isoplan fit points.csv --n-col "Model Size" --c-col "Training FLOP" --drop-worst 5
     isoplan fit runs.csv --add runs/r-0001
     """
-    if form not in _FORMS:
-        raise UserError(f"no law form '{form}'", next_step=nearest(form, _FORMS))
     if runs is None and not added:
         raise UserError("nothing to fit", expected="a table of runs, or --add RUN", next_step="isoplan ladder run")
     from data.durable import write_atomic
     from planner.law.table import Columns, joined
 
-    columns = Columns(N=n_col, D=d_col, C=c_col, loss=loss_col, run_id=id_col, cluster=cluster_col)
+    columns = Columns(
+        N=n_col,
+        D=d_col,
+        C=c_col,
+        loss=loss_col,
+        run_id=id_col,
+        cluster=cluster_col,
+        state=state_col,
+        unique_tokens=unique_col,
+        num_experts=experts_col,
+    )
     tables = [_read(runs, columns)] if runs else []
     everything = joined([*tables, *map(_record_row, added)])
-    result = _fitted(everything, drop_worst=drop_worst, bootstrap=bootstrap, delta=delta, seed=seed)
+    kept, dropped = _without_worst(everything, drop_worst)
+    result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
     path = out or Path("fits") / f"{(runs or added[0]).stem}.json"
     text = result.model_dump_json(by_alias=True, indent=None)
     write_atomic(path, text.encode() + b"\n")
@@ -84,27 +101,53 @@ def fit(
         emit_json(result.model_dump(mode="json", by_alias=True))
     else:
         data(_text(result))
-    for warning in result.warnings:
+        data(_checks(result, kept))
+    for warning in (*everything.warnings, *result.warnings):
         say(f"warning: {warning}")
     say(f"Wrote {path}\nNext: isoplan plan --fit {path} --hardware ... --budget ...")
 
 
-def _fitted(runs: "RunTable", *, drop_worst: int, bootstrap: int, delta: float, seed: int) -> "FitResult":
-    from planner.law.fit import fit_chinchilla
+def _without_worst(runs: "RunTable", num: int) -> "tuple[RunTable, tuple[str, ...]]":
+    """The runs without the `num` highest losses, and the ids of those."""
     from planner.law.rows import worst
 
-    dropped = worst(runs.loss, num=drop_worst).tolist()
-    kept = runs.without(dropped)
+    if num >= len(runs.ids):
+        raise UserError(f"--drop-worst {num} leaves none of {len(runs.ids)} runs")
+    dropped = worst(runs.loss, num=num).tolist()
+    return runs.without(dropped), tuple(runs.ids[row] for row in dropped)
+
+
+def _fitted(
+    runs: "RunTable", dropped: tuple[str, ...], *, form: str, bootstrap: int, delta: float, seed: int
+) -> "FitResult":
+    from planner.law.base import Point
+    from planner.law.fit import fit_chinchilla
+    from planner.law.repetition import effective_tokens
+
+    if form != "chinchilla":
+        from planner.law.fit_form import fit_law
+
+        point = Point(runs.N, runs.D, unique_tokens=runs.unique_tokens, num_experts=runs.num_experts)
+        return fit_law(
+            form,
+            point,
+            runs.loss,
+            delta=delta,
+            num_bootstraps=bootstrap,
+            seed=seed,
+            run_ids=runs.ids,
+            clusters=runs.clusters,
+        )
     return fit_chinchilla(
-        kept.N,
-        kept.D,
-        kept.loss,
+        runs.N,
+        effective_tokens(runs.D, runs.unique_tokens),
+        runs.loss,
         delta=delta,
         num_bootstraps=bootstrap,
         seed=seed,
-        run_ids=kept.ids,
-        clusters=kept.clusters,
-        dropped_run_ids=[runs.ids[row] for row in dropped],
+        run_ids=runs.ids,
+        clusters=runs.clusters,
+        dropped_run_ids=dropped,
     )
 
 
@@ -124,7 +167,7 @@ def _record_row(folder: Path) -> "RunTable":
     from pydantic import ValidationError
 
     from data.canonical import read_strict
-    from planner.law.table import record_table
+    from planner.law.records import record_table
     from planner.record import RunRecord
 
     path = folder / "record.json"
@@ -148,5 +191,39 @@ def _text(result: "FitResult") -> str:
         "",
         f"{result.status}: {result.reason}",
         f"{result.num_runs} runs, objective {result.objective:.9g}, one run scatters by {result.noise_log_sd:.2%}",
+    ]
+    return "\n".join(lines)
+
+
+def _checks(result: "FitResult", runs: "RunTable") -> str:
+    """The decision at ten times the largest budget, and what else would move it."""
+    from data.units import show_count, show_flop
+    from planner.law.approaches import panel
+    from planner.law.decision import decide
+    from planner.law.forms import ChinchillaLaw
+    from planner.law.sensitivity import sensitivities
+
+    law = result.law
+    if not isinstance(law, ChinchillaLaw) or result.is_regularised:
+        return ""
+    compute = 10 * result.fitted_range.C.high
+    decision = decide(result, compute)
+    size, flat = decision.N, decision.flat_N
+    rows = [
+        (variant.choice, show_count(variant.N), f"{variant.D / variant.N:.3g}", f"{variant.loss:.4f}")
+        for variant in sensitivities(runs.N, runs.D, runs.loss, compute_flop=compute)
+    ]
+    rows += [
+        (f"approach {opinion.approach}", show_count(opinion.N), f"{opinion.D / opinion.N:.3g}", f"{opinion.loss:.4f}")
+        for opinion in panel(law, runs.N, runs.D, runs.loss, compute_flop=compute)
+        if opinion.approach != "3"
+    ]
+    lines = [
+        "",
+        f"At {show_flop(compute)}, ten times the largest run: {show_count(size.p50)} parameters "
+        f"(P10 {show_count(size.p10)}, P90 {show_count(size.p90)});",
+        f"any from {show_count(flat.low)} to {show_count(flat.high)} wastes less than 0.1 % of it.",
+        "",
+        table(rows, header=("what else could be chosen", "N*", "D/N", "loss"), right=frozenset({1, 2, 3})),
     ]
     return "\n".join(lines)
