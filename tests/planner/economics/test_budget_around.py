@@ -98,6 +98,18 @@ def test_every_line_is_a_quantity_at_a_price_with_source_and_date() -> None:
         assert line.as_of <= NOW.date()
 
 
+def test_a_free_machine_costs_nothing_and_breaks_nothing() -> None:
+    asked = {"hardware": "h100-sxm", "law": "epoch-2024", "price_usd_per_device_hour": 0.0}
+    request = make_request(asked | {"num_params": 100_000_000, "num_tokens": 2_000_000_000})
+    nowhere = Path("nowhere")
+    plan = recommend(request, resolve(request, Sources(nowhere, nowhere, nowhere), now=NOW))
+    economics = around(plan)
+
+    assert economics.total_usd.p90 < 1.0  # storage
+    assert 0.01 <= economics.gate_spacing.best_fraction <= 0.5
+    assert economics.probability_over_budget is None
+
+
 def uncertain(**changes: float) -> Uncertain:
     rates = Rates(num_devices=64, usd_per_device_hour=2.5, device_watts=900.0)
     case = {
