@@ -19,7 +19,7 @@ from data.corpus.removal import Removals
 from data.corpus.shards import DurableFile, SplitWriter
 from data.corpus.tally import Tally, cutoff
 from data.corpus.unit import About, Unit, read_about, read_rows, token_dtype
-from data.corpus.verdict import KEPT, REASONS, token_reader, verdicts, with_fallback_heldout
+from data.corpus.verdict import KEPT, REASONS, verdicts, with_fallback_heldout
 from data.durable import write_atomic
 
 DOCUMENTS_NAME = "documents.jsonl"
@@ -45,7 +45,7 @@ def merge(work: MergeInput, tokenizer: Tokenizer, folder: Path) -> Manifest:
     rows = with_fallback_heldout(rows, work.config.heldout_fraction)
     names = {name: number for number, name in enumerate(sorted({entry.domain for entry in work.entries}))}
     domains = np.array([names[entry.domain] for entry in work.entries], dtype=np.int64)[rows["entry"]]
-    found = verdicts(rows, domains, work.config, token_reader(work.units, rows, dtype))
+    found = verdicts(rows, domains, work.config)
     writers = {
         is_heldout: SplitWriter(folder, name, dtype) for is_heldout, name in ((False, "train"), (True, "heldout"))
     }

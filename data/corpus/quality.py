@@ -36,6 +36,7 @@ MAX_DUPLICATE_NGRAM = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 MIN_PUNCTUATED_LINES = 0.12
 MAX_SHORT_LINES = 0.67
 SHORT_LINE_CHARACTERS = 30
+MAX_REPEATED_CHARACTERS = 0.1
 # Raffel et al. 2020 (arXiv:1910.10683), section 2.2, at the level of the page.
 MIN_SENTENCES = 3
 
@@ -139,6 +140,8 @@ def fineweb(text: str) -> str:
         return "FineWeb: few lines end in punctuation"
     if sum(len(line) < SHORT_LINE_CHARACTERS for line in lines) > MAX_SHORT_LINES * len(lines):
         return "FineWeb: two thirds of the lines are short"
+    if sum(map(len, lines)) - sum(map(len, set(lines))) > MAX_REPEATED_CHARACTERS * len(text):
+        return "FineWeb: a tenth of the characters in repeated lines"
     return ""
 
 

@@ -19,7 +19,7 @@ from data.canonical import canonical_bytes
 from data.corpus.bpe import Tokenizer
 from data.corpus.document import Document, Entry, Rejected, spot
 from data.corpus.manifest import BuildConfig
-from data.corpus.near import NUM_BANDS, band_keys
+from data.corpus.near import NUM_BANDS, NUM_BINS, band_keys, signature, sketch
 from data.corpus.read import documents
 from data.corpus.removal import Removals
 from data.corpus.stages import passed, stages_of
@@ -36,6 +36,7 @@ ROW = np.dtype(
         ("day", "<u4"),
         ("priority", "<u8"),
         ("bands", "<u8", (NUM_BANDS,)),
+        ("sketch", "u1", (NUM_BINS,)),
         ("is_heldout", "?"),
     ]
 )
@@ -145,7 +146,8 @@ def _row(document: Document, entry: int, ids: NDArray[np.uint32], config: BuildC
     row["priority"] = spot(config.seed, "subset", document.name)
     row["is_heldout"] = document.is_heldout
     if config.dedup == "near":
-        row["bands"] = band_keys(ids)
+        minima = signature(ids)
+        row["bands"], row["sketch"] = band_keys(minima), sketch(minima)
     return row
 
 

@@ -1,15 +1,10 @@
 """Which documents stay: one of each text, one of each near copy, and no more than asked for."""
 
-from bisect import bisect_right
-from collections.abc import Callable
-from itertools import accumulate
-
 import numpy as np
 from numpy.typing import NDArray
 
 from data.corpus.manifest import BuildConfig
 from data.corpus.near import near_duplicates
-from data.corpus.unit import Unit
 
 KEPT, DUPLICATE, NEAR_DUPLICATE, SURPLUS = 0, 1, 2, 3
 REASONS = {
@@ -18,12 +13,8 @@ REASONS = {
     SURPLUS: ("surplus", "beyond the tokens asked for"),
 }
 
-TokensOf = Callable[[int], NDArray[np.integer]]
 
-
-def verdicts(
-    rows: NDArray[np.void], domains: NDArray[np.int64], config: BuildConfig, tokens_of: TokensOf
-) -> NDArray[np.uint8]:
+def verdicts(rows: NDArray[np.void], domains: NDArray[np.int64], config: BuildConfig) -> NDArray[np.uint8]:
     """Return the verdict on each row; `domains` numbers its domain.
 
     Of copies the held-out one stays, so that no held-out text is trained on; else the latest dated, else the first.
@@ -37,7 +28,7 @@ def verdicts(
         found[is_copy] = DUPLICATE
     if config.dedup == "near":
         order = order[found[order] == KEPT]
-        found[near_duplicates(rows["bands"], order, tokens_of)] = NEAR_DUPLICATE
+        found[near_duplicates(rows["bands"], rows["sketch"], order)] = NEAR_DUPLICATE
     if config.max_tokens:
         found[_surplus(rows, domains, (found == KEPT) & ~rows["is_heldout"], config.max_tokens)] = SURPLUS
     return found
@@ -71,17 +62,3 @@ def with_fallback_heldout(rows: NDArray[np.void], fraction: float) -> NDArray[np
     changed = rows.copy()
     changed["is_heldout"][order[:number]] = True
     return changed
-
-
-def token_reader(units: tuple[Unit, ...], rows: NDArray[np.void], dtype: np.dtype[np.unsignedinteger]) -> TokensOf:
-    """Return a function that reads the token ids of one row from its unit's file."""
-    starts = [0, *accumulate(unit.rows_path.stat().st_size // rows.dtype.itemsize for unit in units)]
-    lengths = rows["num_tokens"].astype(np.int64)
-    before = np.concatenate(([0], np.cumsum(lengths)))
-
-    def tokens_of(row: int) -> NDArray[np.integer]:
-        unit = bisect_right(starts, row) - 1
-        offset = int(before[row] - before[starts[unit]]) * dtype.itemsize
-        return np.fromfile(units[unit].tokens_path, dtype=dtype, count=int(lengths[row]), offset=offset)
-
-    return tokens_of

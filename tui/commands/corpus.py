@@ -10,12 +10,12 @@ import click
 
 from data.canonical import Json
 from data.errors import UserError
-from data.units import parse_count, show_bytes, show_count, show_fraction, show_seconds
+from data.units import parse_count, show_count, show_fraction, show_seconds
 from tui.output import data, emit_json, say, table
 
 if TYPE_CHECKING:
     from data.corpus.build import Progress
-    from data.corpus.manifest import Dedup, KnowledgeCutoff, Manifest, Quality
+    from data.corpus.manifest import Dedup, Quality
 
 DEFAULT_SOURCES = ("builtin:stdlib", "builtin:deps")
 
@@ -83,6 +83,7 @@ def build_command(
     """
     from data.corpus.build import build
     from data.corpus.manifest import BuildConfig
+    from tui.commands import corpus_text
 
     started = time.monotonic()
     config = BuildConfig(
@@ -107,9 +108,9 @@ def build_command(
         report=_report,
     )
     if as_json:
-        _emit(out, manifest)
+        emit_json(corpus_text.as_json(out, manifest))
         return
-    _show(out, manifest)
+    corpus_text.show(out, manifest)
     say(f"built in {show_seconds(time.monotonic() - started)}")
     say(f"Next: isoplan bench, then isoplan ladder plan --corpus {out}")
 
@@ -120,9 +121,13 @@ def build_command(
 def show_command(folder: Path, as_json: bool) -> None:
     """Show a corpus: sizes, sources, licences, knowledge cutoff, and what was removed and why."""
     from data.corpus.manifest import load_manifest
+    from tui.commands import corpus_text
 
     manifest = load_manifest(folder)
-    (_emit if as_json else _show)(folder, manifest)
+    if as_json:
+        emit_json(corpus_text.as_json(folder, manifest))
+    else:
+        corpus_text.show(folder, manifest)
 
 
 @app.command("verify")
@@ -173,93 +178,39 @@ def mix_command(folder: Path, weights: tuple[str, ...], tokens: str, natural: bo
     data(table(rows, header=header, right=frozenset({1, 2, 3})))
 
 
+@app.command("catalog")
+@click.argument("name", default="")
+@click.option("--json", "as_json", is_flag=True, help="the rows as JSON")
+def catalog_command(name: str, as_json: bool) -> None:
+    """Public corpora with tokens, licence and cutoff, as their makers state them; or all there is about one NAME."""
+    from data.catalog.corpora import corpus, corpus_names
+
+    found = [corpus(name)] if name else [corpus(known) for known in corpus_names()]
+    if as_json:
+        rows_json: list[Json] = [row.model_dump(mode="json") for row in found]
+        emit_json({"schema": "isoplan.corpora/1", "corpora": rows_json})
+    elif name:
+        data("\n".join(f"{key:17} {value}" for key, value in found[0].model_dump(mode="json").items()))
+    else:
+        rows = [
+            (
+                row.name,
+                ("~" if row.is_estimate else "") + show_count(row.num_tokens) if row.num_tokens else "?",
+                row.knowledge_cutoff or "?",
+                row.languages[:20],
+                row.licence[:40] or "?",
+            )
+            for row in found
+        ]
+        data(table(rows, header=("name", "tokens", "cutoff", "languages", "licence"), right=frozenset({1})))
+        say("Next: isoplan plan --corpus NAME ...; ? is not stated or not confirmed")
+
+
 def _iso_date(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat() if text else ""
     except ValueError as error:
         raise UserError(f"'{text}' is not a date", expected="for example 2024-06-30") from error
-
-
-def _emit(folder: Path, manifest: "Manifest") -> None:
-    """Print what others need of a corpus, without the checksums of its blocks."""
-    whole = manifest.model_dump(mode="json", by_alias=True)
-    emit_json(
-        {
-            "schema": "isoplan.corpus/1",
-            "path": str(folder),
-            "digest": manifest.digest,
-            "vocab_size": manifest.vocab_size,
-            "unique_tokens": manifest.unique_tokens,
-            "heldout_tokens": manifest.heldout.num_tokens,
-            "bytes_per_token": manifest.bytes_per_token,
-            **{key: whole[key] for key in ("config", "dtype", "sources", "removed", "masked", "cutoff", "measures")},
-            "domains": {name: whole[name]["domains"] for name in ("train", "heldout")},
-        }
-    )
-
-
-def _show(folder: Path, manifest: "Manifest") -> None:
-    train, heldout = manifest.train, manifest.heldout
-    data(f"corpus {manifest.digest[:12]} in {folder}")
-    data(
-        f"  train    {show_count(train.num_tokens)} tokens in {train.num_documents:,} documents, "
-        f"{show_bytes(train.num_bytes)}, {manifest.bytes_per_token:.2f} bytes per token at {manifest.vocab_size:,} ids"
-    )
-    data(f"  heldout  {show_count(heldout.num_tokens)} tokens in {heldout.num_documents:,} documents, by whole groups")
-    data("\n" + _domains(manifest))
-    data("\n" + _sources(manifest))
-    data(f"\nknowledge cutoff: {_cutoff(manifest.cutoff)}")
-    if manifest.removed:
-        data("\nremoved\n" + _removed(manifest))
-
-
-def _domains(manifest: "Manifest") -> str:
-    heldout = {(c.source, c.domain): c.num_tokens for c in manifest.heldout.domains}
-    rows = [
-        (
-            count.source,
-            count.domain,
-            f"{count.num_documents:,}",
-            show_count(count.num_tokens),
-            show_fraction(count.num_tokens / max(manifest.train.num_tokens, 1)),
-            show_count(heldout.get((count.source, count.domain), 0)),
-        )
-        for count in manifest.train.domains
-    ]
-    header = ("source", "domain", "documents", "tokens", "share", "held out")
-    return table(rows, header=header, right=frozenset({2, 3, 4, 5}))
-
-
-def _sources(manifest: "Manifest") -> str:
-    rows = [
-        (
-            source.name,
-            source.label,
-            show_count(source.num_tokens),
-            source.dated_until or "unknown",
-            "; ".join(
-                f"{x.licence} {show_fraction(x.num_tokens / max(source.num_tokens, 1))}" for x in source.licences[:3]
-            ),
-        )
-        for source in manifest.sources
-    ]
-    return table(rows, header=("source", "what", "tokens", "dated until", "licences"), right=frozenset({2}))
-
-
-def _cutoff(cutoff: "KnowledgeCutoff") -> str:
-    if not cutoff.latest:
-        return "unknown (no text is dated)"
-    undated = show_fraction(cutoff.undated_fraction)
-    return f"{cutoff.latest} at the latest, median {cutoff.median}; {undated} of the tokens are undated"
-
-
-def _removed(manifest: "Manifest") -> str:
-    rows = [
-        (r.stage, r.reason, r.domain, f"{r.num_documents:,}", show_bytes(r.num_bytes), r.examples[0])
-        for r in manifest.removed
-    ]
-    header = ("stage", "reason", "domain", "documents", "text", "for example")
-    return table(rows, header=header, right=frozenset({3, 4}))
 
 
 def _report(progress: "Progress") -> None:

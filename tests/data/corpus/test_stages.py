@@ -14,7 +14,7 @@ from data.corpus.decontaminate import evaluation_index, is_contaminated, weigh
 from data.corpus.document import Document, Rejected
 from data.corpus.manifest import BuildConfig
 from data.corpus.measures import compression_ratio, distinct_fraction, duplicate_line_fraction, effective_number
-from data.corpus.near import band_keys, jaccard, near_duplicates
+from data.corpus.near import band_keys, jaccard, near_duplicates, signature, sketch
 from data.corpus.pii import masked
 from data.corpus.quality import c4, code, fineweb, gopher_quality, repeated_lines, repeated_ngrams
 from data.corpus.stages import passed, stages_of
@@ -54,6 +54,7 @@ def test_prose_passes_every_web_rule() -> None:
         (c4, "One sentence only, and a long one", "sentences"),
         (fineweb, PROSE.replace(".", ""), "punctuation"),
         (fineweb, "\n".join(f"Item {n}." for n in range(50)), "short"),
+        (fineweb, PROSE + "\n" + PROSE, "repeated lines"),
         (repeated_lines, (PROSE + "\n") * 3, "stand earlier"),
         (repeated_ngrams, " ".join(words(2, 30) * 8), "repeated"),
         (code, "x = '" + "a" * 400 + "'", "mean line"),
@@ -156,23 +157,34 @@ def edited(ids: np.ndarray, fraction: float, rng: np.random.Generator) -> np.nda
     return changed
 
 
+def duplicates(texts: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    minima = [signature(ids) for ids in texts]
+    return near_duplicates(np.array([band_keys(m) for m in minima]), np.array([sketch(m) for m in minima]), order)
+
+
 @pytest.mark.parametrize(("fraction", "floor"), [(0.0, 1.0), (0.01, 0.95)])
 def test_near_copies_are_found(fraction: float, floor: float) -> None:
     rng = np.random.default_rng(1)
     originals = [rng.integers(0, 5000, rng.integers(200, 2000)) for _ in range(200)]
     everything = originals + [edited(ids, fraction, rng) for ids in originals]
-    keys = np.array([band_keys(ids) for ids in everything])
-    found = near_duplicates(keys, np.arange(400), lambda row: everything[row])
+    found = duplicates(everything, np.arange(400))
 
     assert found[200:].mean() >= floor
     assert not found[:200].any()
 
 
 def test_of_near_copies_the_one_first_in_order_stays() -> None:
-    ids = np.arange(500)
-    keys = np.array([band_keys(ids), band_keys(ids + 0), band_keys(ids)])
+    assert duplicates([np.arange(500)] * 3, np.array([2, 0, 1])).tolist() == [True, True, False]
 
-    assert near_duplicates(keys, np.array([2, 0, 1]), lambda row: ids).tolist() == [True, True, False]
+
+def test_the_estimate_is_the_share_of_common_shingles() -> None:
+    rng = np.random.default_rng(2)
+    one = rng.integers(0, 5000, 4000)
+    other = np.concatenate([one[:3000], rng.integers(0, 5000, 1000)])
+
+    assert jaccard(sketch(signature(one)), sketch(signature(one))) == 1.0
+    # 2993 of 4993 shingles are common; three standard errors of 128 bins.
+    assert jaccard(sketch(signature(one)), sketch(signature(other))) == pytest.approx(2993 / 4993, abs=0.13)
 
 
 @settings(deadline=None, max_examples=40)
@@ -180,8 +192,7 @@ def test_of_near_copies_the_one_first_in_order_stays() -> None:
 def test_short_documents_have_bands_too(ids: list[int]) -> None:
     array = np.array(ids, dtype=np.uint32)
 
-    assert np.array_equal(band_keys(array), band_keys(array.astype(np.uint16)))
-    assert jaccard(array, array) == 1.0
+    assert np.array_equal(band_keys(signature(array)), band_keys(signature(array.astype(np.uint16))))
 
 
 def test_measures_tell_repetition_from_diversity() -> None:
