@@ -19,6 +19,7 @@ from planner.economics.dated_price import DRIFT_LOG_SD_PER_YEAR
 from planner.economics.footprint import BOUNDARY, footprint
 from planner.economics.gate_spacing import gate_spacing
 from planner.economics.owned import book_values, break_even_utilisation, device_price, owned_hour
+from planner.economics.post_training import stages
 from planner.economics.scope import Scope
 from planner.economics.serving import open_api, served, serving_usd_per_million, volume
 from planner.economics.uncertainty import Uncertain, band_around, draw, drivers, share_above
@@ -107,7 +108,27 @@ def _lines(plan: Plan, scope: Scope) -> tuple[ScopeLine, ...]:
                 as_of=EXPERIMENTS_SOURCE.accessed,
             )
         )
-    return (*found, *_stated_lines(plan, scope))
+    return (*found, *_post_training_lines(plan, scope), *_stated_lines(plan, scope))
+
+
+def _post_training_lines(plan: Plan, scope: Scope) -> Iterator[ScopeLine]:
+    """Each stage on the plan's devices at its utilisation and price."""
+    if scope.post_training is None or plan.predicted.mfu <= 0:
+        return
+    rates = plan.rates
+    for stage in stages(scope.post_training, num_params=plan.model.num_params):
+        hours = stage.flop / (plan.hardware.peak_flop_per_s * plan.predicted.mfu) / 3600.0
+        yield ScopeLine(
+            name=stage.name,
+            usd=run_cost_usd(hours * 3600.0 / rates.num_devices, rates),
+            basis=f"{stage.flop:.3g} FLOP at the run's MFU {plan.predicted.mfu:.3g}; compute only",
+            formula=stage.formula,
+            quantity=hours,
+            unit="device-hours",
+            usd_per_unit=run_cost_usd(3600.0 / rates.num_devices, rates),
+            source=plan.price.source,
+            as_of=plan.price.as_of,
+        )
 
 
 def _stated_lines(plan: Plan, scope: Scope) -> Iterator[ScopeLine]:
@@ -151,7 +172,7 @@ def _uncertain(plan: Plan, pace: Pace, scope: Scope) -> Uncertain:
         price_log_sd=_price_log_sd(plan),
         beside_usd=max(0.0, plan.predicted.cost_usd.p50 - run),
         experiments_multiplier=scope.experiments_multiplier,
-        fixed_usd=scope.fixed_usd,
+        fixed_usd=scope.fixed_usd + sum(line.usd for line in _post_training_lines(plan, scope)),
     )
 
 

@@ -26,6 +26,14 @@ class ExtraLine(Value):
     note: str = ""
 
 
+class PostTraining(Value):
+    """What follows pretraining, by its tokens; priced on the plan's devices once the model's size is known."""
+
+    sft_tokens: Tokens = Field(default=0, description="epochs times the instruction set's")
+    dpo_tokens_per_side: Tokens = Field(default=0, description="of the chosen answers; the rejected are as long")
+    rl_generated_tokens: Tokens = 0
+
+
 class Ownership(Value):
     """Devices that are bought instead of rented. Defaults: docs/costs.md, each with its source."""
 
@@ -47,7 +55,8 @@ class Scope(Value):
     usd_per_person_month: Usd = Field(default=0.0, description="with overhead; no default, salaries are local")
     project_months: float = Field(default=0.0, ge=0, description="over which staff is paid; 0: as long as the compute")
     data_usd: Usd = Field(default=0.0, description="licences, labelling, processing")
-    post_training_usd: Usd = 0.0
+    post_training: PostTraining | None = Field(default=None, description="beside what the budget leaves for the run")
+    post_training_usd: Usd = Field(default=0.0, description="where its dollars are known instead")
     evaluation_usd: Usd = 0.0
     red_team_usd: Usd = Field(default=0.0, description="no public unit price was found")
     egress_usd: Usd = 0.0
@@ -87,7 +96,7 @@ class Scope(Value):
             f"experiments x {self.experiments_multiplier:g}": self.experiments_multiplier > 1,
             f"{self.staff_person_months:g} person-months": self.staff_person_months > 0,
             "data": self.data_usd > 0,
-            "post-training": self.post_training_usd > 0,
+            "post-training": self.post_training_usd > 0 or self.post_training is not None,
             "evaluation": self.evaluation_usd > 0,
             "red team": self.red_team_usd > 0,
             "egress": self.egress_usd > 0,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from data.errors import InfeasibleError, UserError
 from planner.economics.cash_flow import Payment, months
 from planner.economics.gate_spacing import gate_spacing
-from planner.economics.scope import Scope, load_scope
+from planner.economics.post_training import dpo_flop, sft_flop
+from planner.economics.scope import PostTraining, Scope, load_scope
 from planner.economics.serving import Volume, open_api, served
 from planner.economics.uncertainty import Uncertain, draw, drivers
 from planner.economics.values import Economics
@@ -259,6 +260,22 @@ def test_nist_items_are_present_only_where_the_plan_holds_something() -> None:
     assert held["MANAGE 2.1"]  # alternatives
     assert not held["MAP 4.1"]  # no corpus is named
     assert not held["MEASURE 1.3"]  # no red team is budgeted
+
+
+def test_post_training_is_priced_by_the_models_size() -> None:
+    plan = planned(Scope(post_training=PostTraining(sft_tokens=10_000_000, rl_generated_tokens=1_000_000)))
+    economics = around(plan)
+    by_name = {line.name: line.usd for line in economics.lines}
+
+    # 6 N 1e7 against 30 N 1e6: half.
+    assert by_name["reinforcement learning"] == pytest.approx(0.5 * by_name["supervised fine-tuning"])
+    assert sum(by_name.values()) == pytest.approx(economics.total_usd.p50)
+    share = by_name["supervised fine-tuning"] / by_name["final run"]
+    assert share == pytest.approx(10_000_000 / plan.data.num_tokens, rel=0.3)
+
+
+def test_preferences_cost_eight_thirds_of_fine_tuning_on_one_side() -> None:
+    assert dpo_flop(7e9, 1e6) == pytest.approx(8 / 3 * sft_flop(7e9, 1e6))
 
 
 def test_a_scope_file_reads_and_mistakes_are_named(tmp_path: Path) -> None:
