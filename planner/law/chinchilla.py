@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.law.forms import Array, ChinchillaLaw
-from planner.law.newton import Problem
+from planner.law.newton import Problem, minimise
 
 NAMES = ("E", "A", "B", "alpha", "beta")
 _GRID_SIZE = 24
@@ -18,6 +18,7 @@ _EXPONENT_RANGE = (
     0.03,
     1.6,
 )  # published exponents of either term lie in 0.07 ... 0.6; wider, so that odd data start well
+_START_ROWS = 4096
 _BOX = (0.005, 3.0)  # the solver's bounds on exponents, outside what `fit` accepts as identified
 _TERM_LOG_RANGE = 16.0  # of either term over E at the centre of the data
 _E_LOG_RANGE = 8.0  # of E below the lowest loss: a three-thousandth of it, zero for every purpose
@@ -76,11 +77,15 @@ def starts(at: Frame, *, num: int) -> Array:
     """Return the best `num` solver parameters of a grid over both exponents, (num, 5), best first.
 
     At each of 24 x 24 exponents E, A and B follow from linear least squares on relative error (variable projection);
-    the nodes are then ranked by the real objective.
+    the nodes are then ranked by the real objective. Of very many runs an even sample does this and polishes them.
     """
-    nodes = _projected(at)
-    values = objective(at.problem, nodes)
-    return nodes[np.argsort(values, kind="stable")[:num]]
+    some = _thinned(at)
+    nodes = _projected(some)
+    values = np.concatenate([objective(some.problem, part) for part in np.split(nodes, _GRID_SIZE)])
+    best = nodes[np.argsort(values, kind="stable")[:num]]
+    if some is at:
+        return best
+    return minimise(some.problem, best, np.ones((1, some.problem.num_rows))).params
 
 
 def objective(problem: Problem, params: Array) -> Array:
@@ -100,6 +105,17 @@ def residuals(at: Frame, params: Array) -> Array:
     total = sum((np.exp(feature @ params[part]) for part, feature in pairs), np.zeros(at.problem.num_rows))
     result: Array = at.problem.log_loss - params[-1] - np.log1p(total)
     return result
+
+
+def _thinned(at: Frame) -> Frame:
+    """The same problem on at most `_START_ROWS` of its runs, evenly taken."""
+    problem = at.problem
+    if problem.num_rows <= _START_ROWS:
+        return at
+    step = -(-problem.num_rows // _START_ROWS)
+    features = tuple(feature[::step] for feature in problem.features)
+    some = Problem(problem.log_loss[::step], features, problem.delta, problem.lower, problem.upper)
+    return Frame(some, at.centre_N, at.centre_D)
 
 
 def _projected(at: Frame) -> Array:

@@ -6,7 +6,7 @@ optimum. Uncertainty is a bootstrap over runs, or over clusters of runs where ro
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ NUM_STARTS = 48
 NUM_BOOTSTRAPS = 4000
 DELTA = 1e-3
 DRAW_NAMES = ("log_E", "log_A", "log_B", "alpha", "beta")
+_MOST_BOOTSTRAP_ELEMENTS = 100_000_000  # draws x runs; 10,000 draws of 5,000 runs are half of it
 _DRAW_TOLERANCE = 1e-10  # of a draw's objective: a ten-thousandth of a standard error of any constant
 _SAME_OBJECTIVE, _SAME_OBJECTIVE_FLOOR = 1e-9, 1e-15
 _DIVERGED_LOG, _DIVERGED_SDS, _LISTED_OUTLIERS = 0.05, 6.0, 5
@@ -77,16 +78,21 @@ def fit_chinchilla(
     rows = checked_rows(N, D, loss, run_ids=run_ids)
     at = chinchilla.frame(rows.N, rows.D, rows.loss, delta=delta)
     rng = np.random.default_rng(seed)
+    num_draws = max(2, min(num_bootstraps, _MOST_BOOTSTRAP_ELEMENTS // len(rows.N)))
 
     def resamples() -> Iterable[Array]:
         if weights is not None:
             return (weights,)
-        return weight_blocks(rng, num_rows=len(rows.N), num_draws=num_bootstraps, clusters=clusters)
+        return weight_blocks(rng, num_rows=len(rows.N), num_draws=num_draws, clusters=clusters)
 
     estimate = _free(at, resamples())
     status, reason = _status(at, estimate, rows.design_problem)
     if status in ("not-identifiable", "at-bound"):
         estimate = _helped(at, resamples(), rng, noise=max(NOISE_FLOOR, _noise(at, estimate.params)))
+    if num_draws < num_bootstraps and weights is None:
+        rows = replace(
+            rows, warnings=(*rows.warnings, f"{len(rows.N)} runs: {num_draws} resamples instead of {num_bootstraps}")
+        )
     return _result(
         rows,
         at,
