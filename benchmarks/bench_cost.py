@@ -76,8 +76,12 @@ HEAD = """# What runs cost: published against isoplan
 
 `python benchmarks/bench_cost.py`, {today}; tables of the shared data folder. One vote per project; a goal in brackets.
 "Blind" rows are those of the table with their hours taken away where parameters and tokens, or FLOP, remain. "Naive" is
-6ND / (0.4 x peak) x $2 per hour. Intervals: planner/economics/spread.py; every constant was fixed with the organisation
-left out (bench_cost_calibration.py), except that three of the table's rows entered the usual utilisation.
+6ND / (0.4 x peak) x $2 per hour.
+
+What was fitted on what (bench_cost_calibration.py): the intervals of "hours" and "blind" come from prices of providers
+left out and utilisations of organisations left out, not from these costs. The usual utilisation comes from Epoch's runs
+and four rows of the table that have hours but no cost, and the width of "amortised, FLOP" from Epoch's rows, so that
+last line is in-sample. Everything else is a stated constant. The one row of "hours" is "less than $100".
 
 | tier | rows | projects | median abs. error | within 2x | inside P10 - P90 | width | naive: median, within 2x |
 |---|---|---|---|---|---|---|---|"""

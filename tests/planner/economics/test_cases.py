@@ -1,11 +1,16 @@
 """The worked cases in docs/cases are what the planner computes, and say what it says."""
 
 import importlib.util
+import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from planner.economics.scope import Scope
+from planner.policy import Policy
 
 FOLDER = Path(__file__).parents[3] / "docs" / "cases"
 
@@ -38,3 +43,11 @@ def test_scope_and_price_change_the_model_severalfold() -> None:
 
     # The reference: scope and price basis alone move the model 3.1 times, compute about ten.
     assert 5 < alone.compute.total_flop / whole.compute.total_flop < 15
+
+
+def test_the_guides_scope_and_policy_are_read() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (FOLDER.parent / "costs.md").read_text(encoding="utf-8"), re.DOTALL)
+    scope, policy = (tomllib.loads(block) for block in blocks)
+
+    assert Scope.model_validate(scope).experiments_multiplier == 2.2
+    assert Policy.model_validate(policy).rule[0].level == "hard"
