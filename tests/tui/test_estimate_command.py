@@ -1,0 +1,66 @@
+"""`isoplan estimate` as a person calls it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from data.errors import UserError
+from tui.commands.estimate import estimate
+
+SIZES = ["--hardware", "h100-sxm", "--num-devices", "8", "--params", "1B", "--batch", "64"]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(estimate, list(arguments), standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+def test_a_search_prints_the_best_layout_its_terms_and_the_runners_up() -> None:
+    text = run(*SIZES, "--top", "3")
+
+    assert all(word in text for word in ("MFU", "products", "attention", "memory", "slower"))
+
+
+def test_json_is_one_document_whose_terms_add_up() -> None:
+    answer = json.loads(run(*SIZES, "--layout", "sharding=fsdp,micro-batch=2", "--json"))
+    step = answer["best"][0]["step"]
+    terms = [
+        value for key, value in step.items() if key.endswith("_seconds") and key not in ("step_seconds", "overhead")
+    ]
+
+    assert answer["schema"] == "isoplan.estimate/1"
+    assert sum(terms) == pytest.approx(step["step_seconds"])
+
+
+def test_a_table_comes_back_with_its_rows_and_predictions(tmp_path: Path) -> None:
+    table, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    table.write_text("id,hardware\na,H100\nb,\n", encoding="utf-8")
+
+    run("--csv", str(table), "--out", str(out))
+
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["isoplan_status"]) for row in rows] == [("a", "refused"), ("b", "refused")]
+    assert "is unknown" in rows[0]["isoplan_reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no device is named"),
+        (["--hardware", "h100-sxm"], "the model is not given"),
+        ([*SIZES, "--layout", "tp=3"], "takes 3 devices"),
+        ([*SIZES, "--stack", "torch"], "no software stack"),
+        (["--csv", "rows.csv"], "no place for the predictions"),
+        (["--csv", "absent.csv", "--out", "x.csv"], "cannot read absent.csv"),
+        (["--hardware", "l4", "--params", "400B"], "leanest layout needs"),
+    ],
+)
+def test_a_mistake_is_one_clear_sentence(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(*arguments)
