@@ -1,6 +1,6 @@
 """Corpus pipeline against its peers, on the text of the running interpreter's library. CPU seconds of one process.
 
-    PYTHONPATH=. python benchmarks/bench_corpus.py [tokens|near|filters|loader|decontaminate|memory]...
+    PYTHONPATH=. python benchmarks/bench_corpus.py [tokens|near|filters|loader|decontaminate|synthetic|memory]...
 
 datasketch and datatrove are measured where this interpreter has them and left out where not. Results with dates:
 benchmarks/corpus.md.
@@ -32,6 +32,8 @@ from data.corpus.near import band_keys, near_duplicates, signature, sketch
 from data.corpus.order import permuted
 from data.corpus.pii import masked
 from data.corpus.read import documents
+from data.corpus.synthetic import ZipfKeyValue, entropy, zipf
+from data.corpus.synthetic import tokens as tokens_of
 from data.corpus.unit import make_unit, units_of
 
 VOCAB_SIZE = 32_768
@@ -71,7 +73,7 @@ def row(name: str, megabytes: float, seconds: float, note: str = "") -> None:
 
 def tokens() -> None:
     print("Tokenise and shard, 32,768 ids")
-    corpus = texts(12)
+    corpus = texts(5)
     tokenizer = bpe.train(corpus, vocab_size=VOCAB_SIZE)
     megabytes = size_of(corpus)
     with tempfile.TemporaryDirectory() as name:
@@ -93,7 +95,7 @@ def tokens() -> None:
                 make_unit(unit)
 
         raw, spent = float("inf"), dict.fromkeys(variants, float("inf"))
-        for _ in range(5):  # in turn, so that a busy moment of the machine meets all alike
+        for _ in range(4):  # in turn, so that a busy moment of the machine meets all alike
             raw = min(raw, cpu_seconds(lambda: [tokenizer.encode(text) for text in corpus]))
             for label, changes in variants.items():
                 config = CONFIG.model_copy(update=changes)
@@ -101,7 +103,7 @@ def tokens() -> None:
         row("raw tiktoken encode_to_numpy", megabytes, raw)
         for label, seconds in spent.items():
             row(label, megabytes, seconds, f"{raw / seconds:.2f} of raw tiktoken")
-        small = corpus[:: max(1, len(corpus) // 100)]
+        small = corpus[:: max(1, len(corpus) // 40)]
         seconds = cpu_seconds(lambda: [tokenizer.encode_exactly(text) for text in small])
         row("tokenizers encode", size_of(small), seconds)
         plain = tokenizer._exact
@@ -267,6 +269,55 @@ def decontaminate() -> None:
     )
 
 
+def synthetic() -> None:
+    """A ladder of data sizes on the key-value source, learnt by the Bayes learner of its table; L = E + B / D^beta."""
+    from scipy.optimize import least_squares
+
+    print("Key-value source: fit of a ladder of 8 sizes, 6 seeds, 200 bootstrap samples over seeds")
+    for key_tokens in (256, 1024):
+        source = ZipfKeyValue(num_key_tokens=key_tokens, num_values=16)
+        records = np.unique(np.geomspace(100, 30_000, 8).astype(int))
+        losses = np.array([table_losses(source, records, seed) for seed in range(6)])
+
+        def fitted(mean: np.ndarray, records: np.ndarray = records, source: ZipfKeyValue = source) -> np.ndarray:
+            start = [0.95 * source.entropy_nats, -1.0, 0.4]
+            return least_squares(lambda q: q[0] + np.exp(q[1]) * (3 * records) ** -q[2] - mean, start).x
+
+        draws_of = [np.random.default_rng(number).integers(0, 6, 6) for number in range(200)]
+        low, high = np.percentile([fitted(losses[chosen].mean(axis=0)) for chosen in draws_of], [2.5, 97.5], axis=0)
+        point = fitted(losses.mean(axis=0))
+        for name, place, truth in (("E", 0, source.entropy_nats), ("beta", 2, source.data_exponent)):
+            inside = low[place] <= truth <= high[place]
+            print(
+                f"  {key_tokens**2:,} keys: {name} = {point[place]:.4f} [{low[place]:.4f}, {high[place]:.4f}] 95 %, "
+                f"truth {truth:.4f}: {'inside' if inside else 'OUTSIDE'}"
+            )
+
+
+def table_losses(source: ZipfKeyValue, records: np.ndarray, seed: int, *, heldout: int = 20_000) -> np.ndarray:
+    """Held-out nats per token after each number of records, of a learner that knows the laws but not the table."""
+    train, test = (
+        tokens_of(source, seed=2 * seed + side, first=0, number=3 * number).reshape(-1, 3)
+        for side, number in ((0, max(records)), (1, heldout))
+    )
+    odds = np.log((1 - source.noise) * (source.num_values - 1) / source.noise)
+    keys = [text[:, 0] * source.num_key_tokens + text[:, 1] for text in (train, test)]
+    values = [text[:, 2] - source.num_key_tokens for text in (train, test)]
+    known, place = np.unique(keys[1], return_inverse=True)
+    losses = []
+    for number in records:
+        counts = np.zeros((len(known), source.num_values))
+        at = np.minimum(np.searchsorted(known, keys[0][:number]), len(known) - 1)
+        is_known = known[at] == keys[0][:number]
+        np.add.at(counts, (at[is_known], values[0][:number][is_known]), 1)
+        weights = np.exp(odds * (counts - counts.max(axis=1, keepdims=True)))
+        weights /= weights.sum(axis=1, keepdims=True)
+        chance = weights * (1 - source.noise) + (1 - weights) * source.noise / (source.num_values - 1)
+        key_nats = entropy(zipf(source.num_key_tokens**2, 1 + source.tail))
+        losses.append((key_nats - np.log(chance[place, values[1]]).mean()) / 3)
+    return np.array(losses)
+
+
 def memory() -> None:
     print("Peak memory of a build as the input grows")
     for copies in (1, 10):
@@ -297,5 +348,5 @@ def memory_build(copies: int) -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["tokens", "near", "filters", "loader", "decontaminate", "memory"]:
+    for part in sys.argv[1:] or ["tokens", "near", "filters", "loader", "decontaminate", "synthetic", "memory"]:
         globals()[part]()
