@@ -150,3 +150,13 @@ def test_a_point_that_is_no_count_is_refused_with_its_line(tmp_path: Path, cell:
 
 def test_nothing_to_predict_is_said() -> None:
     assert "no point to predict" in failure(call(predict, "--params", "1B")).found
+
+
+def test_repeated_tokens_predict_a_higher_loss() -> None:
+    point = ("--params", "1B", "--tokens", "20B", "--json")
+    fresh = json.loads(call(predict, *point).stdout)["loss_p50"]
+    repeated = json.loads(call(predict, *point, "--unique-tokens", "1B").stdout)["loss_p50"]
+    by_form = json.loads(call(predict, "--law", "muennighoff-2023-repeated", *point, "--unique-tokens", "1B").stdout)
+
+    assert repeated > fresh
+    assert by_form["loss_p50"] > fresh

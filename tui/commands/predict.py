@@ -22,6 +22,7 @@ _PREDICTED = ("loss_p10", "loss_p50", "loss_p90")
 @click.option("--law", "name", help="A published law; default epoch-2024.")
 @click.option("--params", help="Parameters: 1.2B.")
 @click.option("--tokens", help="Training tokens: 24B.")
+@click.option("--unique-tokens", help="Distinct tokens among them: 4B; the others are repeats and worth less.")
 @click.option("--csv", "rows", type=click.Path(path_type=Path), help="A table of points instead.")
 @click.option("--n-col", default="N", show_default=True, help="Its column of parameters.")
 @click.option("--d-col", default="D", show_default=True, help="Its column of tokens.")
@@ -33,6 +34,7 @@ def predict(
     name: str | None,
     params: str | None,
     tokens: str | None,
+    unique_tokens: str | None,
     rows: Path | None,
     n_col: str,
     d_col: str,
@@ -51,7 +53,8 @@ def predict(
     if rows is not None:
         _predict_table(by, rows, out, n_col, d_col)
     elif params and tokens:
-        _predict_point(by, parse_count(params), parse_count(tokens), as_data=as_data)
+        unique = parse_count(unique_tokens) if unique_tokens else None
+        _predict_point(by, parse_count(params), parse_count(tokens), unique, as_data=as_data)
     else:
         raise UserError("no point to predict", expected="--params and --tokens, or --csv")
 
@@ -68,10 +71,16 @@ def _predictor(fit_path: Path | None, name: str | None) -> "Predictor":
         raise UserError(f"cannot read {fit_path}: {error.strerror}", next_step="isoplan fit RUNS.csv") from error
 
 
-def _predict_point(by: "Predictor", N: int, D: int, *, as_data: bool) -> None:
-    from planner.law.predict import extrapolation_ratio, predict_loss, range_warnings
+def _predict_point(by: "Predictor", N: int, D: int, unique: int | None, *, as_data: bool) -> None:
+    import numpy as np
 
-    band = predict_loss(by, N, D)
+    from planner.law.predict import extrapolation_ratio, predict_loss, range_warnings
+    from planner.law.repetition import effective_tokens
+
+    # A form that prices repetition itself gets both counts; the others get the fresh tokens that D is worth.
+    prices_repeats = by.law.form == "data-constrained"
+    fresh = D if prices_repeats else float(effective_tokens(np.array(float(D)), unique))
+    band = predict_loss(by, N, fresh, unique_tokens=unique if prices_repeats else None)
     warnings = range_warnings(by, N, D)
     ratio = extrapolation_ratio(by, N, D)
     if as_data:
