@@ -13,6 +13,7 @@ from tui.screens.page import PAGES, Page
 from tui.screens.plan import PlanPage
 from tui.screens.projects import ProjectsPage
 from tui.screens.run import RunPage
+from tui.screens.what_if import WhatIfPage
 from tui.session import Session
 from tui.themes import DARK, THEMES
 
@@ -34,7 +35,7 @@ class IsoplanApp(App[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        for page in (ProjectsPage, PlanPage, ApprovePage, RunPage, HistoryPage):
+        for page in (ProjectsPage, WhatIfPage, PlanPage, ApprovePage, RunPage, HistoryPage):
             self.add_mode(page.MODE, lambda page=page: page(self.session))
 
     def on_mount(self) -> None:

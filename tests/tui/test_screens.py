@@ -19,11 +19,13 @@ from data.canonical import Json
 from executor.paths import Workspace
 from executor.run_folder import RunFolder, locked
 from executor.value_files import write_value
-from planner.approval import save_approval
+from planner.approval import approval_path, load_approval, save_approval
+from planner.ledger import read_ledger
 from planner.plan import Plan, save_plan
 from tests.samples import MADE, sample_approval, sample_plan, sample_record, write_sample_events
 from tui.app import IsoplanApp
 from tui.screens.stop import StopDialog
+from tui.screens.what_if import DEBOUNCE_SECONDS
 from tui.session import Session
 from tui.themes import THEMES
 
@@ -213,3 +215,52 @@ def test_every_theme_shows_the_same_words(workspace: Workspace) -> None:
     texts = {tuple(drive(workspace, *(["t"] * index), "7")[-1:]) for index in range(len(THEMES))}
 
     assert len(texts) == 1
+
+
+def test_a_stale_plan_cannot_be_approved_on_the_screen(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOPLAN_HOME", str(workspace.root / "home"))
+    save_plan(sample_plan(), workspace.plans)
+
+    text = drive(workspace, "6", "c a n a enter 7 5 enter", size=(100, 40))[-1]
+
+    assert "inputs changed since the plan was made" in text
+    assert "the plan is stale" in text
+    assert not list(workspace.plans.glob("*.approval.json"))
+
+
+def test_typing_the_cap_signs_the_plan(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISOPLAN_HOME", str(workspace.root / "home"))
+    monkeypatch.setattr("tui.screens.approve.check_inputs", lambda plan, workspace, now: None)
+    plan = sample_plan()
+    save_plan(plan, workspace.plans)
+
+    typed, signed = drive(workspace, "6", "c a n a enter 7 0", "enter", size=(100, 40))[2:]
+
+    assert f"isoplan approve {plan.id} --cap 70 --as ana" in typed
+    assert "✓ approved as ana, cap $70.00" in signed
+    assert load_approval(approval_path(workspace.plans, plan.id)).statement.cap_usd == 70
+    assert [entry.kind for entry in read_ledger(workspace.ledger)] == ["approval"]
+
+
+@pytest.mark.slow
+def test_what_if_follows_the_fields_and_says_when_it_is_stale(workspace: Workspace) -> None:
+    async def session() -> list[str]:
+        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
+        texts: list[str] = []
+        async with app.run_test(size=(130, 40)) as pilot:
+            for keys in ("2", "backspace backspace 9 0", "x", "backspace backspace backspace 1", "ctrl+s"):
+                await pilot.press(*keys.split())
+                await pilot.pause(2 * DEBOUNCE_SECONDS)
+                for _ in range(2):
+                    await settle(app, pilot)
+                texts.append(screen_text(app))
+        return texts
+
+    first, dearer, broken, poor, _ = asyncio.run(session())
+
+    assert "under a cap of $75.00" in first
+    assert "under a cap of $90.00" in dearer
+    assert "--budget 90.0" in dearer
+    assert "STALE" in broken
+    assert "the smallest changes that would do" in poor
+    assert not list(workspace.plans.glob("p-*.json"))

@@ -23,6 +23,7 @@ X = TypeVar("X")
 
 PAGES = (
     ("1", "projects", "Projects"),
+    ("2", "what-if", "What if"),
     ("3", "plan", "Plan"),
     ("6", "approve", "Approve"),
     ("7", "run", "Run"),

@@ -1,0 +1,188 @@
+"""What if: constraints on the left, the plan they lead to on the right, made anew while one types."""
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input, Static
+from typing_extensions import override
+
+from data.errors import InfeasibleError, UserError
+from data.units import parse_count, parse_seconds, parse_usd, show_count
+from planner.plan import Plan, save_plan
+from planner.report.build import build_report
+from planner.report.document import Report
+from planner.report.words import plan_command, show_loss
+from planner.request import Request, make_request
+from tui.screens.page import Page
+from tui.session import Session
+from tui.widgets.chart import Chart
+from tui.widgets.loss_scene import planned_scene
+from tui.widgets.panel import Panel
+from tui.widgets.report_block import ReportBlock
+
+DEBOUNCE_SECONDS = 0.3
+FIRST = {"law": "epoch-2024", "hardware": "h100-sxm", "num_devices": "8", "budget_usd": "75"}
+FIELDS = {
+    "budget_usd": ("Budget, dollars", "75, 250k"),
+    "deadline_seconds": ("Deadline", "6h, 42d"),
+    "target_loss": ("Target loss", "2.7"),
+    "hardware": ("Hardware", "h100-sxm, local"),
+    "num_devices": ("Devices", "8"),
+    "price_usd_per_device_hour": ("Price an hour", "price book"),
+    "unique_tokens": ("Distinct tokens", "30B"),
+    "law": ("Law or fit", "fits/fit.json"),
+}
+PARSERS = {
+    "budget_usd": parse_usd,
+    "deadline_seconds": parse_seconds,
+    "target_loss": float,
+    "num_devices": int,
+    "price_usd_per_device_hour": parse_usd,
+    "unique_tokens": parse_count,
+}
+SECTIONS = ("figures", "alternatives", "risk")
+
+
+class Answer(NamedTuple):
+    """A request, and the plan that meets it."""
+
+    request: Request
+    plan: Plan
+    report: Report
+
+
+class WhatIfPage(Page[Answer | None]):
+    """The planner, asked again at every pause in typing."""
+
+    MODE = "what-if"
+    AUTO_FOCUS = "#field-budget_usd"
+    REFRESH_SECONDS = 60.0
+    HELP: ClassVar[str] = (
+        "Change a constraint and the plan follows. An empty field is no constraint. What limits the plan stands below "
+        "the alternatives, with what 10 % more of it would bring. ctrl+s saves the plan; esc leaves the fields."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", "Save plan"),
+        Binding("escape", "leave", "Leave fields"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._request: Request | None = None
+        self._answer: Answer | None = None
+        self._pause: Timer | None = None
+
+    @override
+    def content(self) -> Iterable[Widget]:
+        yield Horizontal(
+            VerticalScroll(*map(_field, FIELDS), id="fields", can_focus=False),
+            Panel(
+                "The plan",
+                VerticalScroll(
+                    Static("", id="what-if-verdict", markup=False),
+                    ReportBlock(id="what-if-figures"),
+                    Chart(show_x=show_count, show_y=show_loss, empty="", id="what-if-chart"),
+                    ReportBlock(id="what-if-alternatives"),
+                    ReportBlock(id="what-if-risk"),
+                ),
+                id="what-if-panel",
+            ),
+            id="what-if",
+        )
+
+    @override
+    def on_mount(self) -> None:
+        """Ask what the form says at first."""
+        super().on_mount()
+        self.query_one("#what-if-panel", Panel).show_state("loading", "planning")
+        self._read_form()
+
+    @override
+    def load(self) -> Answer | None:
+        request = self._request
+        if request is None or (self._answer and self._answer.request == request):
+            return self._answer
+        # Costs a second of imports, and only this screen plans.
+        from planner.recommend import recommend
+        from planner.resolve import resolve
+
+        plan = recommend(request, resolve(request, self.session.workspace.sources(), now=self.session.now()))
+        return Answer(request, plan, build_report(plan))
+
+    @override
+    def show(self, model: Answer | None) -> None:
+        if model is None or self._request is None:
+            return
+        self._answer = model
+        if model.request != self._request:
+            self.action_reload()
+            return
+        self.query_one("#what-if-panel", Panel).show_state("ready")
+        self.query_one("#what-if-verdict", Static).update(model.report.verdict)
+        for key in SECTIONS:
+            self.query_one(f"#what-if-{key}", ReportBlock).show(model.report.section(key).blocks)
+        self.query_one("#what-if-chart", Chart).show(planned_scene(model.plan))
+
+    @override
+    def show_problem(self, error: UserError) -> None:
+        words = str(error)
+        if isinstance(error, InfeasibleError):
+            words = "\n".join((error.found, "", "the smallest changes that would do:", *error.relaxations))
+        self._answer = None
+        self.query_one("#what-if-panel", Panel).show_state("error", words)
+
+    def on_input_changed(self) -> None:
+        """Ask again once typing pauses."""
+        if self._pause:
+            self._pause.stop()
+        self._pause = self.set_timer(DEBOUNCE_SECONDS, self._read_form)
+
+    def action_leave(self) -> None:
+        """Give the keys back to the screen."""
+        self.set_focus(None)
+
+    def action_save(self) -> None:
+        """Write the plan and look at it from now on."""
+        if self._answer is None or self._answer.request != self._request:
+            self.notify("nothing to save: the fields and the plan do not agree", severity="warning", markup=False)
+            return
+        path = save_plan(self._answer.plan, self.session.workspace.plans)
+        self.session.plan_id = self._answer.plan.id
+        self.notify(f"saved {path.name}; 3 shows it, 6 approves it", markup=False)
+
+    def _read_form(self) -> None:
+        panel = self.query_one("#what-if-panel", Panel)
+        try:
+            self._request = make_request({"name": "what-if"} | dict(self._values()))
+        except UserError as error:
+            self._request = None
+            panel.show_state("stale" if self._answer else "error", f"STALE · {error.found}")
+            return
+        self.twin = plan_command(self._request)
+        if self._answer and self._answer.request != self._request:
+            panel.show_state("stale", "planning")
+        self.action_reload()
+
+    def _values(self) -> Iterable[tuple[str, object]]:
+        for name in FIELDS:
+            text = self.query_one(f"#field-{name}", Input).value.strip()
+            if not text:
+                continue
+            parse = PARSERS.get(name, str)
+            try:
+                yield name, parse(text)
+            except ValueError as error:
+                raise UserError(f"{FIELDS[name][0]}: '{text}' is not a number") from error
+
+
+def _field(name: str) -> Vertical:
+    title, example = FIELDS[name]
+    return Vertical(
+        Static(title, markup=False),
+        Input(FIRST.get(name, ""), placeholder=example, id=f"field-{name}", compact=True),
+        classes="form-field",
+    )
