@@ -16,8 +16,8 @@ from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile
 from planner.recipe import Precision
 from planner.workload import workload
 
-DEFAULT_STACK = {"gpu": "torch-fsdp2", "tpu": "maxtext"}
-"""What the executor and its exported jobs are closest to, and the only stack with measured TPU rows."""
+DEFAULT_STACKS = {"gpu": ("torch-fsdp2", "torch-fsdp1"), "tpu": ("maxtext",)}
+"""The stacks nearest to the executor and the jobs it exports, nearest first."""
 
 MATMUL_FRACTIONS = ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction")
 USUAL_BEST_MATMUL = 0.78  # of the peak: median of the catalog's measured ones; what profiles.json assumes of any chip
@@ -93,14 +93,15 @@ def profile_for(device: Hardware, *, stack: str) -> Profile:
 
 
 def default_profile(device: Hardware) -> Profile:
-    """The belief about a catalog device under the stack nearest to the executor's.
+    """The belief about a catalog device under the stack nearest to the executor's that was measured on it.
 
     Raises:
         UserError: a CPU, which differ too much to plan on without a measurement.
     """
     if device.kind == "cpu":
         raise UserError(f"no time model of {device.name}", expected="a calibration", next_step="isoplan bench")
-    return profile_for(device, stack=DEFAULT_STACK[device.kind])
+    offered = [profile_for(device, stack=stack) for stack in DEFAULT_STACKS[device.kind]]
+    return next((one for one in offered if one.num_runs > 0), offered[0])
 
 
 def hardware_from_calibration(calibration: Calibration) -> Hardware:

@@ -143,6 +143,12 @@ def test_every_shipped_profile_is_sound() -> None:
             assert 0 < float(one.constants.matmul_fraction[0]) <= 1
 
 
+def test_the_default_is_the_nearest_stack_that_was_measured_on_the_chip() -> None:
+    assert default_profile(hardware("h100-sxm")).stack == "torch-fsdp1"
+    assert default_profile(hardware("a100-sxm-80gb")).stack == "torch-fsdp2"
+    assert "measure one run" in default_profile(hardware("b200-sxm")).note
+
+
 def test_a_cpu_without_a_calibration_and_an_unknown_stack_are_refused() -> None:
     with pytest.raises(UserError, match="isoplan bench"):
         default_profile(hardware("cpu-avx2-core"))
