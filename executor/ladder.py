@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import executor.attempt  # noqa: F401 - loads torch before the first pilot's clock starts
 from data.durable import append_durable
 from data.errors import UserError
 from executor.run import EXIT_CODES, execute
