@@ -132,11 +132,12 @@ def test_flop_are_what_torch_counts_for_two_hundred_shapes() -> None:
     check(NUM_SHAPES, seed=2)
 
 
-def test_parameters_are_those_of_the_executors_module_for_two_hundred_shapes() -> None:
+@pytest.mark.parametrize("num_shapes", [10, pytest.param(NUM_SHAPES, marks=pytest.mark.slow)])
+def test_parameters_are_those_of_the_executors_module(num_shapes: int) -> None:
     from executor.model.decoder import Decoder
 
     rng = random.Random(3)
-    for _ in range(NUM_SHAPES):
+    for _ in range(num_shapes):
         shape = random_shape(rng, moe=False)
         with torch.device("meta"):
             module = Decoder(shape, seq_len=8)
@@ -155,4 +156,6 @@ def test_the_executors_full_attention_costs_the_full_convention_by_torchs_counte
     ):
         model(tokens[:, :-1], tokens[:, 1:]).backward()
 
-    assert counter.get_total_flops() == flop_per_token_by("full", shape, seq_len=16) * 32
+    # The head's weight gradient is an in-place addmm_, which the counter does not know.
+    uncounted = 2 * 32 * shape.vocab_size * shape.width
+    assert counter.get_total_flops() + uncounted == flop_per_token_by("full", shape, seq_len=16) * 32

@@ -145,7 +145,7 @@ def test_every_shipped_profile_is_sound() -> None:
 
 def test_the_default_is_the_nearest_stack_that_was_measured_on_the_chip() -> None:
     assert default_profile(hardware("h100-sxm")).stack == "torch-fsdp1"
-    assert default_profile(hardware("a100-sxm-80gb")).stack == "torch-fsdp2"
+    assert default_profile(hardware("h100-sxm-96gb-500w")).stack == "torch-fsdp2"
     assert "measure one run" in default_profile(hardware("b200-sxm")).note
 
 
