@@ -36,7 +36,9 @@ class Design(NamedTuple):
 DESIGNS = (
     *(Design(3, 4, ratio) for ratio in (20.0, 14.0, 10.0, 7.0, 5.0)),
     *(Design(3, 3, ratio) for ratio in (7.0, 5.0, 3.5)),
-    *(Design(2, 3, ratio) for ratio in (5.0, 3.5, 2.5, 1.5, 1.0)),
+    *(Design(3, 2, ratio) for ratio in (5.0, 3.5, 2.5)),
+    *(Design(2, 3, ratio) for ratio in (3.5, 2.5, 1.8)),
+    *(Design(2, 2, ratio) for ratio in (2.5, 1.8, 1.3, 1.0, 0.7)),
 )
 """From the best to the least: sweeps centred on 20 tokens a parameter where the allowance lets them. The smallest
 models are mostly embedding, so a short ladder cannot shrink them; it trains them for less, then fewer of them."""
@@ -80,20 +82,19 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
         vocab_size=facts.vocab_size,
         seq_len=facts.seq_len,
     )
-    offered = [_offer(shape, facts) for shape in shapes]
-    typical = min(offered, key=lambda one: abs(math.log(one.N / centre)))
+    typical = _offer(min(shapes, key=lambda shape: abs(math.log(num_params(shape) / centre))), facts, DESIGNS[0])
     target_flop = target_seconds * typical.flop_per_token / typical.seconds_per_token
-    runs = _ladder(offered, facts, total_seconds=total_seconds, target_flop=target_flop)
+    runs = _ladder(shapes, facts, total_seconds=total_seconds, target_flop=target_flop)
     return tuple(_pilot(run, shapes[run.shape], facts, seed=seed) for run in runs)
 
 
 def _ladder(
-    offered: Sequence[PilotShape], facts: Facts, *, total_seconds: float, target_flop: float
+    shapes: Sequence[ModelShape], facts: Facts, *, total_seconds: float, target_flop: float
 ) -> tuple[PilotRun, ...]:
     for design in DESIGNS:
         try:
-            return pilot_ladder(
-                offered,
+            runs = pilot_ladder(
+                [_offer(shape, facts, design) for shape in shapes],
                 total_seconds=total_seconds,
                 target_flop=target_flop,
                 num_budgets=design.num_budgets,
@@ -104,11 +105,16 @@ def _ladder(
         except InfeasibleError:
             if design == DESIGNS[-1]:
                 raise
+            continue
+        # A ladder that had to leave runs out is worth less than a whole one whose runs are shorter.
+        if len(runs) == design.num_budgets * design.num_sizes or design == DESIGNS[-1]:
+            return runs
     raise AssertionError("the last design returns or raises")
 
 
-def _offer(shape: ModelShape, facts: Facts) -> PilotShape:
-    tokens = DESIGNS[0].tokens_per_param * num_params(shape)
+def _offer(shape: ModelShape, facts: Facts, design: Design) -> PilotShape:
+    """What a token of this model takes at the batch it would have in the middle of the design's sweeps."""
+    tokens = design.tokens_per_param * num_params(shape)
     sequences = hyperparameters.sequences_per_step(num_tokens=tokens, seq_len=facts.seq_len, multiple=1)
     seconds = _step_seconds(shape, facts, sequences=sequences)
     per_token = seconds / (sequences * facts.seq_len)
