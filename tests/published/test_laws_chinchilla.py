@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planner.law.allocation import compute_for_loss, optimal_allocation
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import Array, ChinchillaLaw
-from planner.law.predict import compute_for_loss, optimal_allocation
 from planner.law.registry import law
 from planner.law.result import FitResult
 from planner.law.rows import worst

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planner.law.allocation import optimal_allocation
 from planner.law.forms import Array, law_loss
-from planner.law.predict import optimal_allocation
 from planner.law.registry import allocation_law, error_law, hyperparameter_law, law, schedule_law
 from planner.law.schedule_law import loss_along
 
