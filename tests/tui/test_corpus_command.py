@@ -86,3 +86,69 @@ def test_an_unknown_source_is_answered_with_the_nearest(
 
     assert code == 2
     assert "did you mean 'builtin:stdlib'?" in err
+
+
+def test_mix_sets_weights_and_changes_the_digest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, texts: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "corpus")
+    _, built, _ = isoplan(
+        capsys,
+        monkeypatch,
+        "corpus",
+        "build",
+        str(texts),
+        "--out",
+        out,
+        "--vocab-size",
+        "300",
+        "--quality",
+        "off",
+        "--json",
+    )
+    code, mixed, _ = isoplan(
+        capsys, monkeypatch, "corpus", "mix", out, "--weight", "local:1/text=1", "--tokens", "1M", "--json"
+    )
+    assert code == 0
+    document = json.loads(mixed)
+    assert document["digest"] != json.loads(built)["digest"]
+    assert document["parts"][0]["epochs"] == pytest.approx(1e6 / json.loads(built)["unique_tokens"])
+
+    code, natural, _ = isoplan(capsys, monkeypatch, "corpus", "mix", out, "--natural", "--json")
+    assert json.loads(natural)["digest"] == json.loads(built)["digest"]
+
+    code, _, err = isoplan(capsys, monkeypatch, "corpus", "mix", out, "--weight", "local:9=1")
+    assert code == 2
+    assert "did you mean 'local:1'" in err
+
+
+def test_the_catalog_is_listed_and_one_row_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, listed, _ = isoplan(capsys, monkeypatch, "corpus", "catalog")
+    assert code == 0
+    assert "fineweb-edu" in listed
+
+    code, one, _ = isoplan(capsys, monkeypatch, "corpus", "catalog", "fineweb-edu", "--json")
+    assert json.loads(one)["corpora"][0]["num_tokens"] == 1_300_000_000_000
+
+
+def test_a_filter_that_keeps_too_little_exits_6(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, texts: Path, tmp_path: Path
+) -> None:
+    code, _, err = isoplan(
+        capsys,
+        monkeypatch,
+        "corpus",
+        "build",
+        str(texts),
+        "--out",
+        str(tmp_path / "c"),
+        "--vocab-size",
+        "300",
+        "--quality",
+        "web",
+    )
+
+    assert code == 6
+    assert "the quality filter keeps 0.0% of the domain 'text'" in err
