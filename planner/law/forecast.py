@@ -23,8 +23,8 @@ from planner.law.result import Forecast, Range
 KEPT_SHARE = 0.5
 FEWEST_RUNS = 9
 PRIOR_SCALE = 5.0
-NUM_DRAWS = 300
-_NUM_STARTS = 16
+NUM_DRAWS = 200
+_NUM_STARTS = 8
 _MOST_RUNS = 4096  # an even sample of more; the forecast's error is the form's by then
 
 
@@ -43,7 +43,7 @@ def forecast(N: Array, D: Array, loss: Array, *, delta: float, rng: np.random.Ge
     params = solution.params[int(solution.objective.argmin())]
     weights = smooth_weights(rng, num_rows=at.problem.num_rows, num_draws=NUM_DRAWS)
     drawn = Prior(drawn_centres(at, rng, num=NUM_DRAWS), held.precision)
-    draws = minimise(at.problem, np.repeat(params[None], NUM_DRAWS, axis=0), weights, prior=drawn, tolerance=1e-10)
+    draws = minimise(at.problem, np.repeat(params[None], NUM_DRAWS, axis=0), weights, prior=drawn, tolerance=1e-8)
     compute = FLOP_PER_PARAM_TOKEN * N[kept] * D[kept]
     return Forecast(
         law=chinchilla.law_of(chinchilla.natural(at, params[None])[0]),
