@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 
 from planner.cluster import Layout
-from planner.memory import MemoryTerms, layer_activation_bytes, layers_in_flight, memory_per_device, memory_terms
+from planner.memory import (
+    PROCESS_BYTES,
+    MemoryTerms,
+    layer_activation_bytes,
+    layers_in_flight,
+    memory_per_device,
+    memory_terms,
+)
 from planner.model import ModelShape, num_params
 from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, layouts, shapes, work
 
@@ -103,9 +110,9 @@ def test_experts_spread_over_expert_parallel_ranks() -> None:
     assert float(spread[0]) < float(alone[0]) / 4
 
 
-def test_a_cpu_in_fp32_has_no_context_and_keeps_no_second_copy() -> None:
+def test_a_cpu_in_fp32_holds_its_process_and_no_second_copy() -> None:
     tiny = LLAMA_7B.model_copy(update={"num_layers": 2, "width": 64, "ffn_width": 192, "head_dim": 2})
     found = memory_per_device(tiny, Layout(), H100S, seq_len=64, sequences_per_step=1, precision="fp32")
 
     assert found.optimizer_bytes == pytest.approx(8 * num_params(tiny), rel=0.01)
-    assert found.total_bytes < 2e8
+    assert found.overhead_bytes == pytest.approx(0.04 * found.allocated_bytes + PROCESS_BYTES)
