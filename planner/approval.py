@@ -5,6 +5,7 @@ approve is the allowed-signers file's business, in OpenSSH's format; `ssh-keygen
 Nothing here reads a clock: `now` is an argument.
 """
 
+import math
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from data.durable import write_atomic
 from data.errors import NotApprovedError, StalePlanError, UserError
 from data.values import Name, Value
 from planner.plan import Plan, as_json, content_digest
-from planner.recipe import Caps
+from planner.recipe import Caps, seconds_for_cost
 from planner.sshsig import fingerprint, public_line, sign, verify
 
 NAMESPACE = "isoplan-approval@v1"
@@ -171,12 +172,20 @@ def check_drift(approved: dict[str, Json], current: dict[str, Json], *, plan_id:
 
 
 def effective_caps(plan: Plan, approval: Approval) -> Caps:
-    """Return the plan's caps with the approved dollars, and time where one was approved, in place of the planned."""
+    """What the run may spend: the approved dollars, and the time approved, asked for, or else what the dollars buy."""
+    statement = approval.statement
     return Caps(
-        cost_usd=approval.statement.cap_usd,
-        wall_seconds=approval.statement.cap_seconds or plan.caps.wall_seconds,
+        cost_usd=statement.cap_usd,
+        wall_seconds=statement.cap_seconds or _wall_cap(plan, statement.cap_usd),
         num_tokens=plan.caps.num_tokens,
     )
+
+
+def _wall_cap(plan: Plan, cap_usd: float) -> float:
+    bought = seconds_for_cost(cap_usd, plan.rates)
+    if plan.request.deadline_seconds is not None or math.isinf(bought):
+        return plan.caps.wall_seconds
+    return max(plan.caps.wall_seconds, bought)
 
 
 def allow_signer(allowed_signers: str, *, name: str, key: Ed25519PrivateKey) -> str:

@@ -63,6 +63,19 @@ def test_an_approval_holds_for_its_plan_signer_and_time(plan, approval, key):
     assert effective_caps(plan, approval).cost_usd == 75.0
 
 
+@pytest.mark.parametrize(
+    ("deadline", "cap_seconds", "wall_seconds"),
+    [(21600.0, None, 21600.0), (21600.0, 30000.0, 30000.0), (None, None, 75.0 / 8 / 2.5 * 3600)],
+)
+def test_money_buys_time_where_no_deadline_was_asked_for(key, deadline, cap_seconds, wall_seconds):
+    plan = sample_plan(
+        {"request.deadline_seconds": deadline, "caps.wall_seconds": 100.0 if deadline is None else deadline}
+    )
+    approval = approve_plan(plan, cap_usd=75.0, cap_seconds=cap_seconds, approver="ana", key=key, now=MADE, nonce=NONCE)
+
+    assert effective_caps(plan, approval).wall_seconds == pytest.approx(wall_seconds)
+
+
 def test_a_name_with_a_space_can_approve(plan, key):
     approval = approve_plan(plan, cap_usd=1.0, approver="Ana Lim", key=key, now=MADE, nonce=NONCE)
 
