@@ -4,9 +4,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.errors import UserError
-from planner.resolve import Sources
+
+if TYPE_CHECKING:
+    from planner.resolve import Sources
 
 _RUN = re.compile(r"r-(\d{4,})")
 
@@ -52,8 +55,11 @@ class Workspace:
         """What `isoplan bench` measured here."""
         return self.root / "calibration.json"
 
-    def sources(self) -> Sources:
+    def sources(self) -> "Sources":
         """The files a plan is resolved from, whether or not they exist."""
+        # The catalogs and laws behind it cost half a second that listing runs does not need.
+        from planner.resolve import Sources
+
         return Sources(prices=self.prices, hardware=self.hardware, calibration=self.calibration)
 
     def new_run(self) -> Path:

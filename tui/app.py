@@ -1,21 +1,27 @@
 """The screens of isoplan: one sitting over one folder. They show what planner and executor say and decide nothing."""
 
+from functools import partial
+from importlib import import_module
 from typing import ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from tui.screens.approve import ApprovePage
 from tui.screens.help import HelpDialog
-from tui.screens.history import HistoryPage
 from tui.screens.page import PAGES, Page
-from tui.screens.plan import PlanPage
-from tui.screens.projects import ProjectsPage
-from tui.screens.run import RunPage
-from tui.screens.what_if import WhatIfPage
 from tui.session import Session
 from tui.themes import DARK, THEMES
+
+SCREENS = {
+    "projects": "tui.screens.projects:ProjectsPage",
+    "what-if": "tui.screens.what_if:WhatIfPage",
+    "plan": "tui.screens.plan:PlanPage",
+    "approve": "tui.screens.approve:ApprovePage",
+    "run": "tui.screens.run:RunPage",
+    "history": "tui.screens.history:HistoryPage",
+}
+"""Where each screen is; imported when it is first opened, so that the first paint waits for one only."""
 
 
 class IsoplanApp(App[None]):
@@ -35,8 +41,14 @@ class IsoplanApp(App[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        for page in (ProjectsPage, WhatIfPage, PlanPage, ApprovePage, RunPage, HistoryPage):
-            self.add_mode(page.MODE, lambda page=page: page(self.session))
+        for _, mode, _ in PAGES:
+            self.add_mode(mode, partial(self._open, mode))
+
+    def _open(self, mode: str) -> Screen[None]:
+        module, name = SCREENS[mode].split(":")
+        page = getattr(import_module(module), name)(self.session)
+        assert isinstance(page, Screen), SCREENS[mode]
+        return page
 
     def on_mount(self) -> None:
         """Dress."""
