@@ -38,7 +38,7 @@ def _fault(text: str, policy: Policy) -> str:
         return "NUL bytes"
     if len(text) < policy.min_characters:
         return f"shorter than {policy.min_characters} characters"
-    if policy.max_line_characters and _longest_line(text) > policy.max_line_characters:
+    if policy.max_line_characters and has_longer_line(text, policy.max_line_characters):
         return f"a line longer than {policy.max_line_characters} characters"
     if letter_fraction(text) < policy.min_letter_fraction:
         return f"letters below {policy.min_letter_fraction:.0%}"
@@ -51,5 +51,12 @@ def letter_fraction(text: str) -> float:
     return 1 - len(content.translate(None, _LETTERS)) / max(len(content), 1)
 
 
-def _longest_line(text: str) -> int:
-    return max(map(len, text.split("\n")))
+def has_longer_line(text: str, limit: int) -> bool:
+    """Whether a line has more than `limit` characters. Jumps from line end to line end, about `limit` at a time."""
+    start = 0
+    while len(text) - start > limit:
+        end = text.rfind("\n", start, start + limit + 1)
+        if end < 0:
+            return True
+        start = end + 1
+    return False

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.corpus.bpe import Tokenizer, load, train
+from data.corpus.clean import has_longer_line
 from data.corpus.decontaminate import evaluation_index, is_contaminated, weigh
 from data.corpus.document import Document, Rejected
 from data.corpus.manifest import BuildConfig
@@ -32,6 +33,12 @@ PROSE = (
 def words(seed: int, number: int) -> list[str]:
     draw = random.Random(seed)
     return ["".join(draw.choices("etaoinshrdlucm", k=draw.randint(2, 9))) for _ in range(number)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(text=st.text(alphabet="ab\n", max_size=60), limit=st.integers(1, 12))
+def test_a_long_line_is_seen_wherever_it_stands(text: str, limit: int) -> None:
+    assert has_longer_line(text, limit) == (max(map(len, text.split("\n"))) > limit)
 
 
 def test_prose_passes_every_web_rule() -> None:
