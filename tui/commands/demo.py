@@ -89,7 +89,7 @@ def demo(quick: bool, folder: Path) -> None:
     stage.tell("Kept promises?", "compare r-0001")
     stage.tell("The same numbers for an engineer and for a CFO.", "report r-0001 -o reports")
     say(f"\nDone in {time.monotonic() - began:.0f} s. Everything is in {stage.folder}.")
-    say(f"Next: cd {folder} && isoplan tui · isoplan fit --add runs/r-0001 runs.csv")
+    say(f"Next: cd {folder} && isoplan tui · isoplan fit --add r-0001")
 
 
 class Stage:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+DEFAULT_TABLE = Path("runs.csv")
+"""Where `isoplan ladder run` writes."""
+
+
 @click.command()
 @click.argument("runs", required=False, type=click.Path(path_type=Path))
 @click.option("--n-col", default="N", show_default=True, help="Column of parameters.")
@@ -36,7 +40,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 )
 @click.option("--delta", type=float, default=1e-3, show_default=True, help="Huber threshold on log residuals.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--add", "added", multiple=True, type=click.Path(path_type=Path), help="A run folder to append as a row.")
+@click.option("--add", "added", multiple=True, metavar="RUN", help="A finished run, by id or folder, as one more row.")
 @click.option("--law", "form", default="chinchilla", show_default=True, help="The form to fit.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Where to write the fit; default fits/<name of RUNS>.json."
@@ -58,7 +62,7 @@ def fit(
     bootstrap: int,
     delta: float,
     seed: int,
-    added: tuple[Path, ...],
+    added: tuple[str, ...],
     form: str,
     out: Path | None,
     as_data: bool,
@@ -72,8 +76,10 @@ def fit(
     isoplan fit runs.csv
     isoplan fit wandb.csv --n-col n_params --d-col tokens --loss-col "eval/loss" --id-col Name --state-col State
     isoplan fit points.csv --n-col "Model Size" --c-col "Training FLOP" --drop-worst 5
-    isoplan fit runs.csv --add runs/r-0001
+    isoplan fit --add r-0001                 (to runs.csv, where there is one)
     """
+    if runs is None and DEFAULT_TABLE.exists():
+        runs = DEFAULT_TABLE
     if runs is None and not added:
         raise UserError("nothing to fit", expected="a table of runs, or --add RUN", next_step="isoplan ladder run")
     from data.durable import write_atomic
@@ -91,10 +97,10 @@ def fit(
         num_experts=experts_col,
     )
     tables = [_read(runs, columns)] if runs else []
-    everything = joined([*tables, *map(_record_row, added)])
+    everything = joined([*tables, *(_record_row(_run_folder(name)) for name in added)])
     kept, dropped = _without_worst(everything, drop_worst)
     result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
-    path = out or Path("fits") / f"{(runs or added[0]).stem}.json"
+    path = out or Path("fits") / f"{runs.stem if runs else Path(added[0]).stem}.json"
     text = result.model_dump_json(by_alias=True, indent=None)
     write_atomic(path, text.encode() + b"\n")
     if as_data:
@@ -105,6 +111,12 @@ def fit(
     for warning in (*everything.warnings, *result.warnings):
         say(f"warning: {warning}")
     say(f"Wrote {path}\nNext: isoplan plan --fit {path} --hardware ... --budget ...")
+
+
+def _run_folder(name: str) -> Path:
+    from executor.paths import Workspace
+
+    return Path(name) if Path(name).is_dir() else Workspace(Path.cwd()).find_run(name)
 
 
 def _without_worst(runs: "RunTable", num: int) -> "tuple[RunTable, tuple[str, ...]]":
