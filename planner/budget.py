@@ -1,5 +1,6 @@
 """The cost lines of a plan: what each part of the wall time costs, on which basis. They add up to the expected cost."""
 
+import math
 from datetime import date
 
 from data.source import Source
@@ -27,7 +28,9 @@ def cost_lines(
     """Expected cost, line by line, at the median step time."""
     work = pace.work(num_steps)
     steps_seconds = num_steps * pace.step_seconds
-    lost_seconds = pace.wall_seconds(num_steps) - work.startup_seconds - work.stepping_seconds - work.checkpoint_seconds
+    busy_seconds = work.startup_seconds + work.stepping_seconds + work.checkpoint_seconds
+    never_fails = math.isinf(pace.goodput.mean_seconds_between_failures)
+    lost_seconds = 0.0 if never_fails else max(0.0, pace.wall_seconds(num_steps) - busy_seconds)
     basis = f"{rates.num_devices} x ${rates.usd_per_device_hour:g}/device-hour, {price.key}, {price.as_of}"
     parts = (
         ("training steps", steps_seconds, f"{num_steps} steps x {pace.step_seconds:.4g} s"),
@@ -39,16 +42,17 @@ def cost_lines(
     lines = [
         CostLine(
             name=name,
-            usd=run_cost_usd(max(0.0, seconds), _rent_only(rates)),
+            usd=run_cost_usd(seconds, _rent_only(rates)),
             basis=basis,
             formula=formula,
-            quantity=max(0.0, seconds) / 3600.0 * rates.num_devices,
+            quantity=seconds / 3600.0 * rates.num_devices,
             unit="device-hours",
             usd_per_unit=rates.usd_per_device_hour,
             source=price.source,
             as_of=price.as_of,
         )
         for name, seconds, formula in parts
+        if seconds > 0
     ]
     if rates.is_energy_billed:
         lines.append(_electricity(pace.wall_seconds(num_steps), rates))
