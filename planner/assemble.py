@@ -95,9 +95,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         accumulation_steps=best.sequences_per_step // (layout.micro_batch * layout.dp),
         num_data_parallel=layout.dp,
         num_steps=best.num_steps,
-        optimiser=hyperparameters.optimiser(
-            num_params_non_embedding=num_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
-        ),
+        optimiser=hyperparameters.optimiser(best.shape, num_tokens=best.num_tokens),
         schedule=hyperparameters.schedule(best.num_steps),
         precision=facts.precision,
         is_compiled=facts.hardware.kind != "cpu" and best.pace.wall_seconds(best.num_steps) > 10 * COMPILE_SECONDS,

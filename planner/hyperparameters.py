@@ -4,13 +4,16 @@ Step Law (Li et al. 2025, arXiv 2503.04715): over 3,700 runs, N non-embedding 60
     peak learning rate = 1.79 N^-0.713 D^0.307        batch in tokens = 0.58 D^0.571
 """
 
+from planner.model import ModelShape, num_params
 from planner.recipe import Optimiser, Schedule
 
 STEP_LAW_PARAMS = (6e7, 1.1e9)
 STEP_LAW_TOKENS = (2e9, 1e11)
 
 MAX_PEAK_LR = 1.0e-2
-"""No higher, however small the model: below 10M parameters Step Law asks for more than AdamW stands; docs/log.md."""
+SMALL_MODEL_LR_TIMES_WIDTH = 0.5
+"""Below Step Law's sizes its rate is capped at 0.5 / width, never above 1e-2: measured at widths 64 and 128, where the law
+asks for two to six times too much (docs/log.md)."""
 
 WARMUP_FRACTION = 0.05
 MAX_WARMUP_STEPS = 2_000
@@ -20,9 +23,12 @@ DECAY_FRACTION = 0.2
 """The last fifth decays linearly (Hägele et al. 2024, arXiv 2405.18392: 10 to 20 % matches a cosine)."""
 
 
-def peak_lr(*, num_params_non_embedding: float, num_tokens: float) -> float:
-    """Peak learning rate for AdamW, from Step Law, at most `MAX_PEAK_LR`."""
-    return min(MAX_PEAK_LR, 1.79 * num_params_non_embedding**-0.713 * num_tokens**0.307)
+def peak_lr(*, width: int, num_params_non_embedding: float, num_tokens: float) -> float:
+    """Peak learning rate for AdamW, from Step Law, capped by width for models smaller than the law's."""
+    published = 1.79 * num_params_non_embedding**-0.713 * num_tokens**0.307
+    if num_params_non_embedding >= STEP_LAW_PARAMS[0]:
+        return published
+    return min(published, SMALL_MODEL_LR_TIMES_WIDTH / width, MAX_PEAK_LR)
 
 
 def batch_tokens(num_tokens: float) -> float:
@@ -36,9 +42,10 @@ def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int
     return multiple * max(1, round(wanted))
 
 
-def optimiser(*, num_params_non_embedding: float, num_tokens: float) -> Optimiser:
-    """AdamW at the law's learning rate."""
-    return Optimiser(peak_lr=peak_lr(num_params_non_embedding=num_params_non_embedding, num_tokens=num_tokens))
+def optimiser(shape: ModelShape, *, num_tokens: float) -> Optimiser:
+    """AdamW at the law's learning rate for this model and so many tokens."""
+    size = num_params(shape, convention="non-embedding")
+    return Optimiser(peak_lr=peak_lr(width=shape.width, num_params_non_embedding=size, num_tokens=num_tokens))
 
 
 def schedule(num_steps: int) -> Schedule:

@@ -136,9 +136,7 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilo
         seq_len=facts.seq_len,
         micro_batch_sequences=sequences,
         num_steps=num_steps,
-        optimiser=hyperparameters.optimiser(
-            num_params_non_embedding=num_params(shape, convention="non-embedding"), num_tokens=tokens
-        ),
+        optimiser=hyperparameters.optimiser(shape, num_tokens=tokens),
         schedule=hyperparameters.schedule(num_steps),
         precision=facts.precision,
         num_threads=facts.num_threads,

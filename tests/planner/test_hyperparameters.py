@@ -9,10 +9,15 @@ from planner.gates import gate_steps, gates
 
 def test_step_laws_published_optimum_for_1b_on_100b():
     # Li et al. 2025: N = 1.07e9, D = 1e11 has its optimum near lr 1.5e-3 and 1.1M tokens a batch.
-    assert hyperparameters.peak_lr(num_params_non_embedding=1.07e9, num_tokens=1e11) == pytest.approx(
+    assert hyperparameters.peak_lr(width=2048, num_params_non_embedding=1.07e9, num_tokens=1e11) == pytest.approx(
         1.79 * 1.07e9**-0.713 * 1e11**0.307
     )
     assert hyperparameters.batch_tokens(1e11) == pytest.approx(1.11e6, rel=0.02)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(32, 1e-2), (64, 0.5 / 64), (128, 0.5 / 128)])
+def test_small_models_are_capped_by_their_width(width, rate):
+    assert hyperparameters.peak_lr(width=width, num_params_non_embedding=2e5, num_tokens=4e6) == rate
 
 
 @given(st.floats(1e6, 1e13), st.sampled_from([128, 256, 2048, 4096]), st.integers(1, 4096))
