@@ -12,8 +12,8 @@ STEP_LAW_TOKENS = (2e9, 1e11)
 
 MAX_PEAK_LR = 1.0e-2
 SMALL_MODEL_LR_TIMES_WIDTH = 0.5
-"""Below Step Law's sizes its rate is capped at 0.5 / width, never above 1e-2: measured at widths 64 and 128, where the law
-asks for two to six times too much (docs/log.md)."""
+"""Below Step Law's sizes its rate is capped at 0.5 / width, never above 1e-2: measured at widths 64 and 128, where the
+law asks for two to six times too much (docs/log.md)."""
 
 WARMUP_FRACTION = 0.05
 MAX_WARMUP_STEPS = 2_000
