@@ -21,10 +21,10 @@ import numpy as np
 
 from data.corpus import bpe, quality
 from data.corpus.build import build
-from data.corpus.builtin import stdlib_entries
+from data.corpus.builtin import dependency_entries, stdlib_entries
 from data.corpus.clean import clean
 from data.corpus.decontaminate import evaluation_index, is_contaminated, weigh
-from data.corpus.document import Document, spot
+from data.corpus.document import Document, Entry, spot
 from data.corpus.loader import TokenBatches
 from data.corpus.local import listing
 from data.corpus.manifest import BuildConfig, load_manifest
@@ -40,17 +40,28 @@ VOCAB_SIZE = 32_768
 CONFIG = BuildConfig(vocab_size=VOCAB_SIZE, max_tokens=0, seed=0, heldout_fraction=0.05)
 
 
-def texts(megabytes: float) -> list[str]:
-    """Clean documents of the library, in hash order, up to that size."""
+HEADER = re.compile("licen[sc]e|copyright", re.IGNORECASE)
+HEADER_CHARACTERS = 2000
+
+
+def texts(megabytes: float, entries: tuple[Entry, ...] | None = None, *, are_headed: bool = False) -> list[str]:
+    """Clean documents of the library, or of `entries`, in hash order, up to that size; only those with a header."""
     found, size = [], 0
-    for entry in sorted(stdlib_entries(), key=lambda entry: spot(0, entry.name)):
+    for entry in sorted(entries or stdlib_entries(), key=lambda entry: spot(0, entry.name)):
         for item in documents(entry, seed=0, heldout_fraction=0):
             if isinstance(item, Document) and isinstance(kept := clean(item), Document):
+                if are_headed and not is_headed(kept.text):
+                    continue
                 found.append(kept.text)
                 size += len(kept.text)
         if size > megabytes * 1e6:
             break
     return found
+
+
+def is_headed(text: str) -> bool:
+    """Whether it begins with a licence or copyright notice."""
+    return HEADER.search(text, 0, HEADER_CHARACTERS) is not None
 
 
 def size_of(corpus: Iterable[str]) -> float:
@@ -244,29 +255,30 @@ def loader() -> None:
 
 
 def decontaminate() -> None:
-    print("Decontamination, library text")
-    corpus = texts(10)
-    items = [text for text in corpus[::20] if len(text.split()) > 250]
-    training = [text for number, text in enumerate(corpus) if number % 20]
-    index = evaluation_index(items, weigh(items, training[::3]))
+    print("Decontamination: library files, and dependencies' files with a licence or copyright notice")
+    corpus = texts(10) + texts(12, dependency_entries(), are_headed=True)
     draw = random.Random(0)
-    planted = []
-    for item in items * 4:
-        words = item.split()
-        start = draw.randrange(len(words) - 200)
-        planted.append(draw.choice(training) + "\n" + " ".join(words[start : start + 200]))
-    found = np.mean([is_contaminated(text, index) for text in planted])
-    flags: list[bool] = []
-    seconds = cpu_seconds(lambda: flags.extend(is_contaminated(text, index) for text in training))
-    row("isoplan", size_of(training), seconds, f"planted passages of 200 words found: {found:.1%} of {len(planted)}")
-    headed = [
-        flag
-        for flag, text in zip(flags, training, strict=True)
-        if re.search("licen[sc]e|copyright", text[:2000], re.IGNORECASE)
-    ]
-    print(
-        f"  flagged without planting: {np.mean(flags):.2%} of all, {np.mean(headed):.2%} of {len(headed)} with a header"
-    )
+    for shift in (0, 7, 13):
+        items = [text for text in corpus[shift::20] if len(text.split()) > 400]
+        training = [text for number, text in enumerate(corpus) if number % 20 != shift]
+        index = evaluation_index(items, weigh(items, training[::3]))
+        planted = []
+        for item in items * 4:
+            words = item.split()
+            start = draw.randrange(len(words) // 2, len(words) - 199)  # behind any notice, which is no evaluation text
+            planted.append(draw.choice(training) + "\n" + " ".join(words[start : start + 200]))
+        found = [is_contaminated(text, index) for text in planted]
+        flags: list[bool] = []
+        seconds = cpu_seconds(
+            lambda flags=flags, training=training, index=index: flags.extend(
+                is_contaminated(t, index) for t in training
+            )
+        )
+        row(f"{len(items)} items", size_of(training), seconds, f"200-word passages found: {sum(found)} of {len(found)}")
+        headed = [flag for flag, text in zip(flags, training, strict=True) if is_headed(text)]
+        print(
+            f"    flagged without planting: {sum(flags)} of {len(flags)}; with a notice {sum(headed)} of {len(headed)}"
+        )
 
 
 def synthetic() -> None:

@@ -120,6 +120,36 @@ def test_planted_evaluation_text_is_found_and_licence_headers_are_not() -> None:
     assert sum(is_contaminated(text, index) for text in training) == 0
 
 
+HPND = (
+    "Permission to use, copy, modify, and distribute this software and its documentation for any purpose and without "
+    "fee is hereby granted, provided that the above copyright notice appears in all copies. The author disclaims all "
+    "warranties with regard to this software, including all implied warranties of merchantability and fitness; in no "
+    "event shall he be liable for any special, indirect or consequential damages or any damages whatsoever resulting "
+    "from loss of use, data or profits, whether in an action of contract, negligence or other tortious action."
+)
+
+
+def test_a_licence_no_other_text_holds_is_no_evaluation_text() -> None:
+    text = " ".join(words(1, 300))
+    items = [f"{HPND}\n\n{text}"]
+    index = evaluation_index(items, weigh(items, []))
+
+    assert not is_contaminated(f"{HPND}\n\n{' '.join(words(2, 300))}", index)
+    assert is_contaminated(" ".join(text.split()[100:180]), index)
+
+
+def test_a_shared_vocabulary_is_no_copy() -> None:
+    """Twenty declarations of a dozen words stand in both files, far apart: 100 runs, never 50 near each other."""
+    shared = [" ".join(words(seed, 12)) for seed in range(20)]
+    files = [
+        " ".join(f"{line} {' '.join(words(seed + n, 150))}" for n, line in enumerate(shared)) for seed in (100, 200)
+    ]
+    index = evaluation_index(files[:1], weigh(files[:1], []))
+
+    assert not is_contaminated(files[1], index)
+    assert is_contaminated(" ".join(shared) + " " + files[0][:1500], index)
+
+
 def test_the_cutoff_leaves_out_what_is_later_or_undated(tmp_path: Path) -> None:
     config = BuildConfig(vocab_size=300, max_tokens=0, seed=0, heldout_fraction=0, quality="off", until="2024-06-30")
     documents = [Document("d", PROSE, "text", date=date) for date in ("2024-06-30", "2024-07-01", "")]
