@@ -12,7 +12,7 @@ from data.errors import UserError, nearest
 from data.source import Source
 from planner.calibrate import MeasuredStep, calibrated, profile_of
 from planner.cluster import Cluster, Layout
-from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile
+from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe
 from planner.recipe import Precision
 from planner.workload import workload
 
@@ -151,22 +151,25 @@ def profile_from_calibration(
     prior = _measured_prior(calibration, rates)
     if not probes:
         return prior
-    cluster = Cluster(hardware=hardware_from_calibration(calibration), num_devices=1)
-    steps = [
-        MeasuredStep(
-            work=workload(
-                probe.shape,
-                Layout(micro_batch=probe.micro_batch_sequences),
-                cluster,
-                seq_len=probe.seq_len,
-                sequences_per_step=probe.micro_batch_sequences * probe.accumulation_steps,
-                precision=precision,
-            ),
-            step_seconds=probe.step_seconds,
-        )
-        for probe in probes
-    ]
-    return calibrated(prior, steps, version=calibration.version)
+    device = hardware_from_calibration(calibration)
+    return calibrated(prior, [probe_step(probe, device) for probe in probes], version=calibration.version)
+
+
+def probe_step(probe: StepProbe, device: Hardware) -> MeasuredStep:
+    """A probe as a measured step of one such device.
+
+    Raises:
+        UserError: the device lacks the probe's precision.
+    """
+    work = workload(
+        probe.shape,
+        Layout(micro_batch=probe.micro_batch_sequences),
+        Cluster(hardware=device, num_devices=1),
+        seq_len=probe.seq_len,
+        sequences_per_step=probe.micro_batch_sequences * probe.accumulation_steps,
+        precision=probe.precision,
+    )
+    return MeasuredStep(work=work, step_seconds=probe.step_seconds)
 
 
 def _measured_prior(calibration: Calibration, rates: list[MatmulRate]) -> Profile:

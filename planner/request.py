@@ -22,6 +22,7 @@ class Request(Value):
     num_params: Params | None = Field(default=None, description="fix the model size instead of searching it")
     num_tokens: Tokens | None = Field(default=None, description="fix the training tokens instead of searching them")
     hardware: str
+    profile: str | None = Field(default=None, description="path of a profile (isoplan calibrate); else the shipped one")
     num_devices: Count = 1
     price_usd_per_device_hour: Usd | None = Field(default=None, description="the user's own price; else the price book")
     provider: str | None = None

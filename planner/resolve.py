@@ -5,7 +5,7 @@ compares, so a changed price, calibration or corpus is found before anything sta
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
     Raises:
         UserError: a name or a file that does not exist or does not hold what it should.
     """
-    device = resolve_device(request.hardware, sources, precision=request.precision)
+    device = resolve_device(request.hardware, sources, precision=request.precision, profile=request.profile)
     data, corpus_vocab = resolve_data(request)
     paid = resolve_price(request, sources, device, now=now)
     cluster = Cluster(hardware=device.hardware, num_devices=request.num_devices)
@@ -122,8 +122,19 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
     )
 
 
-def resolve_device(name: str, sources: Sources, *, precision: Precision | None) -> Device:
-    """The device called `name`: this machine (`local`, measured by `isoplan bench`), the user's, or the catalog's."""
+def resolve_device(name: str, sources: Sources, *, precision: Precision | None, profile: str | None = None) -> Device:
+    """The device called `name`: this machine (`local`, measured by `isoplan bench`), the user's, or the catalog's.
+
+    `profile` is the path of one to use in place of the shipped one (`isoplan calibrate`); the digest then covers it.
+    """
+    found = _named_device(name, sources, precision=precision)
+    if profile is None:
+        return found
+    chosen = load_profile(Path(profile), chip=found.hardware.name)
+    return replace(found, profile=chosen, digest=digest([found.digest, as_json(chosen)]))
+
+
+def _named_device(name: str, sources: Sources, *, precision: Precision | None) -> Device:
     if name == LOCAL:
         return _local_device(sources, precision=precision)
     found = hardware(name, overlay=sources.hardware if sources.hardware.exists() else None)
@@ -138,6 +149,22 @@ def resolve_device(name: str, sources: Sources, *, precision: Precision | None) 
         digest=digest([as_json(found), as_json(profile)]),
         is_local=False,
     )
+
+
+def load_profile(path: Path, *, chip: str) -> Profile:
+    """A profile file that `isoplan calibrate` wrote, of `chip`.
+
+    Raises:
+        UserError: unreadable, not a profile, or of another chip.
+    """
+    try:
+        found = Profile.model_validate(read_strict(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path} is not a profile: {first['msg']}", next_step="isoplan calibrate RUNS.csv") from error
+    if found.chip != chip:
+        raise UserError(f"{path} is a profile of {found.chip}", expected=f"one of {chip}")
+    return found
 
 
 def load_calibration(path: Path) -> Calibration:

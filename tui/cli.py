@@ -28,6 +28,7 @@ COMMANDS = {
     "tui": Entry("Start", "tui.commands.tui:tui", "the screens"),
     "corpus": Entry("Measure", "tui.commands.corpus:app", "text to verified token shards: build, show, verify"),
     "bench": Entry("Measure", "tui.commands.bench:bench", "measure this device -> calibration.json"),
+    "calibrate": Entry("Measure", "tui.commands.calibrate:calibrate", "measured runs -> profile.json"),
     "ladder": Entry("Measure", "tui.commands.ladder:app", "design and run pilot runs -> runs.csv"),
     "fit": Entry("Predict", "tui.commands.fit:fit", "fit a scaling law to runs -> fit.json"),
     "predict": Entry("Predict", "tui.commands.predict:predict", "loss of a law at (N, D)"),
