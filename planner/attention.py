@@ -52,6 +52,13 @@ class AttentionSpec(Value):
         local_keys = self.mean_keys(seq_len, layer=local) if num_global < num_layers else 0.0
         return num_global * (seq_len + 1) / 2 + (num_layers - num_global) * local_keys
 
+    def cached_keys(self, num_tokens: int, *, layer: int) -> int:
+        """Return the keys `layer` must keep to go on after `num_tokens`: those that the next queries may still see."""
+        if self.is_global(layer) or self.window is None:
+            return num_tokens
+        block = self.block or 0
+        return min(num_tokens, self.window + block * (1 + self.num_sink_blocks))
+
     def mean_keys(self, seq_len: int, *, layer: int) -> float:
         """Return the keys a query sees on average in `layer`, over one sequence of `seq_len` tokens."""
         if self.is_global(layer) or self.window is None:

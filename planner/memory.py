@@ -100,6 +100,15 @@ def memory_per_device(
     return MemoryBreakdown(**{f"{field.name}_bytes": float(getattr(terms, field.name)[0]) for field in fields(terms)})
 
 
+def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float = 2.0) -> float:
+    """Bytes of keys and values that serving one sequence of `num_tokens` keeps, all layers, in 16 bits unless said.
+
+    Grouped queries keep their KV heads only; a window keeps no more than it sees (Shazeer 2019; Ainslie et al. 2023).
+    """
+    keys = sum(shape.attention.cached_keys(num_tokens, layer=layer) for layer in range(shape.num_layers))
+    return 2.0 * shape.num_kv_heads * shape.head_dim * keys * element_bytes
+
+
 def memory_terms(work: Workload) -> MemoryTerms:
     """The peak of the fullest device of every configuration."""
     first, last = _stage(work, is_first=True), _stage(work, is_first=False)

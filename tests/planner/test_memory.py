@@ -4,11 +4,13 @@ from dataclasses import fields
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planner.cluster import Layout
 from planner.memory import (
     PROCESS_BYTES,
     MemoryTerms,
+    kv_cache_bytes,
     layer_activation_bytes,
     layers_in_flight,
     memory_per_device,
@@ -116,3 +118,37 @@ def test_a_cpu_in_fp32_holds_its_process_and_no_second_copy() -> None:
 
     assert found.optimizer_bytes == pytest.approx(8 * num_params(tiny), rel=0.01)
     assert found.overhead_bytes == pytest.approx(0.04 * found.allocated_bytes + PROCESS_BYTES)
+
+
+def with_attention(**spec: str | int) -> ModelShape:
+    return ModelShape.model_validate({**LLAMA_7B.model_dump(), "attention": spec})
+
+
+def test_the_cache_of_published_models_is_what_they_report() -> None:
+    llama3_8b = LLAMA_7B
+    llama2_7b = ModelShape.model_validate({**LLAMA_7B.model_dump(), "num_kv_heads": 32})
+
+    # 2 x 32 layers x 8 or 32 heads x 128 x 2 bytes: 128 KiB a token with grouped queries, 512 KiB without.
+    assert kv_cache_bytes(llama3_8b, num_tokens=8192) == 8192 * 128 * 1024
+    assert kv_cache_bytes(llama2_7b, num_tokens=1) == 512 * 1024
+    assert kv_cache_bytes(llama3_8b, num_tokens=8192, element_bytes=1) == 8192 * 64 * 1024
+
+
+def test_a_window_caps_the_cache_of_its_layers_and_of_no_global_one() -> None:
+    per_layer_token = 128 * 1024 / 32
+    windowed = with_attention(kind="sliding_window", window=1024)
+    mixed = with_attention(kind="sliding_window", window=1024, global_every=4)
+    sparse = with_attention(kind="block_sparse", window=1024, block=128, num_sink_blocks=2)
+
+    assert kv_cache_bytes(windowed, num_tokens=65536) == 32 * 1024 * per_layer_token
+    assert kv_cache_bytes(mixed, num_tokens=65536) == (24 * 1024 + 8 * 65536) * per_layer_token
+    assert kv_cache_bytes(sparse, num_tokens=65536) == 32 * (1024 + 128 + 256) * per_layer_token
+    assert kv_cache_bytes(windowed, num_tokens=100) == kv_cache_bytes(LLAMA_7B, num_tokens=100)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes(), st.integers(1, 100_000), st.integers(1, 1000))
+def test_a_longer_sequence_never_caches_less(shape: ModelShape, num_tokens: int, more: int) -> None:
+    longer = kv_cache_bytes(shape, num_tokens=num_tokens + more)
+
+    assert longer >= kv_cache_bytes(shape, num_tokens=num_tokens) > 0

@@ -64,3 +64,42 @@ def test_a_table_comes_back_with_its_rows_and_predictions(tmp_path: Path) -> Non
 def test_a_mistake_is_one_clear_sentence(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(*arguments)
+
+
+def test_the_runners_up_say_why_they_lost() -> None:
+    best, *others = json.loads(run(*SIZES, "--top", "4", "--json"))["best"]
+
+    assert best["slower_because"] == ""
+    assert all(one["slower_because"] for one in others)
+
+
+def test_a_window_shrinks_the_cache_that_serving_keeps() -> None:
+    full, windowed = (
+        json.loads(run(*SIZES, "--layout", "sharding=fsdp", "--json", *more))["kv_cache_bytes_per_sequence"]
+        for more in ([], ["--window", "256"])
+    )
+
+    assert windowed == full / 8
+
+
+FRONTIER = ["--hardware", "h100-sxm,a100-sxm-80gb", "--max-devices", "16", "--params", "1B", "--batch", "64"]
+
+
+def test_a_search_over_counts_marks_the_fastest_and_the_cheapest() -> None:
+    text = run(*FRONTIER, "--tokens", "20B")
+
+    assert "16 x h100-sxm" in text
+    assert "fastest" in text
+    assert "cheapest" in text
+    assert "because" in text
+
+
+def test_a_search_over_counts_keeps_to_its_limits() -> None:
+    free = json.loads(run(*FRONTIER, "--tokens", "20B", "--price", "2", "--json"))["best"]
+    limit = free[0]["usd"] - 0.01
+    bound = json.loads(run(*FRONTIER, "--tokens", "20B", "--price", "2", "--budget", str(limit), "--json"))["best"]
+
+    assert len(free) > 1
+    assert bound == free[1:]
+    with pytest.raises(UserError, match="--tokens is not given"):
+        run(*FRONTIER)
