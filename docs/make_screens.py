@@ -21,7 +21,15 @@ from tui.session import Session
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (124, 38)
-PICTURES = {"projects": ("1",), "plan": ("3",), "run": ("7",), "history": ("8",)}
+PICTURES = {
+    "projects": ("1",),
+    "fit": ("2",),
+    "plan": ("4",),
+    "budget": ("5",),
+    "compare": ("6",),
+    "run": ("8",),
+    "history": ("9",),
+}
 DONE_FRACTION = 0.587
 
 

@@ -25,7 +25,7 @@ def figure_changes(before: Plan, after: Plan) -> tuple[FigureChange, ...]:
     """Return the figures that decide, where they differ: money first."""
     return tuple(
         FigureChange(name, show(old), show(new), show_change(relative_delta(new, old)))
-        for (name, old, show), (_, new, _) in zip(_figures(before), _figures(after), strict=True)
+        for (name, old, show), (_, new, _) in zip(figures(before), figures(after), strict=True)
         if old != new
     )
 
@@ -39,7 +39,8 @@ def _decided(plan: Plan) -> dict[str, Json]:
     return {key: value for key, value in as_json(plan).items() if key not in IDENTITY}
 
 
-def _figures(plan: Plan) -> tuple[tuple[str, float, Show], ...]:
+def figures(plan: Plan) -> tuple[tuple[str, float, Show], ...]:
+    """Return the figures a person decides by: name, value, and how to show it; money first."""
     predicted = plan.predicted
     return (
         ("cost, expected", predicted.cost_usd.p50, show_usd),

@@ -15,8 +15,11 @@ from tui.themes import DARK, THEMES
 
 SCREENS = {
     "projects": "tui.screens.projects:ProjectsPage",
+    "fit": "tui.screens.fit:FitPage",
     "what-if": "tui.screens.what_if:WhatIfPage",
     "plan": "tui.screens.plan:PlanPage",
+    "budget": "tui.screens.budget:BudgetPage",
+    "compare": "tui.screens.compare:ComparePage",
     "approve": "tui.screens.approve:ApprovePage",
     "run": "tui.screens.run:RunPage",
     "history": "tui.screens.history:HistoryPage",

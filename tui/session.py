@@ -1,7 +1,7 @@
 """What the screens share: the folder, the clock, and which plan and run are looked at."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from executor.paths import Workspace
@@ -19,3 +19,4 @@ class Session:
     now: Callable[[], datetime] = _now
     plan_id: str | None = None
     run_id: str | None = None
+    pinned: list[str] = field(default_factory=list)

@@ -6,7 +6,6 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +14,13 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from data.canonical import Json
 from executor.paths import Workspace
 from executor.run_folder import RunFolder, locked
-from executor.value_files import write_value
-from planner.approval import approval_path, load_approval, save_approval
+from planner.approval import approval_path, load_approval
 from planner.ledger import read_ledger
-from planner.plan import Plan, save_plan
-from tests.samples import MADE, sample_approval, sample_plan, sample_record, write_sample_events
+from planner.plan import save_plan
+from tests.samples import MADE, sample_plan
+from tests.tui.screens import drive, fill, screen_text, settle
 from tui.app import IsoplanApp
 from tui.screens.stop import StopDialog
 from tui.screens.what_if import DEBOUNCE_SECONDS
@@ -31,7 +29,7 @@ from tui.themes import THEMES
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((80, 24), (130, 40))
-PAGES = {"1": "projects", "3": "plan", "7": "run", "8": "history"}
+PAGES = {"1": "projects", "4": "plan", "5": "budget", "8": "run", "9": "history"}
 
 
 @pytest.fixture
@@ -39,55 +37,6 @@ def workspace(tmp_path: Path) -> Workspace:
     root = tmp_path / "lab"
     root.mkdir()
     return Workspace(root)
-
-
-def fill(workspace: Workspace, changes: dict[str, Json] | None = None, *, steps: int | None = None) -> Plan:
-    """An approved plan and a run of it; all steps and a record unless `steps` says otherwise."""
-    plan = sample_plan(changes)
-    save_plan(plan, workspace.plans)
-    save_approval(sample_approval(plan), workspace.plans)
-    folder = RunFolder(workspace.runs / "r-0412")
-    folder.root.mkdir(parents=True)
-    write_value(folder.plan, plan)
-    write_sample_events(folder.events, plan, num_steps=plan.recipe.num_steps if steps is None else steps)
-    if steps is None:
-        write_value(folder.record, sample_record(plan))
-    return plan
-
-
-Act = Callable[[IsoplanApp, Pilot[None]], None]
-
-
-def drive(workspace: Workspace, *steps: str | Act, size: tuple[int, int] = (80, 24)) -> list[str]:
-    """Open the app, press keys or act, and return the text of the screen after each, the first screen first."""
-
-    async def session() -> list[str]:
-        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
-        async with app.run_test(size=size) as pilot:
-            await settle(app, pilot)
-            texts = [screen_text(app)]
-            for step in steps:
-                if isinstance(step, str):
-                    await pilot.press(*step.split())
-                else:
-                    step(app, pilot)
-                await settle(app, pilot)
-                texts.append(screen_text(app))
-            return texts
-
-    return asyncio.run(session())
-
-
-async def settle(app: IsoplanApp, pilot: Pilot[None]) -> None:
-    await pilot.pause()
-    await app.workers.wait_for_complete()
-    await pilot.pause()
-
-
-def screen_text(app: IsoplanApp) -> str:
-    # Textual has no public way to the text of a screen.
-    strips = app.screen._compositor.render_strips()
-    return "\n".join(strip.text.rstrip() for strip in strips) + "\n"
 
 
 def without_digests(text: str) -> str:
@@ -133,7 +82,7 @@ def test_a_session_by_keys(workspace: Workspace) -> None:
         assert app.clipboard == f"isoplan run {plan.id}"
 
     _, refreshed, opened, details, _, _, _, run, history, helped = drive(
-        workspace, "down r", "enter", "d end", "y", copied, "e", "1 tab enter", "8", "question_mark", size=(100, 60)
+        workspace, "down r", "enter", "d end", "y", copied, "e", "1 tab enter", "9", "question_mark", size=(100, 60)
     )
 
     assert f"isoplan run {plan.id}" in refreshed
@@ -162,7 +111,7 @@ def test_the_run_screen_tells_dead_running_and_silent_and_stops_at_the_word(work
             assert not folder.stop.exists()
 
         dead, _, running, _, silent, *_ = drive(
-            workspace, "7", start, "r", fall_silent, "r", "s", "h a l t enter", not_stopped,
+            workspace, "8", start, "r", fall_silent, "r", "s", "h a l t enter", not_stopped,
             "backspace backspace backspace backspace s t o p enter", size=(130, 40),
         )[1:]  # fmt: skip
 
@@ -181,14 +130,14 @@ def test_a_run_that_ended_cannot_be_stopped(workspace: Workspace) -> None:
     def no_dialog(app: IsoplanApp, _pilot: Pilot[None]) -> None:
         assert not isinstance(app.screen, StopDialog)
 
-    drive(workspace, "7", "s", no_dialog)
+    drive(workspace, "8", "s", no_dialog)
 
 
 def test_hostile_text_neither_runs_nor_breaks_the_layout(workspace: Workspace) -> None:
     hostile = "[bold red]x[/] [@click=app.quit]q[/] \x1b[31m 漢字 " + "w" * 500
     fill(workspace, {"warnings.0": hostile, "alternatives.0.name": hostile, "data.summary": hostile})
 
-    text = drive(workspace, "3", "d", size=(130, 120))[-1]
+    text = drive(workspace, "4", "d", size=(130, 120))[-1]
 
     assert text.count("[bold red]") >= 2
     assert "\x1b" not in text
@@ -202,7 +151,7 @@ def test_a_broken_plan_is_shown_with_its_problem(workspace: Workspace) -> None:
     path = workspace.plans / f"{plan.id}.json"
     path.write_bytes(path.read_bytes().replace(b"8 devices, ", b"9 devices, "))
 
-    projects, shown = drive(workspace, "3")
+    projects, shown = drive(workspace, "4")
 
     assert "unreadable" in projects
     assert "was edited after it was made" in shown
@@ -212,7 +161,7 @@ def test_a_broken_plan_is_shown_with_its_problem(workspace: Workspace) -> None:
 def test_every_theme_shows_the_same_words(workspace: Workspace) -> None:
     fill(workspace)
 
-    texts = {tuple(drive(workspace, *(["t"] * index), "7")[-1:]) for index in range(len(THEMES))}
+    texts = {tuple(drive(workspace, *(["t"] * index), "8")[-1:]) for index in range(len(THEMES))}
 
     assert len(texts) == 1
 
@@ -221,7 +170,7 @@ def test_a_stale_plan_cannot_be_approved_on_the_screen(workspace: Workspace, mon
     monkeypatch.setenv("ISOPLAN_HOME", str(workspace.root / "home"))
     save_plan(sample_plan(), workspace.plans)
 
-    text = drive(workspace, "6", "c a n a enter 7 5 enter", size=(100, 40))[-1]
+    text = drive(workspace, "7", "c a n a enter 7 5 enter", size=(100, 40))[-1]
 
     assert "inputs changed since the plan was made" in text
     assert "the plan is stale" in text
@@ -234,7 +183,7 @@ def test_typing_the_cap_signs_the_plan(workspace: Workspace, monkeypatch: pytest
     plan = sample_plan()
     save_plan(plan, workspace.plans)
 
-    typed, signed = drive(workspace, "6", "c a n a enter 7 0", "enter", size=(100, 40))[2:]
+    typed, signed = drive(workspace, "7", "c a n a enter 7 0", "enter", size=(100, 40))[2:]
 
     assert f"isoplan approve {plan.id} --cap 70 --as ana" in typed
     assert "✓ approved as ana, cap $70.00" in signed
@@ -248,7 +197,7 @@ def test_what_if_follows_the_fields_and_says_when_it_is_stale(workspace: Workspa
         app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
         texts: list[str] = []
         async with app.run_test(size=(130, 40)) as pilot:
-            for keys in ("2", "backspace backspace 9 0", "x", "backspace backspace backspace 1", "ctrl+s"):
+            for keys in ("3", "backspace backspace 9 0", "x", "backspace backspace backspace 1", "ctrl+s"):
                 await pilot.press(*keys.split())
                 await pilot.pause(2 * DEBOUNCE_SECONDS)
                 for _ in range(2):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data.errors import UserError
+from data.errors import UserError, nearest
 from tui.output import data, emit_json, say, table
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ DEFAULT_TABLE = Path("runs.csv")
     "--drop-worst", type=click.IntRange(min=0), default=0, show_default=True, help="Leave out the K highest losses."
 )
 @click.option(
+    "--without", "unwanted", multiple=True, metavar="ID", help="Leave out a run, by the id it has in the table."
+)
+@click.option(
     "--bootstrap", type=click.IntRange(min=2), default=4000, show_default=True, help="Resamples for the intervals."
 )
 @click.option("--delta", type=float, default=1e-3, show_default=True, help="Huber threshold on log residuals.")
@@ -59,6 +62,7 @@ def fit(
     unique_col: str,
     experts_col: str,
     drop_worst: int,
+    unwanted: tuple[str, ...],
     bootstrap: int,
     delta: float,
     seed: int,
@@ -98,7 +102,9 @@ def fit(
     )
     tables = [_read(runs, columns)] if runs else []
     everything = joined([*tables, *(_record_row(_run_folder(name)) for name in added)])
-    kept, dropped = _without_worst(everything, drop_worst)
+    chosen = _without(everything, unwanted)
+    kept, worst = _without_worst(chosen, drop_worst)
+    dropped = (*unwanted, *worst)
     result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
     path = out or Path("fits") / f"{runs.stem if runs else Path(added[0]).stem}.json"
     text = result.model_dump_json(by_alias=True, indent=None)
@@ -117,6 +123,13 @@ def _run_folder(name: str) -> Path:
     from executor.paths import Workspace
 
     return Path(name) if Path(name).is_dir() else Workspace(Path.cwd()).find_run(name)
+
+
+def _without(runs: "RunTable", unwanted: tuple[str, ...]) -> "RunTable":
+    for name in unwanted:
+        if name not in runs.ids:
+            raise UserError(f"--without {name}: no run has that id", expected=nearest(name, runs.ids))
+    return runs.without(row for row, name in enumerate(runs.ids) if name in unwanted)
 
 
 def _without_worst(runs: "RunTable", num: int) -> "tuple[RunTable, tuple[str, ...]]":

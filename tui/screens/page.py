@@ -23,11 +23,14 @@ X = TypeVar("X")
 
 PAGES = (
     ("1", "projects", "Projects"),
-    ("2", "what-if", "What if"),
-    ("3", "plan", "Plan"),
-    ("6", "approve", "Approve"),
-    ("7", "run", "Run"),
-    ("8", "history", "History"),
+    ("2", "fit", "Fit"),
+    ("3", "what-if", "What if"),
+    ("4", "plan", "Plan"),
+    ("5", "budget", "Budget"),
+    ("6", "compare", "Compare"),
+    ("7", "approve", "Approve"),
+    ("8", "run", "Run"),
+    ("9", "history", "History"),
 )
 """Key, mode and title of each screen, in the order of the work."""
 

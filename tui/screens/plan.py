@@ -1,7 +1,7 @@
 """One plan: the report's own sections, with the predicted loss as a chart."""
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -11,14 +11,12 @@ from typing_extensions import override
 
 from data.errors import UserError
 from data.units import show_count
-from planner.plan import Plan, find_plan, load_plan
-from planner.report.build import build_report
 from planner.report.document import Report
 from planner.report.words import show_loss
-from tui.listing import newest_plan
+from tui.reports import write_html
 from tui.screens.page import Page
+from tui.screens.shown import NO_PLAN, Shown, read_shown
 from tui.session import Session
-from tui.subject import find_approval
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import planned_scene
 from tui.widgets.panel import Panel
@@ -28,17 +26,6 @@ LEFT = ("figures", "cost", "decision")
 RIGHT = ("risk", "gates")
 BELOW = ("alternatives",)
 DETAILS = ("law", "model", "training", "machine", "corpus", "provenance", "reproduce")
-NO_PLAN = (
-    "No plan yet.\n\nisoplan plan --budget 75 --hardware h100-sxm makes one; isoplan demo makes one for this machine."
-)
-
-
-class Shown(NamedTuple):
-    """A plan and its report."""
-
-    plan: Plan
-    report: Report
-    is_approved: bool
 
 
 class PlanPage(Page[Shown | None]):
@@ -80,13 +67,7 @@ class PlanPage(Page[Shown | None]):
 
     @override
     def load(self) -> Shown | None:
-        plans = self.session.workspace.plans
-        path = find_plan(self.session.plan_id, plans) if self.session.plan_id else newest_plan(plans)
-        if path is None:
-            return None
-        plan = load_plan(path)
-        approval = find_approval(plans, plan)
-        return Shown(plan, build_report(plan, approval=approval), approval is not None)
+        return read_shown(self.session)
 
     @override
     def show(self, model: Shown | None) -> None:
@@ -134,14 +115,9 @@ class PlanPage(Page[Shown | None]):
 
     def action_export(self) -> None:
         """Write the report's page and say where."""
-        from data.durable import write_atomic
-        from planner.report.html import render_html
-
-        if self._shown is None:
-            return
-        path = self.session.workspace.root / "reports" / f"{self._shown.plan.id}.html"
-        write_atomic(path, render_html(self._shown.report).encode())
-        self.notify(f"wrote {path}", markup=False)
+        if self._shown is not None:
+            path = write_html(self._shown.report, self._shown.plan, self.session.workspace)
+            self.notify(f"wrote {path}", markup=False)
 
     def action_neighbour(self, offset: int) -> None:
         """Go to the next older or newer plan."""

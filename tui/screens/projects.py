@@ -16,12 +16,14 @@ from tui.listing import PlanRow, RunList, RunRow, list_plans, next_step
 from tui.rows import PLAN_COLUMNS, RUN_COLUMNS, plan_cells, run_cells
 from tui.screens.page import Page
 from tui.session import Session
+from tui.side_by_side import pin
 from tui.widgets.panel import Panel
 
 NO_PLANS = (
     "No plans here.\n\nisoplan demo shows the whole loop in minutes,\n"
     "isoplan plan --budget 75 --hardware h100-sxm makes one."
 )
+PINNED = "◆ "
 NO_RUNS = "No runs here.\n\nisoplan run PLAN starts an approved plan."
 
 
@@ -43,12 +45,14 @@ class ProjectsPage(Page[Listing]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", priority=True),
         Binding("tab", "app.focus_next", "Other list"),
+        Binding("k", "pin", "Pin", id="projects.pin", tooltip="isoplan diff PLAN PLAN"),
     ]
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._runs = RunList(session.workspace)
-        self._listing = Listing((), ())
+        self._listing: Listing | None = None
+        self._pins_shown: tuple[str, ...] = ()
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -62,9 +66,11 @@ class ProjectsPage(Page[Listing]):
 
     @override
     def show(self, model: Listing) -> None:
-        self._fill("plans", [plan_cells(row) for row in model.plans], NO_PLANS)
-        self._fill("runs", [run_cells(row) for row in model.runs], NO_RUNS)
-        is_first, self._listing = self._listing == ((), ()), model
+        is_first = self._listing is None
+        if model == self._listing and tuple(self.session.pinned) == self._pins_shown:
+            return
+        self._listing = model
+        self._fill_tables()
         if is_first and not model.plans and model.runs:
             self.query_one("#runs", DataTable).focus()
         self._tell_next()
@@ -96,7 +102,26 @@ class ProjectsPage(Page[Listing]):
             self.session.run_id = chosen.id
             self.app.switch_mode("run")
 
+    def action_pin(self) -> None:
+        """Put the plan or run under the cursor among those that are compared, or take it away."""
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        try:
+            pin(self.session.pinned, chosen.id)
+        except UserError as error:
+            self.notify(str(error), severity="warning", markup=False)
+        self._fill_tables()
+
+    def _fill_tables(self) -> None:
+        assert self._listing is not None, "filled only once read"
+        self._pins_shown = tuple(self.session.pinned)
+        self._fill("plans", [plan_cells(row) for row in self._listing.plans], NO_PLANS)
+        self._fill("runs", [run_cells(row) for row in self._listing.runs], NO_RUNS)
+
     def _chosen(self) -> PlanRow | RunRow | None:
+        if self._listing is None:
+            return None
         runs = self.query_one("#runs", DataTable)
         table, rows = (
             (runs, self._listing.runs) if runs.has_focus else (self.query_one("#plans", DataTable), self._listing.plans)
@@ -109,8 +134,9 @@ class ProjectsPage(Page[Listing]):
         panel.show_state("ready" if rows else "empty", "" if rows else empty)
         cursor = table.cursor_row
         table.clear()
-        for cells in rows:
-            table.add_row(*(Text(readable(cell), justify=_justify(cell)) for cell in cells))
+        for name, *cells in rows:
+            mark = PINNED if name in self.session.pinned else ""
+            table.add_row(*(Text(readable(cell), justify=_justify(cell)) for cell in (f"{mark}{name}", *cells)))
         table.move_cursor(row=min(cursor, len(rows) - 1), animate=False)
 
     def _tell_next(self) -> None:

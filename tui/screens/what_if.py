@@ -152,7 +152,7 @@ class WhatIfPage(Page[Answer | None]):
             return
         path = save_plan(self._answer.plan, self.session.workspace.plans)
         self.session.plan_id = self._answer.plan.id
-        self.notify(f"saved {path.name}; 3 shows it, 6 approves it", markup=False)
+        self.notify(f"saved {path.name}; 4 shows it, 7 approves it", markup=False)
 
     def _read_form(self) -> None:
         panel = self.query_one("#what-if-panel", Panel)

@@ -1,0 +1,160 @@
+"""What a plan costs: every line with its basis, how uncertain the total is, and what moves it."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.geometry import Size
+from textual.widget import Widget
+from textual.widgets import Static
+from typing_extensions import override
+
+from data.errors import UserError
+from planner.economics.values import Economics
+from planner.plan import Plan
+from planner.report.document import Block, Report, Table
+from tui.reports import write_html, write_workbook
+from tui.screens.page import Page
+from tui.screens.shown import NO_PLAN, Shown, read_shown
+from tui.session import Session
+from tui.widgets.panel import Panel
+from tui.widgets.report_block import ReportBlock
+from tui.widgets.tornado import band_lines, tornado_lines
+
+NO_ECONOMICS = "This plan names the run's own cost only.\nisoplan plan makes one with the whole budget."
+
+
+class Uncertainty(Widget):
+    """The total's band and its drivers, as wide as there is room."""
+
+    DEFAULT_CSS = "Uncertainty { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._plan: Plan | None = None
+
+    def show(self, plan: Plan) -> None:
+        """Show another plan's."""
+        self._plan = plan
+        self.refresh(layout=True)
+
+    @override
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._lines(width))
+
+    @override
+    def render(self) -> Text:
+        return Text("\n".join(self._lines(self.content_size.width or 60)), no_wrap=True, overflow="ellipsis")
+
+    def _lines(self, width: int) -> tuple[str, ...]:
+        if self._plan is None:
+            return ()
+        run, known = self._plan.predicted.cost_usd, self._plan.economics
+        lines = ["The run", *band_lines(run, limit=self._plan.caps.cost_usd, limit_name="cap", width=width)]
+        if known is not None:
+            lines += ["", "The whole budget", *_whole_lines(known, self._plan.request.budget_usd, width)]
+        return tuple(lines)
+
+
+class BudgetPage(Page[Shown | None]):
+    """The money of one plan."""
+
+    MODE = "budget"
+    HELP: ClassVar[str] = (
+        "The run's own cost line by line, then the whole budget around it. The track goes from P10 to P90 with P50 as "
+        "a dot and the cap as a dotted rule; the bars show the total at the P10 and P90 of one input with everything "
+        "else in the middle. Every figure is a field of the plan, and the audit adds them up."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "open_report", "Open report", id="budget.report", tooltip="isoplan report PLAN"),
+        Binding("x", "workbook", "Workbook", id="budget.workbook", tooltip="isoplan report PLAN --format xlsx"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._shown: Shown | None = None
+
+    @override
+    def content(self) -> Iterable[Widget]:
+        yield VerticalScroll(
+            Vertical(
+                Panel("What the run costs", ReportBlock(id="cost-lines"), id="cost-lines-panel"),
+                Panel("The whole budget", ReportBlock(id="whole-lines"), id="whole-lines-panel"),
+                classes="column",
+            ),
+            Vertical(
+                Panel("How uncertain", Uncertainty(id="uncertainty"), id="uncertainty-panel"),
+                Panel("Also", ReportBlock(id="budget-rest"), id="budget-rest-panel"),
+                classes="column",
+            ),
+            id="budget",
+        )
+        yield Static("", id="budget-words", markup=False)
+
+    @override
+    def load(self) -> Shown | None:
+        return read_shown(self.session)
+
+    @override
+    def show(self, model: Shown | None) -> None:
+        if model == self._shown and model is not None:
+            return
+        self._shown = model
+        self.set_class(model is None, "-nothing")
+        if model is None:
+            self.query_one("#budget-words", Static).update(NO_PLAN)
+            self.twin = "isoplan plan --help"
+            return
+        lines, rest = _budget_blocks(model.report)
+        self.query_one("#cost-lines-panel", Panel).border_title = f"What the run costs · plan {model.plan.id}"
+        self.query_one("#cost-lines", ReportBlock).show(model.report.section("cost").blocks)
+        self.query_one("#whole-lines", ReportBlock).show(lines)
+        self.query_one("#whole-lines-panel", Panel).show_state("ready" if lines else "empty", NO_ECONOMICS)
+        self.query_one("#uncertainty", Uncertainty).show(model.plan)
+        self.query_one("#budget-rest", ReportBlock).show(rest)
+        self.query_one("#budget-rest-panel").display = bool(rest)
+        self.twin = f"isoplan report {model.plan.id}"
+
+    @override
+    def show_problem(self, error: UserError) -> None:
+        self._shown = None
+        self.add_class("-nothing")
+        self.query_one("#budget-words", Static).update(f"✗ {error}")
+
+    def action_open_report(self) -> None:
+        """Write the report's page and open it in the browser."""
+        if self._shown is not None:
+            path = write_html(self._shown.report, self._shown.plan, self.session.workspace)
+            self.app.open_url(path.resolve().as_uri())
+            self.notify(f"wrote {path}", markup=False)
+
+    def action_workbook(self) -> None:
+        """Write the workbook, whose sums are formulas."""
+        if self._shown is None:
+            return
+        try:
+            path = write_workbook(self._shown.plan, self.session.workspace)
+        except UserError as error:
+            self.notify(str(error), severity="warning", markup=False)
+        else:
+            self.notify(f"wrote {path}", markup=False)
+
+
+def _whole_lines(known: Economics, budget_usd: float | None, width: int) -> tuple[str, ...]:
+    return (
+        *band_lines(known.total_usd, limit=budget_usd, limit_name="budget", width=width),
+        "",
+        "What moves it, from its P10 to its P90",
+        *tornado_lines(known.drivers, middle=known.total_usd.p50, width=width),
+    )
+
+
+def _budget_blocks(report: Report) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
+    """The budget section's lines, and the rest of it without the drivers, which are drawn."""
+    blocks = next((section.blocks for section in report.sections if section.key == "budget"), ())
+    tables = [block for block in blocks if isinstance(block, Table)]
+    drawn = tables[:2]
+    head = [block for block in blocks[:1] if block not in tables]
+    return (*head, *tables[:1]), tuple(block for block in blocks if block not in (*head, *drawn))
