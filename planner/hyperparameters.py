@@ -1,14 +1,12 @@
-"""Learning rate, batch and schedule from published laws, with their range; outside it the plan says so.
-
-Step Law (Li et al. 2025, arXiv 2503.04715): over 3,700 runs, N non-embedding 60M to 1B, D up to 100B tokens,
-    peak learning rate = 1.79 N^-0.713 D^0.307        batch in tokens = 0.58 D^0.571
+"""Learning rate, batch and schedule: Step Law (Li et al. 2025, arXiv 2503.04715), from the registry; outside its runs
+the plan says so.
 """
 
+from planner.law.registry import hyperparameter_law
 from planner.model import ModelShape, num_params
 from planner.recipe import Optimiser, Schedule
 
-STEP_LAW_PARAMS = (6e7, 1.1e9)
-STEP_LAW_TOKENS = (2e9, 1e11)
+STEP_LAW = "step-law-2025"
 
 MAX_PEAK_LR = 1.0e-2
 SMALL_MODEL_LR_TIMES_WIDTH = 0.5
@@ -25,15 +23,16 @@ DECAY_FRACTION = 0.2
 
 def peak_lr(*, width: int, num_params_non_embedding: float, num_tokens: float) -> float:
     """Peak learning rate for AdamW, from Step Law, capped by width for models smaller than the law's."""
-    published = 1.79 * num_params_non_embedding**-0.713 * num_tokens**0.307
-    if num_params_non_embedding >= STEP_LAW_PARAMS[0]:
+    law = hyperparameter_law(STEP_LAW)
+    published = law.peak_lr.at(N=num_params_non_embedding, D=num_tokens)
+    if law.range_N is None or num_params_non_embedding >= law.range_N.low:
         return published
     return min(published, SMALL_MODEL_LR_TIMES_WIDTH / width, MAX_PEAK_LR)
 
 
 def batch_tokens(num_tokens: float) -> float:
     """Tokens per optimizer step, from Step Law."""
-    return 0.58 * num_tokens**0.571
+    return hyperparameter_law(STEP_LAW).batch_tokens.at(D=num_tokens)
 
 
 def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int:
@@ -56,13 +55,14 @@ def schedule(num_steps: int) -> Schedule:
 
 def range_warning(*, num_params_non_embedding: float, num_tokens: float) -> str | None:
     """Say how far outside Step Law's runs this is, or None inside them."""
+    law = hyperparameter_law(STEP_LAW)
     reaches: list[str] = []
-    for name, value, (low, high) in (
-        ("parameters", num_params_non_embedding, STEP_LAW_PARAMS),
-        ("tokens", num_tokens, STEP_LAW_TOKENS),
+    for name, value, fitted in (
+        ("parameters", num_params_non_embedding, law.range_N),
+        ("tokens", num_tokens, law.range_D),
     ):
-        if value > high:
-            reaches.append(f"{value / high:.3g}x above its largest {name}")
-        elif value < low:
-            reaches.append(f"{low / value:.3g}x below its smallest {name}")
+        if fitted and value > fitted.high:
+            reaches.append(f"{value / fitted.high:.3g}x above its largest {name}")
+        elif fitted and value < fitted.low:
+            reaches.append(f"{fitted.low / value:.3g}x below its smallest {name}")
     return f"learning rate and batch from Step Law reach {' and '.join(reaches)}" if reaches else None

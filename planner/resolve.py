@@ -5,6 +5,7 @@ compares, so a changed price, calibration or corpus is found before anything sta
 """
 
 import math
+from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data.canonical import digest, read_strict
+from data.catalog.corpora import PublicCorpus, corpus, corpus_names
 from data.catalog.hardware import Hardware, hardware
 from data.catalog.prices import price
 from data.code_version import code_version
-from data.corpus.manifest import load_manifest
+from data.corpus.manifest import FILE_NAME, load_manifest
 from data.errors import UserError
 from data.source import Source
 from planner.belief import LawBelief
@@ -23,7 +25,7 @@ from planner.cluster import Cluster
 from planner.facts import DataFacts, Facts, Overheads
 from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
 from planner.law.registry import law
-from planner.law.result import FitResult
+from planner.law.result import load_fit
 from planner.plan import PlannedHardware, PlannedPrice, as_json
 from planner.profile import Calibration, Profile
 from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
@@ -218,24 +220,13 @@ def resolve_law(name: str, *, unique_tokens: int | None) -> LawBelief:
     )
 
 
-def load_fit(path: Path) -> FitResult:
-    """Read a fit.
-
-    Raises:
-        UserError: unreadable, or not a fit.
-    """
-    try:
-        return FitResult.model_validate(read_strict(path, max_bytes=64 << 20))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path} is not a fit: {first['msg']}", next_step="isoplan fit RUNS.csv -o fit.json") from error
-
-
 def resolve_data(request: Request) -> tuple[DataFacts, int | None]:
     """What is known of the text, and its vocabulary where it is tokenised."""
     if request.corpus is None:
         return DataFacts(None, request.unique_tokens, None, None, "no corpus named"), None
     folder = Path(request.corpus)
+    if request.corpus in corpus_names() and not (folder / FILE_NAME).is_file():
+        return _public_data(corpus(request.corpus), request.unique_tokens), None
     manifest = load_manifest(folder)
     reference = CorpusRef(
         path=str(folder.resolve()),
@@ -252,6 +243,24 @@ def resolve_data(request: Request) -> tuple[DataFacts, int | None]:
         summary=names,
     )
     return facts, manifest.vocab_size
+
+
+def _public_data(public: PublicCorpus, unique_tokens: int | None) -> DataFacts:
+    """What the catalog says of a corpus that is not here: enough to plan with, not to run."""
+    return DataFacts(
+        corpus=None,
+        unique_tokens=unique_tokens or public.num_tokens,
+        heldout_tokens=None,
+        knowledge_cutoff=_last_day(public.knowledge_cutoff) if public.knowledge_cutoff else None,
+        summary=f"{public.title}, not downloaded; licence: {public.licence or 'not stated'}",
+    )
+
+
+def _last_day(stated: str) -> date:
+    """The last day of a stated year, month or day, such as `2024` or `2024-04`."""
+    year, month, day = (*map(int, stated.split("-")), 0, 0)[:3]
+    month = month or 12
+    return date(year, month, day or monthrange(year, month)[1])
 
 
 def _local_device(sources: Sources, *, precision: Precision | None) -> Device:

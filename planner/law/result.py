@@ -1,6 +1,7 @@
 """What a fit is: one frozen value that carries the law, how far to trust it, and all that is needed to say so again."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -13,6 +14,7 @@ from planner.law.forms import Law
 FitStatus = Literal["converged", "at-bound", "not-identifiable", "disagreeing-starts"]
 
 
+MAX_FIT_BYTES = 64 << 20
 DRIFT_LOG_SD = 0.006
 """Error of any form per e-fold of compute past its runs, in log loss; calibrated in benchmarks/law_backtests.md."""
 
@@ -91,14 +93,24 @@ class FitResult(Value):
     warnings: tuple[str, ...] = ()
 
 
-def parse_fit(text: bytes, *, name: str) -> FitResult:
+def load_fit(path: Path) -> FitResult:
     """Read a fit file.
 
     Raises:
-        UserError: it is not JSON, or not an isoplan.fit/1.
+        UserError: unreadable, not JSON, or not an isoplan.fit/1.
     """
     try:
-        return FitResult.model_validate(parse_strict(text, name=name))
+        text = path.read_bytes()
+    except OSError as error:
+        next_step = "isoplan fit RUNS.csv -o fit.json"
+        raise UserError(f"cannot read fit {path}: {error.strerror}", next_step=next_step) from error
+    return parse_fit(text, name=str(path))
+
+
+def parse_fit(text: bytes, *, name: str) -> FitResult:
+    """A fit from the bytes of its file; see `load_fit`."""
+    try:
+        return FitResult.model_validate(parse_strict(text, name=name, max_bytes=MAX_FIT_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

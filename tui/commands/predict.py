@@ -61,12 +61,12 @@ def predict(
 
 def _predictor(fit_path: Path | None, name: str | None) -> "Predictor":
     from planner.law.registry import DEFAULT_LAW, law
-    from planner.law.result import parse_fit
+    from planner.law.result import load_fit
 
     if fit_path is None:
         return law(name or DEFAULT_LAW)
     try:
-        return parse_fit(fit_path.read_bytes(), name=str(fit_path))
+        return load_fit(fit_path)
     except OSError as error:
         raise UserError(f"cannot read {fit_path}: {error.strerror}", next_step="isoplan fit RUNS.csv") from error
 
