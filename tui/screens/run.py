@@ -70,6 +70,7 @@ class RunPage(Page[Seen | None]):
         self._follower: Follower | None = None
         self._plan: Plan | None = None
         self._curve_drawn = -1
+        self._told: dict[str, str] = {}
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -106,14 +107,15 @@ class RunPage(Page[Seen | None]):
         status = self.query_one("#status", Static)
         if model is None:
             status.update(NO_RUN)
+            self._told.clear()
             self.twin = "isoplan run PLAN"
             return
         self.session.run_id = model.follower.folder.run_id
         self.twin = f"isoplan watch {self.session.run_id}"
-        status.update(Text(_status_line(model), no_wrap=True, overflow="ellipsis"))
+        self._tell("#status", _status_line(model))
         status.set_classes(STATE_CLASS.get(model.now.state, "warn"))
         for index, words in enumerate(_figures(model)):
-            self.query_one(f"#figure-{index}", Static).update(words)
+            self._tell(f"#figure-{index}", words)
         self._show_charts(model)
         self._show_gates(model)
         self._show_events(model)
@@ -122,6 +124,7 @@ class RunPage(Page[Seen | None]):
     def show_problem(self, error: UserError) -> None:
         status = self.query_one("#status", Static)
         status.update(f"✗ {error}")
+        self._told.clear()
         status.set_classes("bad")
 
     def action_toggle_delta(self) -> None:
@@ -146,6 +149,13 @@ class RunPage(Page[Seen | None]):
                 self._curve_drawn = -1
                 self.action_reload()
 
+    def _tell(self, selector: str, words: str) -> None:
+        """Change words that changed: an update lays the whole screen out again, twice a second."""
+        if self._told.get(selector) != words:
+            self._told[selector] = words
+            is_line = "\n" not in words
+            self.query_one(selector, Static).update(Text(words, no_wrap=is_line, overflow="ellipsis"))
+
     def _show_charts(self, seen: Seen) -> None:
         follower = seen.follower
         if follower.curve.seen == self._curve_drawn and follower.curve.seen:
@@ -167,8 +177,7 @@ class RunPage(Page[Seen | None]):
             panel.show_state("empty", "no evaluations planned")
             return
         panel.show_state("ready")
-        shown = self.query_one("#gates", Static)
-        shown.update("\n".join(_gate_lines(seen, room=max(3, panel.content_size.height))))
+        self._tell("#gates", "\n".join(_gate_lines(seen, room=max(3, panel.content_size.height))))
 
     def _show_events(self, seen: Seen) -> None:
         log = self.query_one("#events", RichLog)

@@ -37,6 +37,7 @@ class Panel(Vertical):
     def __init__(self, title: str, content: Widget, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.border_title = Text(title).markup
+        self._state: tuple[str, str] | None = None
         self._words = Static("", classes="panel--words", markup=False)
         content.add_class("panel--content")
         self.content = content
@@ -48,6 +49,9 @@ class Panel(Vertical):
 
     def show_state(self, state: PanelState, words: str = "") -> None:
         """Change the state; `words` stand in the box, or in its lower edge where the content stays."""
+        if (state, words) == self._state:
+            return
+        self._state = (state, words)
         for name in ("ready", "empty", "loading", "error", "stale"):
             self.set_class(name == state, f"-{name}")
         self._words.update(words)
