@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from data.corpus.document import spot
-from data.corpus.order import permuted
+from data.corpus.order import permuted_by_group
 from data.errors import UserError, nearest
 from data.units import Fraction, Tokens
 from data.values import Value
@@ -117,6 +117,7 @@ class SampleOrder:
             if number < 1:
                 raise UserError(f"{stretch.num_tokens} training tokens", expected=f"at least {seq_len + 1}, one window")
         self._used = np.maximum(1, np.round(self._windows * unique_fraction)).astype(np.int64)
+        self._part_starts = np.array([stretch.start for stretch in stretches], dtype=np.int64)
         self._counts = block_counts([stretch.weight for stretch in stretches])
         for stretch, count in zip(stretches, self._counts.tolist(), strict=True):
             if count < 1:
@@ -133,31 +134,34 @@ class SampleOrder:
     def starts(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the first token of each of `samples`."""
         part, local = self.places(samples)
-        starts = np.empty_like(samples)
-        for number in np.unique(part):
-            own = part == number
-            windows = self._own_windows(int(number), local[own])
-            starts[own] = self._stretches[number].start + windows * self._seq_len
-        return starts
+        return self._part_starts[part] + self._windows_read(part, local) * self._seq_len
 
     def places(self, samples: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return of each of `samples` which part it reads, and the how-manieth sample of that part it is."""
         if len(self._stretches) == 1:
             return np.zeros_like(samples), samples
         blocks, slots = np.divmod(samples, BLOCK_SAMPLES)
-        for block in np.unique(blocks):
-            own = blocks == block
-            slots[own] = permuted(slots[own], size=BLOCK_SAMPLES, key=spot(self._seed, "slots", str(block)))
+        distinct, group = np.unique(blocks, return_inverse=True)
+        keys = [spot(self._seed, "slots", str(block)) for block in distinct]
+        slots = permuted_by_group(slots, group, sizes=[BLOCK_SAMPLES] * len(keys), keys=keys)
         part = np.searchsorted(self._firsts, slots, side="right") - 1
         return part, blocks * self._counts[part] + slots - self._firsts[part]
 
-    def _own_windows(self, number: int, local: NDArray[np.int64]) -> NDArray[np.int64]:
-        size, used, name = int(self._windows[number]), int(self._used[number]), self._stretches[number].name
-        turns, places = np.divmod(local, used)
-        for turn in np.unique(turns):
-            own = turns == turn
-            places[own] = permuted(places[own], size=used, key=spot(self._seed, "order", name, str(turn)))
-        return places if used == size else permuted(places, size=size, key=spot(self._seed, "subset", name))
+    def _windows_read(self, part: NDArray[np.int64], local: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the window of its part that each sample reads, given how many samples of the part came before it."""
+        turns, places = np.divmod(local, self._used[part])
+        distinct, group = np.unique(turns * len(self._stretches) + part, return_inverse=True)
+        epochs_parts = [divmod(code, len(self._stretches)) for code in distinct.tolist()]
+        places = permuted_by_group(
+            places,
+            group,
+            sizes=[int(self._used[number]) for _, number in epochs_parts],
+            keys=[spot(self._seed, "order", self._stretches[number].name, str(turn)) for turn, number in epochs_parts],
+        )
+        if np.array_equal(self._used, self._windows):
+            return places
+        sizes, keys = self._windows.tolist(), [spot(self._seed, "subset", s.name) for s in self._stretches]
+        return permuted_by_group(places, part, sizes=sizes, keys=keys)
 
 
 def block_counts(weights: list[float]) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ Six rounds pass the chi-square and lag-1 gates (`benchmarks/bench_corpus.py`) th
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ ROUNDS = 6
 _GAMMA = 0x9E3779B97F4A7C15
 _MIX1 = 0xBF58476D1CE4E5B9
 _MIX2 = 0x94D049BB133111EB
-_MASK = (1 << 64) - 1
 
 
 def permuted(index: NDArray[np.int64], *, size: int, key: int) -> NDArray[np.int64]:
@@ -23,32 +23,39 @@ def permuted(index: NDArray[np.int64], *, size: int, key: int) -> NDArray[np.int
     arbitrary finite domains"), walked until inside. The usual power of two is up to four times too large, and walking
     then costs ten passes for a batch.
     """
-    columns = math.isqrt(size - 1) + 1
-    rows = -(-size // columns)
-    keys = round_keys(key)
-    moved = _network(index.astype(np.uint64), np.uint64(rows), np.uint64(columns), keys)
-    outside = np.flatnonzero(moved >= size)
+    return permuted_by_group(index, np.zeros(len(index), dtype=np.int64), sizes=[size], keys=[key])
+
+
+def permuted_by_group(
+    index: NDArray[np.int64], group: NDArray[np.int64], *, sizes: Sequence[int], keys: Sequence[int]
+) -> NDArray[np.int64]:
+    """Return where each of `index` goes in its group's own permutation; `sizes` and `keys` are by group.
+
+    One pass for all groups: on a batch's few samples numpy's calls are the cost, not the numbers.
+    """
+    columns = np.array([math.isqrt(size - 1) + 1 for size in sizes], dtype=np.uint64)
+    limits = np.array(sizes, dtype=np.uint64)
+    rows = (limits + columns - np.uint64(1)) // columns
+    table = np.stack([limits, rows, columns, *round_keys(np.array(keys, dtype=np.uint64))])
+    own = table if len(sizes) == 1 else table[:, group]  # one group broadcasts: its divisions are by a scalar
+    moved = _network(index.astype(np.uint64), own)
+    outside = np.flatnonzero(moved >= own[0])
     while outside.size:
-        moved[outside] = _network(moved[outside], np.uint64(rows), np.uint64(columns), keys)
-        outside = outside[moved[outside] >= size]
+        left = table if len(sizes) == 1 else own[:, outside]
+        moved[outside] = _network(moved[outside], left)
+        outside = outside[moved[outside] >= left[0]]
     return moved.astype(np.int64)
 
 
-def round_keys(key: int) -> tuple[np.uint64, ...]:
-    """Return the keys of the rounds, from one 64-bit key."""
-    return tuple(np.uint64(mixed((key + (turn + 1) * _GAMMA) & _MASK)) for turn in range(ROUNDS))
+def round_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the keys of the rounds, shape (ROUNDS, n), from n 64-bit keys."""
+    turns = np.arange(1, ROUNDS + 1, dtype=np.uint64)[:, None]
+    return _mixed_array(keys + turns * np.uint64(_GAMMA))
 
 
-def mixed(value: int) -> int:
-    """Return splitmix64's finaliser of a 64-bit `value`: every input bit changes half of the output bits."""
-    value = (value ^ (value >> 30)) * _MIX1 & _MASK
-    value = (value ^ (value >> 27)) * _MIX2 & _MASK
-    return value ^ (value >> 31)
-
-
-def _network(
-    value: NDArray[np.uint64], rows: np.uint64, columns: np.uint64, keys: tuple[np.uint64, ...]
-) -> NDArray[np.uint64]:
+def _network(value: NDArray[np.uint64], table: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One pass; `table` holds size, rows, columns and the rounds' keys of each value's group."""
+    _, rows, columns, *keys = table
     row, column = np.divmod(value, columns)
     for key_row, key_column in zip(keys[::2], keys[1::2], strict=True):
         row = (row + _mixed_array(column ^ key_row)) % rows
@@ -57,6 +64,7 @@ def _network(
 
 
 def _mixed_array(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """splitmix64's finaliser: every input bit changes half of the output bits."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(_MIX1)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(_MIX2)
     return value ^ (value >> np.uint64(31))

@@ -1,11 +1,13 @@
 """Mixtures: shares hold, every part's epochs are permutations, and the order is a pure function."""
 
+import functools
 import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from data.corpus.mixture import (
@@ -63,12 +65,12 @@ def test_every_epoch_of_every_part_is_a_permutation() -> None:
             assert np.array_equal(np.sort(epoch), stretch.start + np.arange(windows) * SEQ_LEN)
 
 
-NUM_SAMPLES = 60
-CUTS = st.lists(st.integers(0, NUM_SAMPLES), max_size=6)
-RANKS = st.sampled_from([1, 2, 3, 4])
+FIRST_SAMPLE, NUM_SAMPLES = BLOCK_SAMPLES - 30, 60  # across the border of a block
+CUTS = st.lists(st.integers(0, NUM_SAMPLES), max_size=4)
+RANKS = st.sampled_from([1, 2, 4])
 
 
-@UNTIMED
+@settings(deadline=None, max_examples=200)
 @given(cuts=CUTS, num_ranks=RANKS)
 def test_stops_and_ranks_do_not_change_what_a_sample_reads(cuts: list[int], num_ranks: int) -> None:
     check_resumed(cuts, num_ranks)
@@ -81,18 +83,21 @@ def test_ten_thousand_patterns_of_stops_and_ranks(cuts: list[int], num_ranks: in
     check_resumed(cuts, num_ranks)
 
 
+@functools.cache
+def read_at_once() -> NDArray[np.int64]:
+    return order().starts(np.arange(FIRST_SAMPLE, FIRST_SAMPLE + NUM_SAMPLES))
+
+
 def check_resumed(cuts: list[int], num_ranks: int) -> None:
-    first_sample = BLOCK_SAMPLES - 30  # across the border of a block
-    whole = order().starts(np.arange(first_sample, first_sample + NUM_SAMPLES))
     edges = sorted({0, NUM_SAMPLES, *cuts})
     read = np.full(NUM_SAMPLES, -1)
     for first, last in itertools.pairwise(edges):
         resumed = order()
         for rank in range(num_ranks):
             mine = np.arange(first, last)[rank::num_ranks]
-            read[mine] = resumed.starts(first_sample + mine)
+            read[mine] = resumed.starts(FIRST_SAMPLE + mine)
 
-    assert np.array_equal(read, whole)
+    assert np.array_equal(read, read_at_once())
 
 
 def test_no_window_crosses_into_another_part() -> None:
