@@ -6,8 +6,11 @@ Deterministic: the same code gives the same bytes, so a changed picture in a dif
 import asyncio
 import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import product
+from math import sin
 from pathlib import Path
 
 from executor.paths import Workspace
@@ -23,7 +26,7 @@ IMAGES = Path(__file__).parent / "images"
 SIZE = (124, 38)
 PICTURES = {
     "projects": ("1",),
-    "fit": ("2",),
+    "fit": ("2", "f"),
     "plan": ("4",),
     "budget": ("5",),
     "compare": ("6",),
@@ -42,7 +45,16 @@ def example(workspace: Workspace, running: ExitStack) -> None:
         add_run(RunFolder(workspace.runs / run_id), plan, num_steps=int(plan.recipe.num_steps * done))
         save_plan(plan, workspace.plans)
         save_approval(sample_approval(plan), workspace.plans)
+    (workspace.root / "runs.csv").write_text("run,N,D,loss\n" + "".join(ladder()))
     running.enter_context(locked(RunFolder(workspace.runs / "r-0412")))
+
+
+def ladder() -> Iterator[str]:
+    """Pilot runs of a known law, each a little off it."""
+    for index, (flop, ratio) in enumerate(product((3e17, 1e18, 3e18), (3, 10, 20, 40, 100))):
+        N, D = round((flop / 6 / ratio) ** 0.5), round((flop / 6 * ratio) ** 0.5)
+        loss = (1.817 + 406.4 / N**0.348 + 410.7 / D**0.366) * (1 + 0.002 * sin(7 * index))
+        yield f"s{index:02d},{N},{D},{loss:.4f}\n"
 
 
 def add_run(folder: RunFolder, plan: Plan, *, num_steps: int) -> None:
