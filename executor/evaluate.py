@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import stdev
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A held-out loss. Bits per byte compare across tokenizers; nats per token do not."""
+    """A held-out loss. Bits per byte compare across tokenizers; nats per token do not.
+
+    `standard_error` is of `loss`, from the spread between the batches; infinite where there was one.
+    """
 
     loss: float
     bits_per_byte: float
+    standard_error: float
 
 
 @torch.no_grad()
@@ -22,8 +27,15 @@ def evaluate(model: nn.Module, token_NT1: Tensor, *, num_bytes: int, batch: int)
     Each token weighs the same. Sums are float64, so the result does not depend on `batch` beyond float32 rounding.
     """
     total_nats = 0.0
+    batch_losses: list[float] = []
     for start in range(0, len(token_NT1), batch):
         part = token_NT1[start : start + batch]
-        total_nats += model(part[:, :-1], part[:, 1:]).item() * part[:, 1:].numel()
+        batch_losses.append(model(part[:, :-1], part[:, 1:]).item())
+        total_nats += batch_losses[-1] * part[:, 1:].numel()
     num_tokens = token_NT1[:, 1:].numel()
-    return HeldOut(loss=total_nats / num_tokens, bits_per_byte=total_nats / (math.log(2) * num_bytes))
+    num_batches = len(batch_losses)
+    return HeldOut(
+        loss=total_nats / num_tokens,
+        bits_per_byte=total_nats / (math.log(2) * num_bytes),
+        standard_error=stdev(batch_losses) / math.sqrt(num_batches) if num_batches > 1 else math.inf,
+    )

@@ -63,6 +63,7 @@ class _Life:
         self._history = read_history(folder)
         self._watch = Stopwatch(started=started, before=self._history.time)
         self._trainer: Trainer | None = None
+        self._entropy_nats: float | None = None
         self._journal = Journal(folder, wall_seconds=lambda: self._watch.wall_seconds)
 
     def run(self) -> int:
@@ -94,6 +95,7 @@ class _Life:
             tell=self._journal.add,
             checkpoint=checkpoint,
         ).run()
+        self._warn_of_leak(outcome)
         self._write_record(outcome, trainer, device)
         self._folder.stop.unlink(missing_ok=True)
         stop = outcome.stop
@@ -110,6 +112,7 @@ class _Life:
 
         job = self._assignment.job
         manifest = preflight(job, self._folder.root)
+        self._entropy_nats = manifest.entropy_nats
         device = runtime.prepare(job.recipe)
         batches = TokenBatches(Path(job.corpus.path), manifest, job.recipe.seed, job.recipe.seq_len)
         trainer = Trainer(job.shape, job.recipe, batches, device=device)
@@ -121,6 +124,17 @@ class _Life:
             raise UserError(f"{path} is a checkpoint of another job", next_step="isoplan run starts this one afresh")
         trainer.restore(snapshot)
         return trainer, device, path.name
+
+    def _warn_of_leak(self, outcome: "Outcome") -> None:
+        """On a source of exactly known entropy, say so when the held-out loss is below it."""
+        from data.corpus.synthetic import leak_alarm
+
+        heldout, entropy = outcome.heldout, self._entropy_nats
+        if heldout is None or entropy is None:
+            return
+        alarm = leak_alarm(heldout.loss, standard_error=heldout.standard_error, entropy_nats=entropy)
+        if alarm:
+            self._warn(alarm)
 
     def _tell_ready(self, trainer: "Trainer", device: "torch.device", checkpoint: str | None) -> None:
         from executor.runtime import device_name

@@ -1,5 +1,6 @@
 """A run from its folder: whatever stops it, it goes on bit for bit, within its caps, and says what happened."""
 
+import math
 import multiprocessing
 import os
 import random
@@ -287,3 +288,23 @@ def test_a_torn_last_line_does_not_hide_what_is_written_after_it(run: RunFolder)
     events = list(read_events(run.events))
     assert sum(isinstance(event, Started) for event in events) == 2
     assert list(losses(run)) == list(range(1, 13))
+
+
+def test_a_loss_below_the_entropy_of_the_source_raises_the_alarm(tmp_path: Path):
+    """The text of `make_corpus` is declared to have more entropy than it has, as leaked text seems to have less."""
+    manifest = runs.make_corpus(tmp_path / "corpus").model_copy(update={"entropy_nats": 2.7})
+    manifest.write(tmp_path / "corpus")
+    run = runs.make_run(tmp_path / "run", runs.make_job(tmp_path / "corpus", num_steps=60))
+
+    assert train(run) == 0
+    warnings = [event.message for event in read_events(run.events) if isinstance(event, Warned)]
+    assert any("lies below the entropy 2.7000" in message for message in warnings)
+
+
+def test_an_honest_loss_raises_no_alarm(tmp_path: Path):
+    manifest = runs.make_corpus(tmp_path / "corpus").model_copy(update={"entropy_nats": math.log(3) / 2})
+    manifest.write(tmp_path / "corpus")
+    run = runs.make_run(tmp_path / "run", runs.make_job(tmp_path / "corpus", num_steps=60))
+
+    assert train(run) == 0
+    assert not [event for event in read_events(run.events) if isinstance(event, Warned)]
