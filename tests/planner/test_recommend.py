@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -202,3 +202,13 @@ def _as_field(line: str) -> dict[str, object]:
     }[name]
     assert field in Request.model_fields
     return {field: kind(value)}
+
+
+def test_a_public_corpus_is_planned_with_and_cannot_run(planned):
+    plan = planned(corpus="dclm-baseline")
+
+    assert plan.data.unique_tokens == 3_800_000_000_000
+    assert plan.data.knowledge_cutoff == date(2022, 12, 31)
+    assert plan.data.corpus is None
+    assert "not downloaded; licence: CC-BY-4.0" in plan.data.summary
+    assert any("the plan cannot run" in warning for warning in plan.warnings)

@@ -23,7 +23,10 @@ SHOWN = ("figures", "cost", "alternatives", "decision")
 @click.option("--tier", type=click.Choice(["on-demand", "spot", "reserved"]), default="on-demand", show_default=True)
 @click.option("--fit", "law", metavar="FIT.json", help="A fit of your own runs (isoplan fit).")
 @click.option("--law", "law", default="epoch-2024", show_default=True, help="A published law instead of a fit.")
-@click.option("--corpus", help="A folder of token shards (isoplan corpus build).")
+@click.option(
+    "--corpus",
+    help="A folder of token shards (isoplan corpus build), or a public corpus to plan with (isoplan corpus catalog).",
+)
 @click.option("--unique-tokens", type=COUNT, help="Distinct training tokens at hand, where there are no shards yet.")
 @click.option("--max-epochs", type=float, default=4.0, show_default=True, help="How often the text may be repeated.")
 @click.option("--params", "num_params", type=COUNT, help="Fix the model size.")
