@@ -199,10 +199,7 @@ class _NoText:
 
 
 def _step_probes(effort: Effort, *, num_threads: int) -> tuple[StepProbe, ...]:
-    trainers = [
-        Trainer(_shape(probe), _recipe(probe, num_threads=num_threads), _NoText(probe), device=torch.device("cpu"))
-        for probe in effort.probes
-    ]
+    trainers = [probe_trainer(probe, num_threads=num_threads) for probe in effort.probes]
     seconds: list[list[float]] = [[] for _ in trainers]
     for _ in _rounds(effort.probe_seconds):
         for trainer, taken in zip(trainers, seconds, strict=True):
@@ -210,13 +207,19 @@ def _step_probes(effort: Effort, *, num_threads: int) -> tuple[StepProbe, ...]:
             taken.extend(_timed(trainer) for _ in range(_STEPS_PER_VISIT))
     return tuple(
         StepProbe(
-            shape=_shape(probe),
+            shape=probe_shape(probe),
             seq_len=probe.seq_len,
             micro_batch_sequences=probe.sequences,
             step_seconds=median(taken),
         )
         for probe, taken in zip(effort.probes, seconds, strict=True)
     )
+
+
+def probe_trainer(probe: Probe, *, num_threads: int) -> Trainer:
+    """Return a probe ready to step on this CPU."""
+    recipe = _recipe(probe, num_threads=num_threads)
+    return Trainer(probe_shape(probe), recipe, _NoText(probe), device=torch.device("cpu"))
 
 
 def _rounds(seconds: float) -> Iterator[None]:
@@ -233,7 +236,8 @@ def _timed(trainer: Trainer) -> float:
     return time.perf_counter() - began
 
 
-def _shape(probe: Probe) -> ModelShape:
+def probe_shape(probe: Probe) -> ModelShape:
+    """Return the model of a probe: heads of 32, and SwiGLU at the usual ratio."""
     num_heads = probe.width // 32
     return ModelShape(
         num_layers=probe.num_layers,
