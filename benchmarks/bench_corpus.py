@@ -1,6 +1,6 @@
 """Corpus pipeline against its peers, on the text of the running interpreter's library. CPU seconds of one process.
 
-    PYTHONPATH=. python benchmarks/bench_corpus.py [tokens|near|filters|loader|decontaminate|synthetic|memory]...
+    PYTHONPATH=. python benchmarks/bench_corpus.py [tokens|near|filters|loader|decontaminate|synthetic|ladder|memory]...
 
 datasketch and datatrove are measured where this interpreter has them and left out where not. Results with dates:
 benchmarks/corpus.md.
@@ -306,8 +306,38 @@ def synthetic() -> None:
             )
 
 
-def table_losses(source: ZipfKeyValue, records: np.ndarray, seed: int, *, heldout: int = 20_000) -> np.ndarray:
-    """Held-out nats per token after each number of records, of a learner that knows the laws but not the table."""
+def ladder() -> None:
+    """Sizes and data through the product's own fit: N keys that a learner's table can hold, D tokens it has read."""
+    from planner.law.fit import fit_chinchilla
+
+    print("Key-value source: 7 table sizes x 8 data sizes, means of 6 seeds, fit_chinchilla, 500 bootstraps")
+    for key_tokens in (256, 1024):
+        source = ZipfKeyValue(num_key_tokens=key_tokens, num_values=16)
+        records = np.unique(np.geomspace(300, 100_000, 8).astype(int))
+        capacities = np.geomspace(30, 30_000, 7).astype(int)
+        losses = np.mean(
+            [[table_losses(source, records, seed, capacity=int(N)) for N in capacities] for seed in range(6)], axis=0
+        )
+        N, D = (axis.ravel() for axis in np.meshgrid(capacities, 3 * records, indexing="ij"))
+        fit = fit_chinchilla(N, D, losses.ravel(), num_bootstraps=500)
+        # A table of N keys lacks the mass of those behind: N^-tail.
+        truths = {"E": source.entropy_nats, "beta": source.data_exponent, "alpha": source.tail}
+        print(f"  {key_tokens**2:,} keys: {fit.status}")
+        for name, truth in truths.items():
+            low, high = fit.ci80[name]
+            verdict = "inside" if low <= truth <= high else "OUTSIDE"
+            print(
+                f"    {name} = {getattr(fit.law, name):.4f} [{low:.4f}, {high:.4f}] 80 %, truth {truth:.4f}: {verdict}"
+            )
+
+
+def table_losses(
+    source: ZipfKeyValue, records: np.ndarray, seed: int, *, heldout: int = 20_000, capacity: int = 1 << 62
+) -> np.ndarray:
+    """Held-out nats per token after each number of records, of a learner that knows the laws but not the table.
+
+    It stores the `capacity` most frequent keys only, and guesses the values of the others.
+    """
     train, test = (
         tokens_of(source, seed=2 * seed + side, first=0, number=3 * number).reshape(-1, 3)
         for side, number in ((0, max(records)), (1, heldout))
@@ -325,6 +355,7 @@ def table_losses(source: ZipfKeyValue, records: np.ndarray, seed: int, *, heldou
         weights = np.exp(odds * (counts - counts.max(axis=1, keepdims=True)))
         weights /= weights.sum(axis=1, keepdims=True)
         chance = weights * (1 - source.noise) + (1 - weights) * source.noise / (source.num_values - 1)
+        chance = np.where((known < capacity)[:, None], chance, 1 / source.num_values)
         key_nats = entropy(zipf(source.num_key_tokens**2, 1 + source.tail))
         losses.append((key_nats - np.log(chance[place, values[1]]).mean()) / 3)
     return np.array(losses)
@@ -360,5 +391,14 @@ def memory_build(copies: int) -> None:
 
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["tokens", "near", "filters", "loader", "decontaminate", "synthetic", "memory"]:
+    for part in sys.argv[1:] or [
+        "tokens",
+        "near",
+        "filters",
+        "loader",
+        "decontaminate",
+        "synthetic",
+        "ladder",
+        "memory",
+    ]:
         globals()[part]()
