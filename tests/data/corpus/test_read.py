@@ -68,7 +68,7 @@ def test_a_row_keeps_its_date_and_licence(tmp_path: Path) -> None:
     [
         ("a.txt", b"\xff\xfe broken \x80", "not UTF-8"),
         ("a.txt.gz", b"no gzip at all", "unreadable: BadGzipFile"),
-        ("a.txt.gz", gzip.compress(b"text" * 1000)[:-20], "unreadable: EOFError"),
+        ("a.txt.gz", gzip.compress(b"text" * 1000, mtime=0)[:-20], "unreadable: EOFError"),
         ("a.txt.zst", b"no zstd", "unreadable: ZstdError"),
         ("a.txt.bz2", b"no bzip2", "unreadable: OSError"),
         ("a.txt.xz", b"no xz", "unreadable: LZMAError"),
