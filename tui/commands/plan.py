@@ -8,7 +8,7 @@ import click
 from tui.output import data, emit_json, say
 from tui.quantities import COUNT, DURATION, USD
 
-SHOWN = ("figures", "cost", "alternatives", "decision")
+SHOWN = ("figures", "cost", "risk", "alternatives")
 
 
 @click.command()
@@ -69,4 +69,8 @@ def plan(*, scope_path: Path | None, out: Path | None, as_data: bool, **fields: 
         data(f"{report.verdict}\n{report.subtitle}\n")
         data(sections_text(report, SHOWN))
     say(f"Saved plan {decided.id} -> {path}")
-    say(f"Next: isoplan review {decided.id} · isoplan approve {decided.id} --cap USD --as NAME")
+    if decided.data.corpus is None:
+        say(f"It cannot run: {decided.data.summary}. To run one, build its text first: isoplan corpus build")
+        say(f"Next: isoplan review {decided.id} · isoplan report {decided.id}")
+    else:
+        say(f"Next: isoplan review {decided.id} · isoplan approve {decided.id} --cap USD --as NAME")
