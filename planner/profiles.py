@@ -22,6 +22,7 @@ DEFAULT_STACKS = {"gpu": ("torch-fsdp2", "torch-fsdp1"), "tpu": ("maxtext",)}
 MATMUL_FRACTIONS = ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction")
 USUAL_BEST_MATMUL = 0.78  # of the peak: median of the catalog's measured ones; what profiles.json assumes of any chip
 PULL = 0.05  # weight of one usual product beside the measured ones
+RUN_LOG_SD = 0.08  # minutes later the same machine is faster or slower: three runs took +3, -7, +11 %; docs/log.md
 PROBE_LOG_SD = 0.03  # scatter of a median step on a shared machine: benchmarks/throughput.md
 
 CPU_PRIORS: dict[str, tuple[float, float]] = {
@@ -152,7 +153,9 @@ def profile_from_calibration(
     if not probes:
         return prior
     device = hardware_from_calibration(calibration)
-    return calibrated(prior, [probe_step(probe, device) for probe in probes], version=calibration.version)
+    fitted = calibrated(prior, [probe_step(probe, device) for probe in probes], version=calibration.version)
+    scatter = max(fitted.residual_log_sd, RUN_LOG_SD)
+    return Profile.model_validate(fitted.model_dump(by_alias=True) | {"residual_log_sd": scatter})
 
 
 def probe_step(probe: StepProbe, device: Hardware) -> MeasuredStep:
