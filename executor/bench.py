@@ -98,6 +98,12 @@ _TRY_SECONDS = 0.002
 _MEMORY_BYTES = 1 << 28
 
 
+_START = (
+    "import executor.attempt, executor.runtime, data.corpus.loader, torch; "
+    "torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)"
+)
+
+
 def measure(*, effort: Effort, num_threads: int, report: Callable[[str], None]) -> Calibration:
     """Return what this machine's CPU can do with `num_threads`."""
     report("startup: how long a run takes to begin")
