@@ -209,7 +209,8 @@ def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[Trajecto
 
 
 def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) -> tuple[Gate, ...]:
-    return gates(steps, facts.law.along(best.law_params, recipe, [step / recipe.num_steps for step in steps]))
+    bands = facts.law.along(best.law_params, recipe, [step / recipe.num_steps for step in steps])
+    return gates(steps, bands, may_stop=facts.law.is_identified)
 
 
 def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:

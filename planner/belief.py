@@ -34,6 +34,11 @@ class LawBelief:
         """How the law counts parameters."""
         return self.by.law.n_convention
 
+    @property
+    def is_identified(self) -> bool:
+        """Whether data, not a prior, fixed the law: only then may its band end a run (docs/log.md)."""
+        return isinstance(self.by, PublishedLaw) or self.by.status == "converged"
+
     def median(self, params: float, tokens: float) -> float:
         """The middle of the predicted held-out loss; cheap, for searching."""
         fresh = effective_tokens(np.array([tokens]), self.unique_tokens)

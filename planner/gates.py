@@ -40,15 +40,15 @@ def gate_steps(num_steps: int, gate_fraction: float) -> tuple[int, ...]:
     return tuple(sorted({*steps, num_steps}))
 
 
-def gates(steps: Sequence[int], bands: Sequence[Band]) -> tuple[Gate, ...]:
-    """Gates after `steps`, the last of which ends the run, judged by `bands`."""
+def gates(steps: Sequence[int], bands: Sequence[Band], *, may_stop: bool = True) -> tuple[Gate, ...]:
+    """Gates after `steps`, the last of which ends the run, judged by `bands`; without `may_stop` they only record."""
     return tuple(
         Gate(
             step=step,
             loss_p10=band.p10,
             loss_p50=band.p50,
             loss_p90=band.p90,
-            stop_above_loss=_p99(band) if step >= FIRST_STOPPING_FRACTION * steps[-1] else None,
+            stop_above_loss=_p99(band) if may_stop and step >= FIRST_STOPPING_FRACTION * steps[-1] else None,
         )
         for step, band in zip(steps, bands, strict=True)
     )
