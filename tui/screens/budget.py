@@ -15,10 +15,8 @@ from data.errors import UserError
 from planner.economics.values import Economics
 from planner.plan import Plan
 from planner.report.document import Block, Report, Table
-from tui.reports import write_html, write_workbook
-from tui.screens.page import Page
-from tui.screens.shown import NO_PLAN, Shown, read_shown
-from tui.session import Session
+from tui.reports import write_workbook
+from tui.screens.shown import Shown, ShownPage
 from tui.widgets.panel import Panel
 from tui.widgets.report_block import ReportBlock
 from tui.widgets.tornado import band_lines, tornado_lines
@@ -58,10 +56,11 @@ class Uncertainty(Widget):
         return tuple(lines)
 
 
-class BudgetPage(Page[Shown | None]):
+class BudgetPage(ShownPage):
     """The money of one plan."""
 
     MODE = "budget"
+    WORDS = "#budget-words"
     HELP: ClassVar[str] = (
         "The run's own cost line by line, then the whole budget around it. The track goes from P10 to P90 with P50 as "
         "a dot and the cap as a dotted rule; the bars show the total at the P10 and P90 of one input with everything "
@@ -71,10 +70,6 @@ class BudgetPage(Page[Shown | None]):
         Binding("h", "open_report", "Open report", id="budget.report", tooltip="isoplan report PLAN"),
         Binding("x", "workbook", "Workbook", id="budget.workbook", tooltip="isoplan report PLAN --format xlsx"),
     ]
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._shown: Shown | None = None
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -94,48 +89,29 @@ class BudgetPage(Page[Shown | None]):
         yield Static("", id="budget-words", markup=False)
 
     @override
-    def load(self) -> Shown | None:
-        return read_shown(self.session)
-
-    @override
-    def show(self, model: Shown | None) -> None:
-        if model == self._shown and model is not None:
-            return
-        self._shown = model
-        self.set_class(model is None, "-nothing")
-        if model is None:
-            self.query_one("#budget-words", Static).update(NO_PLAN)
-            self.twin = "isoplan plan --help"
-            return
-        lines, rest = _budget_blocks(model.report)
-        self.query_one("#cost-lines-panel", Panel).border_title = f"What the run costs · plan {model.plan.id}"
-        self.query_one("#cost-lines", ReportBlock).show(model.report.section("cost").blocks)
+    def show_plan(self, shown: Shown) -> None:
+        lines, rest = _budget_blocks(shown.report)
+        self.query_one("#cost-lines-panel", Panel).border_title = f"What the run costs · plan {shown.plan.id}"
+        self.query_one("#cost-lines", ReportBlock).show(shown.report.section("cost").blocks)
         self.query_one("#whole-lines", ReportBlock).show(lines)
         self.query_one("#whole-lines-panel", Panel).show_state("ready" if lines else "empty", NO_ECONOMICS)
-        self.query_one("#uncertainty", Uncertainty).show(model.plan)
+        self.query_one("#uncertainty", Uncertainty).show(shown.plan)
         self.query_one("#budget-rest", ReportBlock).show(rest)
         self.query_one("#budget-rest-panel").display = bool(rest)
-        self.twin = f"isoplan report {model.plan.id}"
-
-    @override
-    def show_problem(self, error: UserError) -> None:
-        self._shown = None
-        self.add_class("-nothing")
-        self.query_one("#budget-words", Static).update(f"✗ {error}")
+        self.twin = f"isoplan report {shown.plan.id}"
 
     def action_open_report(self) -> None:
         """Write the report's page and open it in the browser."""
-        if self._shown is not None:
-            path = write_html(self._shown.report, self._shown.plan, self.session.workspace)
+        path = self.write_report()
+        if path is not None:
             self.app.open_url(path.resolve().as_uri())
-            self.notify(f"wrote {path}", markup=False)
 
     def action_workbook(self) -> None:
         """Write the workbook, whose sums are formulas."""
-        if self._shown is None:
+        if self.shown is None:
             return
         try:
-            path = write_workbook(self._shown.plan, self.session.workspace)
+            path = write_workbook(self.shown.plan, self.session.workspace)
         except UserError as error:
             self.notify(str(error), severity="warning", markup=False)
         else:

@@ -9,14 +9,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 from typing_extensions import override
 
-from data.errors import UserError
 from data.units import show_count
 from planner.report.document import Report
 from planner.report.words import show_loss
-from tui.reports import write_html
-from tui.screens.page import Page
-from tui.screens.shown import NO_PLAN, Shown, read_shown
-from tui.session import Session
+from tui.screens.shown import NO_PLAN, Shown, ShownPage
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import planned_scene
 from tui.widgets.panel import Panel
@@ -28,10 +24,11 @@ BELOW = ("alternatives",)
 DETAILS = ("law", "model", "training", "machine", "corpus", "provenance", "reproduce")
 
 
-class PlanPage(Page[Shown | None]):
+class PlanPage(ShownPage):
     """A plan as its approver sees it."""
 
     MODE = "plan"
+    WORDS = "#verdict"
     HELP: ClassVar[str] = (
         "What the plan will cost, how good the model will be, what may go otherwise and what else one could do. "
         "The shaded band is P10 to P90, dotted rules are evaluations. d shows the engineer's details."
@@ -42,10 +39,6 @@ class PlanPage(Page[Shown | None]):
         Binding("left_square_bracket", "neighbour(1)", "Older", key_display="["),
         Binding("right_square_bracket", "neighbour(-1)", "Newer", key_display="]"),
     ]
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._shown: Shown | None = None
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -66,44 +59,26 @@ class PlanPage(Page[Shown | None]):
         )
 
     @override
-    def load(self) -> Shown | None:
-        return read_shown(self.session)
-
-    @override
-    def show(self, model: Shown | None) -> None:
-        if model == self._shown and model is not None:
-            return
-        self._shown = model
-        self.set_class(model is None, "-nothing")
-        if model is None:
-            self.query_one("#verdict", Static).update(NO_PLAN)
-            self.twin = "isoplan plan --help"
-            return
-        report = model.report
+    def show_plan(self, shown: Shown) -> None:
+        report = shown.report
         self.query_one("#verdict", Static).update(f"{report.verdict}\n{report.subtitle} · {report.state}")
         for key in (*LEFT, *RIGHT, *BELOW):
             section = report.section(key)
             self.query_one(f"#{key}-panel", Panel).border_title = section.title
             self.query_one(f"#{key}-block", ReportBlock).show(section.blocks)
         self._show_details(report)
-        self.query_one("#plan-chart", Chart).show(planned_scene(model.plan))
-        self.twin = f"isoplan {'run' if model.is_approved else 'review'} {model.plan.id}"
-
-    @override
-    def show_problem(self, error: UserError) -> None:
-        self._shown = None
-        self.add_class("-nothing")
-        self.query_one("#verdict", Static).update(f"✗ {error}")
+        self.query_one("#plan-chart", Chart).show(planned_scene(shown.plan))
+        self.twin = f"isoplan {'run' if shown.is_approved else 'review'} {shown.plan.id}"
 
     async def action_toggle_details(self) -> None:
         """Show or hide the engineer's part."""
         details = self.query_one("#details")
         if details.children:
             await details.remove_children()
-        elif self._shown is not None:
+        elif self.shown is not None:
             # Made when asked for: seven panels cost a tenth of a second that most visits do not need.
             await details.mount_all(Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in DETAILS)
-            self._show_details(self._shown.report)
+            self._show_details(self.shown.report)
             details.scroll_visible(top=True)
 
     def _show_details(self, report: Report) -> None:
@@ -115,9 +90,7 @@ class PlanPage(Page[Shown | None]):
 
     def action_export(self) -> None:
         """Write the report's page and say where."""
-        if self._shown is not None:
-            path = write_html(self._shown.report, self._shown.plan, self.session.workspace)
-            self.notify(f"wrote {path}", markup=False)
+        self.write_report()
 
     def action_neighbour(self, offset: int) -> None:
         """Go to the next older or newer plan."""
@@ -125,9 +98,9 @@ class PlanPage(Page[Shown | None]):
 
         paths = plan_paths(self.session.workspace.plans)
         names = [path.stem for path in paths]
-        if self._shown is None or self._shown.plan.id not in names:
+        if self.shown is None or self.shown.plan.id not in names:
             return
-        place = names.index(self._shown.plan.id) + offset
+        place = names.index(self.shown.plan.id) + offset
         if 0 <= place < len(names):
             self.session.plan_id = names[place]
             self.action_reload()
