@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from executor.checkpoint import NotSealedError, save
+from executor.checkpoint import NotSealedError
 from executor.evaluate import HeldOut
 from executor.events import AnyEvent, Checkpointed, Gated, Spent, Stepped, Warned
 from executor.guard import Signals, Stop, cap_stop, requested_stop
@@ -137,7 +137,7 @@ class Attempt:
             self._tell(Warned(spent=self._spent(), message=str(error)))
 
     def _save_checkpoint(self) -> None:
-        path = save(self._folder.checkpoints, self._trainer.snapshot(job_digest=self._assignment.job_digest))
+        path = self._trainer.save(self._folder.checkpoints, job_digest=self._assignment.job_digest)
         seconds = self._watch.lap("checkpoint")
         self._checkpoint_time.saw(seconds)
         if self._checkpoint != path.name:

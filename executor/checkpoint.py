@@ -100,10 +100,15 @@ def newest(folder: Path, *, warn: Callable[[str], None]) -> Path | None:
 def load(path: Path, *, device: torch.device) -> Snapshot:
     """Read a checkpoint that `newest` has verified. Tensors come out new: nothing live is touched."""
     return Snapshot(
-        state=read_value(path / "state.json", TrainingState),
+        state=load_state(path),
         model=load_file(path / "model.safetensors", device=str(device)),
         optimiser=load_file(path / "optimiser.safetensors", device=str(device)),
     )
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read what a checkpoint holds besides tensors."""
+    return read_value(path / "state.json", TrainingState)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

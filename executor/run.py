@@ -119,10 +119,9 @@ class _Life:
         path = checkpoint.newest(self._folder.checkpoints, warn=self._warn)
         if path is None:
             return trainer, device, None
-        snapshot = checkpoint.load(path, device=device)
-        if snapshot.state.job_digest != self._assignment.job_digest:
+        if checkpoint.load_state(path).job_digest != self._assignment.job_digest:
             raise UserError(f"{path} is a checkpoint of another job", next_step="isoplan run starts this one afresh")
-        trainer.restore(snapshot)
+        trainer.load(path)
         return trainer, device, path.name
 
     def _warn_of_leak(self, outcome: "Outcome") -> None:

@@ -7,6 +7,7 @@ nothing is random, so the same threads give the same bits, interrupted or not.
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from executor.checkpoint import Snapshot, TrainingState
+from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, evaluate
 from executor.metrics import DebiasedMean
-from executor.model.decoder import build
+from executor.model.decoder import Decoder, build
 from executor.optim.adamw import adamw, restore_state, set_learning_rate, state_tensors
 from executor.optim.schedule import learning_rate
 from planner.model import ModelShape
@@ -56,7 +57,7 @@ class Trainer:
     def __init__(self, shape: ModelShape, recipe: Recipe, batches: Batches, *, device: torch.device) -> None:
         self.num_steps = 0
         self._recipe, self._batches, self._device = recipe, batches, device
-        self._model = build(shape, seq_len=recipe.seq_len, seed=recipe.seed, device=device)
+        self._model = self._build(shape)
         if recipe.is_compiled:
             self._model.compile()
         self._optimiser = adamw(self._model, recipe.optimiser)
@@ -94,9 +95,27 @@ class Trainer:
         with self._precision():
             return evaluate(self._model, token_NT1, num_bytes=num_bytes, batch=self._recipe.micro_batch_sequences)
 
+    def save(self, folder: Path, *, job_digest: str) -> Path:
+        """Seal a checkpoint in `folder` and return its path.
+
+        Raises:
+            NotSealedError: it could not be written.
+        """
+        return save(folder, self.snapshot(job_digest=job_digest))
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint that `checkpoint.newest` has verified."""
+        self.restore(load(path, device=self._device))
+
     def snapshot(self, *, job_digest: str) -> Snapshot:
         """Return everything that `restore` needs. Tensors are the live ones: seal them before the next step."""
-        state = TrainingState(
+        return Snapshot(self._state(job_digest), self._model.state_dict(), state_tensors(self._optimiser, self._model))
+
+    def _build(self, shape: ModelShape) -> Decoder:
+        return build(shape, seq_len=self._recipe.seq_len, seed=self._recipe.seed, device=self._device)
+
+    def _state(self, job_digest: str) -> TrainingState:
+        return TrainingState(
             job_digest=job_digest,
             step=self.num_steps,
             num_samples=self.num_samples,
@@ -105,7 +124,6 @@ class Trainer:
             torch_version=torch.__version__,
             num_threads=self._recipe.num_threads,
         )
-        return Snapshot(state, self._model.state_dict(), state_tensors(self._optimiser, self._model))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, bit for bit."""

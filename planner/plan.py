@@ -210,6 +210,7 @@ class Plan(Value):
             gates=self.gates,
             caps=self.caps,
             rates=self.rates,
+            layout=self.layout,
             peak_flop_per_s=self.hardware.peak_flop_per_s,
             predicted_step_seconds=self.predicted.step_seconds,
         )

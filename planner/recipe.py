@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from data.units import Count, Fraction, Seconds, Tokens, Usd
 from data.values import Value
+from planner.cluster import Layout
 from planner.model import ModelShape, flop_per_token
 
 Precision = Literal["fp32", "bf16"]
@@ -121,8 +122,17 @@ class Job(Value):
     gates: tuple[Gate, ...]
     caps: Caps
     rates: Rates
+    layout: Layout = Field(default_factory=Layout, description="how a step is spread over devices")
     peak_flop_per_s: float = Field(gt=0, description="dense peak of one device at this precision; the divisor of MFU")
     predicted_step_seconds: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Job":
+        if self.layout.dp != self.recipe.num_data_parallel:
+            raise ValueError(
+                f"the layout has {self.layout.dp} data-parallel ranks, not {self.recipe.num_data_parallel}"
+            )
+        return self
 
 
 def total_flop(job: Job) -> float:

@@ -8,6 +8,7 @@ S = B*T tokens.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,17 @@ from planner.model import ModelShape
 
 
 class Attention(nn.Module):
-    """One layer's attention, projections included."""
+    """One layer's attention, projections included.
+
+    `heads` (query, key, value) and `attend` are what tensor and context parallelism change: the heads this rank
+    computes, and how it attends to positions that other ranks hold.
+    """
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        self._layer, self._spec = layer, shape.attention
-        self._head_dim, self._heads = shape.head_dim, (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
-        self.qkv = nn.Linear(shape.width, sum(self._heads) * shape.head_dim, bias=False)
+        self.attend = partial(attend, spec=shape.attention, layer=layer)
+        self._head_dim, self.heads = shape.head_dim, (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
+        self.qkv = nn.Linear(shape.width, sum(self.heads) * shape.head_dim, bias=False)
         self.out = nn.Linear(shape.num_heads * shape.head_dim, shape.width, bias=False)
         self.q_norm = RMSNorm(shape.head_dim) if shape.has_qk_norm else nn.Identity()
         self.k_norm = RMSNorm(shape.head_dim) if shape.has_qk_norm else nn.Identity()
@@ -36,10 +41,10 @@ class Attention(nn.Module):
     @override
     def forward(self, x_BTW: Tensor, turns_T1P: Tensor) -> Tensor:
         heads = self.qkv(x_BTW).unflatten(-1, (-1, self._head_dim))
-        q_BTHD, k_BTGD, v_BTGD = heads.split(self._heads, dim=2)
+        q_BTHD, k_BTGD, v_BTGD = heads.split(self.heads, dim=2)
         q_BTHD, k_BTGD = rotate(self.q_norm(q_BTHD), turns_T1P), rotate(self.k_norm(k_BTGD), turns_T1P)
         q_BHTD, k_BGTD, v_BGTD = (x.to(heads.dtype).transpose(1, 2) for x in (q_BTHD, k_BTGD, v_BTGD))
-        mixed_BHTD = attend(q_BHTD, k_BGTD, v_BGTD, spec=self._spec, layer=self._layer)
+        mixed_BHTD = self.attend(q_BHTD, k_BGTD, v_BGTD)
         return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
 
 

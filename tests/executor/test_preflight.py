@@ -30,7 +30,7 @@ def test_a_job_that_can_run_passes(corpus: Path, tmp_path: Path):
     ("change", "message"),
     [
         (lambda job: changed(job, rates={"num_devices": 4}), "trains on 4 devices"),
-        (lambda job: changed(job, recipe={"num_data_parallel": 2}), "expected|one device"),
+        (lambda job: changed(job, recipe={"num_data_parallel": 2}, layout={"dp": 2}), "expected|one device"),
         (lambda job: changed(job, recipe={"num_threads": 4096}), "CPU cores are free"),
         (lambda job: changed(job, corpus={"path": "/nowhere"}), "corpus cannot be read"),
         (lambda job: changed(job, shape={"vocab_size": 8}), "tokenizer has 16 ids"),
