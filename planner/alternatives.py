@@ -17,7 +17,7 @@ from planner.economics.scope import Scope
 from planner.economics.serving import Volume, closed_api, open_api, served, serving_usd_per_million, volume
 from planner.economics.spot import SPOT_SECONDS_BETWEEN_PREEMPTIONS, spot_useful_fraction
 from planner.facts import Facts
-from planner.model import num_params
+from planner.model import num_active_params, num_params
 from planner.plan import Alternative
 from planner.recipe import Rates, run_cost_usd
 from planner.request import Request
@@ -59,7 +59,8 @@ def alternatives(
     """Other models of the same limits first, then the ways around pretraining."""
     at = volume(request.scope or Scope(), inference_tokens=request.inference_tokens)
     return (
-        *_sizes(best, others, facts, at),
+        *_sizes(best, [one for one in others if _experts(one) == _experts(best)], facts, at),
+        *_other_kind(best, others, facts, at),
         *_spot(best, request, facts),
         *(_adapted(one, facts, at) for one in _adaptations(best)),
         *_bought(best, at),
@@ -81,20 +82,37 @@ def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volum
     return rows
 
 
-def _size(one: Candidate, best: Candidate, facts: Facts, at: Volume, *, serving: str) -> Alternative:
-    params = num_params(one.shape)
-    ratio = params / num_params(best.shape)
+def _other_kind(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume) -> list[Alternative]:
+    """The best dense model where experts were chosen, the best with experts where they were only considered."""
+    kin = [one for one in others if (_experts(one) == 1) != (_experts(best) == 1)]
+    if not kin:
+        return []
+    one = min(kin, key=lambda other: other.loss)
+    name = "dense model" if _experts(one) == 1 else f"{_experts(one)} experts a layer"
+    is_leaner = num_active_params(one.shape) < num_active_params(best.shape)
+    return [_size(one, best, facts, at, serving=f"{'cheaper' if is_leaner else 'dearer'} to serve", name=name)]
+
+
+def _experts(one: Candidate) -> int:
+    return one.shape.moe.num_experts if one.shape.moe else 1
+
+
+def _size(
+    one: Candidate, best: Candidate, facts: Facts, at: Volume, *, serving: str, name: str | None = None
+) -> Alternative:
+    params, active = num_params(one.shape), num_active_params(one.shape)
+    ratio = active / num_active_params(best.shape)
     seconds = one.pace.wall_seconds(one.num_steps)
     usd = run_cost_usd(seconds, facts.rates)
     return Alternative(
-        name="smaller model, more tokens" if ratio < 1 else "larger model, fewer tokens",
+        name=name or ("smaller model, more tokens" if ratio < 1 else "larger model, fewer tokens"),
         cost_usd=usd,
         wall_seconds=seconds,
         loss_p50=one.loss,
         num_params=params,
         num_tokens=one.num_tokens,
         note=f"{one.loss - best.loss:+.3f} nats; {serving} ({ratio:.2g}x)",
-        served=served(usd, usd_per_million=_serving(params, facts), against=open_api(params), at=at),
+        served=served(usd, usd_per_million=_serving(active, facts), against=open_api(params), at=at),
     )
 
 

@@ -14,7 +14,7 @@ from planner.economics.assess import economics
 from planner.facts import Facts
 from planner.gates import eval_tokens, gate_steps, gates
 from planner.governance import governance
-from planner.model import flop_per_token, num_params
+from planner.model import flop_per_token, num_active_params, num_params
 from planner.plan import (
     Binding,
     CostLine,
@@ -65,7 +65,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         model=_model(best),
         data=_data(best, facts),
         compute=_compute(best, facts),
-        law=facts.law.planned(best.law_params, best.num_tokens),
+        law=facts.law.planned(best.law_model, best.num_tokens),
         hardware=facts.hardware,
         price=facts.price,
         rates=facts.rates,
@@ -132,7 +132,7 @@ def _compute(best: Candidate, facts: Facts) -> PlannedCompute:
     return PlannedCompute(
         total_flop=per_token * best.num_tokens,
         flop_per_token=per_token,
-        six_nd_flop=6.0 * num_params(best.shape) * best.num_tokens,
+        six_nd_flop=6.0 * num_active_params(best.shape) * best.num_tokens,
     )
 
 
@@ -165,7 +165,7 @@ def _predicted(
     beside = cost - run_cost_usd(expected, facts.rates)
     costs = [run_cost_usd(seconds, facts.rates) + beside for seconds in (wall.p10, wall.p90)]
     return Predicted(
-        loss=facts.law.loss(best.law_params, best.num_tokens),
+        loss=facts.law.loss(best.law_model, best.num_tokens),
         cost_usd=Band(p10=costs[0], p50=cost, p90=costs[1]),
         wall_seconds=wall,
         step_seconds=best.step.step_seconds,
@@ -201,7 +201,7 @@ def _seconds_at(cost_usd: float, facts: Facts) -> float:
 
 def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[TrajectoryPoint, ...]:
     fractions = np.geomspace(FIRST_TRAJECTORY_FRACTION, 1.0, TRAJECTORY_POINTS).tolist()
-    bands = facts.law.along(best.law_params, recipe, fractions)
+    bands = facts.law.along(best.law_model, recipe, fractions)
     return tuple(
         TrajectoryPoint(num_tokens=round(fraction * best.num_tokens), loss=band)
         for fraction, band in zip(fractions, bands, strict=True)
@@ -209,7 +209,7 @@ def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[Trajecto
 
 
 def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) -> tuple[Gate, ...]:
-    bands = facts.law.along(best.law_params, recipe, [step / recipe.num_steps for step in steps])
+    bands = facts.law.along(best.law_model, recipe, [step / recipe.num_steps for step in steps])
     return gates(steps, bands, may_stop=facts.law.is_identified)
 
 
@@ -221,7 +221,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         else ()
     )
     tuned = hyperparameters.range_warning(
-        num_params_non_embedding=num_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
+        num_params_non_embedding=num_active_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
     )
     spread = best.step.step_seconds_band
     wide = (
@@ -233,7 +233,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
     old = (f"price {facts.price.key} is {age} days old",) if age > OLD_PRICE_DAYS else ()
     return (
         *senseless,
-        *facts.law.warnings(best.law_params, best.num_tokens),
+        *facts.law.warnings(best.law_model, best.num_tokens),
         *((tuned,) if tuned else ()),
         *wide,
         *old,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from planner import hyperparameters
+from planner.belief import LawModel
 from planner.budget import storage_usd
 from planner.cluster import Layout
 from planner.facts import Facts
@@ -44,7 +45,7 @@ class Candidate:
     """One model on this cluster, trained as long as the limits allow."""
 
     shape: ModelShape
-    law_params: float
+    law_model: LawModel
     layout: Layout
     step: StepBreakdown
     memory: MemoryBreakdown
@@ -65,9 +66,10 @@ def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens
 
     `guess_tokens` starts the search for the batch; it need not be good.
     """
-    params = num_params(shape, convention=facts.law.n_convention)
     if request.target_loss is not None:
-        guess_tokens = facts.law.tokens_for(request.target_loss, params) or params * UNREACHED_TOKENS_PER_PARAM
+        model = facts.law.model(shape)
+        reached = facts.law.tokens_for(request.target_loss, model)
+        guess_tokens = reached or model.params * UNREACHED_TOKENS_PER_PARAM
     tokens, found = guess_tokens, None
     for _ in range(BATCH_ROUNDS):
         found = _at_batch(shape, request, facts, tokens=tokens)
@@ -81,7 +83,7 @@ def trained_for(of: Candidate, facts: Facts, *, num_steps: int, constraint: str)
     """The same model and layout with another number of steps."""
     return Candidate(
         shape=of.shape,
-        law_params=of.law_params,
+        law_model=of.law_model,
         layout=of.layout,
         step=of.step,
         memory=of.memory,
@@ -102,10 +104,10 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     """What each constraint of the request allows this model, in steps."""
     found: list[Limit] = []
     if request.target_loss is not None:
-        params = num_params(shape, convention=facts.law.n_convention)
-        tokens = facts.law.tokens_for(request.target_loss, params)
+        model = facts.law.model(shape)
+        tokens = facts.law.tokens_for(request.target_loss, model)
         name = "target loss" if tokens else "target out of reach"
-        found.append(Limit(math.ceil((tokens or params * UNREACHED_TOKENS_PER_PARAM) / at.tokens_per_step), name))
+        found.append(Limit(math.ceil((tokens or model.params * UNREACHED_TOKENS_PER_PARAM) / at.tokens_per_step), name))
     if request.num_tokens is not None:
         found.append(Limit(max(1, round(request.num_tokens / at.tokens_per_step)), "tokens"))
     if request.run_budget_usd is not None:
@@ -142,10 +144,9 @@ def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: floa
     best = ranked[0]
     at = _pace(shape, best.step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
-    law_params = num_params(shape, convention=facts.law.n_convention)
     bare = Candidate(
         shape=shape,
-        law_params=law_params,
+        law_model=facts.law.model(shape),
         layout=best.layout,
         step=best.step,
         memory=best.memory,
@@ -178,4 +179,4 @@ def _pace(
 
 
 def _loss(of: Candidate, facts: Facts, num_steps: int) -> float:
-    return facts.law.median(of.law_params, float(num_steps * of.pace.tokens_per_step))
+    return facts.law.median(of.law_model, float(num_steps * of.pace.tokens_per_step))

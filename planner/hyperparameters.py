@@ -3,7 +3,7 @@ the plan says so.
 """
 
 from planner.law.registry import hyperparameter_law
-from planner.model import ModelShape, num_params
+from planner.model import ModelShape, num_active_params
 from planner.recipe import Optimiser, Schedule
 
 STEP_LAW = "step-law-2025"
@@ -12,6 +12,10 @@ MAX_PEAK_LR = 1.0e-2
 SMALL_MODEL_LR_TIMES_WIDTH = 0.5
 """Below Step Law's sizes its rate is capped at 0.5 / width, never above 1e-2: measured at widths 64 and 128, where the
 law asks for two to six times too much (docs/log.md)."""
+
+EXPERTS_LR_EXPONENT = -0.25
+"""The best rate falls so with the number of experts at equal active parameters (Ludziejewski et al. 2025, arXiv
+2502.05172, whose rate is exp(8.39 - 0.81 ln N - 0.25 ln E)); carried over to Step Law's rate: an assumption."""
 
 WARMUP_FRACTION = 0.05
 MAX_WARMUP_STEPS = 2_000
@@ -42,9 +46,11 @@ def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int
 
 
 def optimiser(shape: ModelShape, *, num_tokens: float) -> Optimiser:
-    """AdamW at the law's learning rate for this model and so many tokens."""
-    size = num_params(shape, convention="non-embedding")
-    return Optimiser(peak_lr=peak_lr(width=shape.width, num_params_non_embedding=size, num_tokens=num_tokens))
+    """AdamW at the law's learning rate for this model and so many tokens; with experts, for what a token visits."""
+    size = num_active_params(shape, convention="non-embedding")
+    rate = peak_lr(width=shape.width, num_params_non_embedding=size, num_tokens=num_tokens)
+    num_experts = shape.moe.num_experts if shape.moe else 1
+    return Optimiser(peak_lr=rate * num_experts**EXPERTS_LR_EXPONENT)
 
 
 def schedule(num_steps: int) -> Schedule:

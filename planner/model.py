@@ -121,6 +121,14 @@ def num_params(shape: ModelShape, *, convention: NConvention = "total") -> int:
     return layers + norm_params(shape) + embedding * (1 if shape.is_head_tied else 2)
 
 
+def num_active_params(shape: ModelShape, *, convention: NConvention = "total") -> int:
+    """Parameters under one convention, of the experts only those that one token visits; a dense model's are all."""
+    if shape.moe is None:
+        return num_params(shape, convention=convention)
+    idle = (shape.moe.num_experts - shape.moe.experts_per_token) * shape.moe.expert_ffn_width
+    return num_params(shape, convention=convention) - shape.num_moe_layers * shape.num_mlp_matrices * shape.width * idle
+
+
 def num_active_matmul_params(shape: ModelShape) -> float:
     """Weights that multiply one token, the head included: `matmul` for a dense model, fewer with experts."""
     num_dense = shape.num_layers - shape.num_moe_layers

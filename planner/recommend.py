@@ -9,14 +9,15 @@ from collections.abc import Iterable, Sequence
 
 from data.errors import InfeasibleError
 from planner.assemble import assemble
+from planner.belief import LawModel
 from planner.candidates import Candidate, candidate, min_steps
 from planner.facts import Facts
-from planner.model import ModelShape, flop_per_token, num_params
+from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params, num_params
 from planner.plan import Binding, Plan
 from planner.recipe import run_cost_usd, seconds_for_cost
 from planner.relax import relaxations
 from planner.request import Request
-from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
+from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape, with_experts
 
 SEARCH_SPAN = 32.0
 """Models from 1/32 to 32 times the size that the budget would train on 20 tokens per parameter."""
@@ -31,6 +32,9 @@ SHORTEST_TRAINING_SECONDS = 1.0
 
 OUT_OF_REACH = 1e30
 """Added to the loss of what cannot reach the target, so that the nearest is still preferred among those."""
+
+EXPERT_COUNTS = (1, 2, 4, 8, 16, 32)
+"""Dense, and the experts of the joint law's models (Ludziejewski et al. 2025, arXiv 2502.05172, table 1)."""
 
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
@@ -51,36 +55,42 @@ def recommend(request: Request, facts: Facts) -> Plan:
 
 
 def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
-    """Models that fit into memory, trained to their limits, smallest first: every few sizes, then all near the best.
+    """Models that fit into memory, trained to their limits, smallest first; dense, and with experts where asked for.
 
-    Predicted loss has one minimum along size, and it is flat, so looking closely only around it loses nothing.
+    Predicted loss has one flat minimum along size, but what a device makes of a shape moves by a tenth from one size
+    to the next: so every few sizes first, of every number of experts, then all sizes around the best until none of
+    them is better.
     """
     flop = _guess_flop(request, facts)
     shapes = _shapes(request, facts, centre=math.sqrt(flop / (6.0 * GUESS_TOKENS_PER_PARAM)))
-    found: dict[int, Candidate] = {}
-    seen: set[int] = set()
+    found: dict[tuple[int, int], Candidate] = {}
+    seen: set[tuple[int, int]] = set()
 
-    def look(indices: Iterable[int]) -> None:
+    def look(num_experts: int, indices: Iterable[int]) -> None:
         for index in indices:
-            if 0 <= index < len(shapes) and index not in seen:
-                seen.add(index)
-                shape = shapes[index]
-                tokens = request.num_tokens or flop / (6.0 * num_params(shape))
+            if 0 <= index < len(shapes) and (num_experts, index) not in seen:
+                seen.add((num_experts, index))
+                shape = with_experts(shapes[index], num_experts=num_experts)
+                tokens = request.num_tokens or flop / (6.0 * num_active_params(shape))
                 one = candidate(shape, request, facts, guess_tokens=tokens)
                 if one is not None:
-                    found[index] = one
+                    found[num_experts, index] = one
 
-    look(range(len(shapes) % STRIDE // 2, len(shapes), STRIDE))
-    for reach in (STRIDE // 2, 1):
-        if found:
-            best = min(found, key=lambda index: _preference(found[index], request, facts))
-            look((best - reach, best + reach))
-    return tuple(found[index] for index in sorted(found))
+    for num_experts in EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]:
+        look(num_experts, range(len(shapes) % STRIDE // 2, len(shapes), STRIDE))
+    centre: tuple[int, int] | None = None
+    while found:
+        best = min(found, key=lambda place: _preference(found[place], request, facts))
+        if best == centre:
+            break
+        centre = best
+        look(best[0], range(best[1] - STRIDE, best[1] + STRIDE + 1))
+    return tuple(sorted(found.values(), key=lambda one: num_params(one.shape)))
 
 
 def is_worth_running(one: Candidate, request: Request) -> bool:
     """Whether the limits leave enough steps and tokens for this to be a training run."""
-    least = min_steps(request, params=num_params(one.shape), tokens_per_step=one.pace.tokens_per_step)
+    least = min_steps(request, params=num_active_params(one.shape), tokens_per_step=one.pace.tokens_per_step)
     return one.num_steps >= (1 if request.num_tokens is not None else least)
 
 
@@ -123,7 +133,7 @@ def lifetime_cost_usd(one: Candidate, request: Request, facts: Facts) -> float:
     train_flop_per_s = (
         flop_per_token(one.shape, seq_len=facts.seq_len) * one.pace.tokens_per_step / one.step.step_seconds
     )
-    serve_flop = 2.0 * num_params(one.shape, convention="matmul") * request.inference_tokens
+    serve_flop = 2.0 * num_active_matmul_params(one.shape) * request.inference_tokens
     return training + run_cost_usd(serve_flop / train_flop_per_s, facts.rates)
 
 
@@ -160,7 +170,7 @@ def _flop_for_loss(loss: float, facts: Facts) -> float:
     while high - low > 0.05:
         middle = (low + high) / 2
         params = math.sqrt(10.0**middle / (6.0 * GUESS_TOKENS_PER_PARAM))
-        reached = facts.law.median(params, GUESS_TOKENS_PER_PARAM * params) <= loss
+        reached = facts.law.median(LawModel(params), GUESS_TOKENS_PER_PARAM * params) <= loss
         low, high = (low, middle) if reached else (middle, high)
     return 10.0**high
 
@@ -172,9 +182,14 @@ def _binding(best: Candidate, feasible: Sequence[Candidate], request: Request, f
         "deadline": {"deadline_seconds": (request.deadline_seconds or 0.0) * 1.1},
         "unique tokens": {"max_epochs": request.max_epochs * 1.1},
     }.get(best.constraint)
-    sizes = sorted(num_params(one.shape) for one in feasible)
+    sizes = sorted(num_params(one.shape) for one in feasible if one.law_model.num_experts == best.law_model.num_experts)
     at_edge = len(sizes) > 2 and num_params(best.shape) in (sizes[0], sizes[-1])
     note = "the best size is the edge of the sizes searched" if at_edge else ""
+    if best.law_model.num_experts == EXPERT_COUNTS[-1]:
+        note = (
+            f"{EXPERT_COUNTS[-1]} experts are the most the law was fitted on: more may be better"
+            + f"; {note}" * at_edge
+        )
     if loosened is None or request.target_loss is not None:
         return Binding(constraint=best.constraint, loss_change_for_10_percent_more=None, note=note)
     more = Request.model_validate(request.model_dump() | loosened)

@@ -7,7 +7,7 @@ from data.units import show_seconds, show_usd
 from planner.budget import storage_usd
 from planner.candidates import Candidate, min_steps, slower
 from planner.facts import Facts
-from planner.model import num_params
+from planner.model import num_active_params, num_params
 from planner.recipe import run_cost_usd
 from planner.request import Request
 
@@ -57,7 +57,7 @@ def _least(found: Sequence[Candidate], need: Callable[[Candidate], float]) -> fl
 
 
 def _steps(one: Candidate, request: Request) -> int:
-    return min_steps(request, params=num_params(one.shape), tokens_per_step=one.pace.tokens_per_step)
+    return min_steps(request, params=num_active_params(one.shape), tokens_per_step=one.pace.tokens_per_step)
 
 
 def _wall(one: Candidate, request: Request) -> float:

@@ -33,6 +33,7 @@ class Request(Value):
         default=None, description="distinct training tokens at hand; else the corpus's"
     )
     max_epochs: float = Field(default=4.0, gt=0)
+    moe: bool = Field(default=False, description="consider mixtures of experts beside dense models")
     inference_tokens: Tokens = Field(default=0, description="tokens the model will serve over its life")
     vocab_size: Count | None = None
     seq_len: Count | None = None

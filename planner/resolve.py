@@ -24,7 +24,7 @@ from planner.belief import LawBelief
 from planner.cluster import Cluster
 from planner.facts import DataFacts, Facts, Overheads
 from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
-from planner.law.registry import law
+from planner.law.registry import MOE_LAW, law
 from planner.law.result import load_fit
 from planner.plan import PlannedHardware, PlannedPrice, as_json
 from planner.profile import Calibration, Profile
@@ -110,7 +110,7 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
         hardware=device.planned(request.num_devices),
         price=paid,
         rates=_rates(device, paid, request.num_devices),
-        law=resolve_law(request.law, unique_tokens=data.unique_tokens),
+        law=_law(request, unique_tokens=data.unique_tokens),
         data=data,
         overheads=overheads,
         vocab_size=vocab or DEFAULT_VOCAB,
@@ -218,6 +218,17 @@ def resolve_law(name: str, *, unique_tokens: int | None) -> LawBelief:
         source=published.source,
         unique_tokens=unique_tokens,
     )
+
+
+def _law(request: Request, *, unique_tokens: int | None) -> LawBelief:
+    found = resolve_law(request.law, unique_tokens=unique_tokens)
+    if request.moe and not found.by.law.prices_experts:
+        raise UserError(
+            f"law {found.name} says nothing of experts",
+            expected="one that reads their number",
+            next_step=f"--moe --law {MOE_LAW}, or fit your own with isoplan fit --law joint-moe --experts-col COLUMN",
+        )
+    return found
 
 
 def resolve_data(request: Request) -> tuple[DataFacts, int | None]:

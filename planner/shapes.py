@@ -12,7 +12,7 @@ from itertools import pairwise
 from pydantic import ValidationError
 
 from data.errors import UserError
-from planner.model import ModelShape, num_params
+from planner.model import ModelShape, MoeSpec, num_params
 
 FFN_MULTIPLE = 256  # the feed-forward rounds up to this, as Llama's; to a quarter of it below a width of 1024
 FFN_RATIO = 8.0 / 3.0  # of the width: SwiGLU's three matrices weigh what GELU's two of 4x do (Shazeer 2020)
@@ -81,6 +81,17 @@ def usual_ffn_width(width: int) -> int:
     """SwiGLU's width at the weight of a GELU feed-forward of four times `width`, rounded up."""
     multiple = FFN_MULTIPLE if width >= 1024 else FFN_MULTIPLE // 4
     return multiple * math.ceil(FFN_RATIO * width / multiple)
+
+
+def with_experts(shape: ModelShape, *, num_experts: int) -> ModelShape:
+    """The shape with every feed-forward replaced by `num_experts` of the same width, one visited by each token.
+
+    As the joint law's models (Ludziejewski et al. 2025, arXiv 2502.05172); a token costs what it did, plus the router.
+    """
+    if num_experts == 1:
+        return shape
+    moe = MoeSpec(num_experts=num_experts, experts_per_token=1, expert_ffn_width=shape.ffn_width)
+    return ModelShape.model_validate(shape.model_dump() | {"moe": moe})
 
 
 def candidate_shapes(min_params: float, max_params: float, *, vocab_size: int, seq_len: int) -> tuple[ModelShape, ...]:

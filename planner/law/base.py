@@ -5,7 +5,7 @@ irreducible loss.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +56,31 @@ class Point:
         return value
 
 
+def point(N: float, D: float, *, unique_tokens: float | None = None, num_experts: float | None = None) -> Point:
+    """One place as a vector of length 1."""
+
+    def vector(value: float | None) -> Array | None:
+        return None if value is None else np.array([value], dtype=np.float64)
+
+    return Point(
+        np.array([N], dtype=np.float64),
+        np.array([D], dtype=np.float64),
+        unique_tokens=vector(unique_tokens),
+        num_experts=vector(num_experts),
+    )
+
+
 class LawBase(Value):
     """What all laws state besides their constants.
 
     A form's formulas also take complex constants: `planner.law.generic` differentiates them by complex steps.
     """
+
+    prices_repetition: ClassVar[bool] = False
+    """Whether the form reads unique tokens; under any other a repeated token counts as the fresh one it is worth."""
+
+    prices_experts: ClassVar[bool] = False
+    """Whether the form reads the number of experts; its N then counts the parameters that one token visits."""
 
     n_convention: NConvention = "total"
     flop_convention: FlopConvention = "6ND"

@@ -1,6 +1,6 @@
 """Laws for text that repeats: what a second epoch is worth."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,7 @@ class DataConstrainedLaw(LawBase):
     U_N = min(N, G (U G)^(beta/alpha)), decay the same way with R_N*; G as in `predict.optimal_allocation`.
     """
 
+    prices_repetition: ClassVar[bool] = True
     form: Literal["data-constrained"] = "data-constrained"
     E: float = Field(ge=0)
     A: float = Field(ge=0)

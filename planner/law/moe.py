@@ -1,6 +1,6 @@
 """Laws for mixtures of experts: more parameters than a token sees."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,7 @@ class JointMoeLaw(LawBase):
     Table 1; a public page of notes has them flipped.
     """
 
+    prices_experts: ClassVar[bool] = True
     form: Literal["joint-moe"] = "joint-moe"
     a: float
     alpha: float

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.values import Band
-from planner.law.base import FLOP_PER_PARAM_TOKEN, Point
+from planner.law.base import FLOP_PER_PARAM_TOKEN, Point, point
 from planner.law.form_table import FORMS, batched
 from planner.law.forms import Array, Law
 from planner.law.registry import PublishedLaw
+from planner.law.repetition import priced
 from planner.law.result import DRIFT_LOG_SD, NOISELESS, FitResult
 
 Predictor = FitResult | PublishedLaw
@@ -37,63 +38,35 @@ def predict_loss(
     by: Predictor, N: float, D: float, *, unique_tokens: float | None = None, num_experts: float | None = None
 ) -> Band:
     """Held-out loss of one run at `N` parameters and `D` tokens, in the law's unit."""
-    point = (np.array([N], dtype=np.float64), np.array([D], dtype=np.float64))
-    bands = predict_losses(by, *point, unique_tokens=unique_tokens, num_experts=num_experts)
+    bands = predict_losses(by, point(N, D, unique_tokens=unique_tokens, num_experts=num_experts))
     return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
 
 
-def predict_losses(
-    by: Predictor,
-    N: Array,
-    D: Array,
-    *,
-    unique_tokens: Array | float | None = None,
-    num_experts: Array | float | None = None,
-) -> Bands:
-    """`predict_loss` for arrays `N` and `D` (points,). The median is the law's own value.
-
-    `unique_tokens` and `num_experts` are for the forms that read them.
-    """
-    middle = median_losses(by, N, D, unique_tokens=unique_tokens, num_experts=num_experts)
-    rng = np.random.default_rng(0)
-    draws = loss_draws(by, N, D, rng, unique_tokens=unique_tokens, num_experts=num_experts)
+def predict_losses(by: Predictor, at: Point) -> Bands:
+    """`predict_loss` for a vector of points. The median is the law's own value."""
+    middle = median_losses(by, at)
+    draws = loss_draws(by, at, np.random.default_rng(0))
     low, high = np.percentile(draws, [10.0, 90.0], axis=0)
     return Bands(np.minimum(low, middle), middle, np.maximum(high, middle))
 
 
-def median_losses(
-    by: Predictor,
-    N: Array,
-    D: Array,
-    *,
-    unique_tokens: Array | float | None = None,
-    num_experts: Array | float | None = None,
-) -> Array:
+def median_losses(by: Predictor, at: Point) -> Array:
     """The middle of `predict_losses`, without its draws: cheap, for searching."""
-    point = Point(N, D, unique_tokens=_array(unique_tokens), num_experts=_array(num_experts))
-    fitted = by.law.loss(point)
+    at = priced(by.law, at)
+    fitted = by.law.loss(at)
     if not isinstance(by, FitResult) or by.forecast is None:
-        return np.broadcast_to(fitted, np.broadcast(N, D).shape)
-    return _mixed(by, point, fitted, by.forecast.law.loss(point))
+        return np.broadcast_to(fitted, np.broadcast(at.N, at.D).shape)
+    return _mixed(by, at, fitted, by.forecast.law.loss(at))
 
 
-def loss_draws(
-    by: Predictor,
-    N: Array,
-    D: Array,
-    rng: np.random.Generator,
-    *,
-    num: int = NUM_DRAWS,
-    unique_tokens: Array | float | None = None,
-    num_experts: Array | float | None = None,
-) -> Array:
+def loss_draws(by: Predictor, at: Point, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
     """Draws (num, points) of the loss of a run at each point; one draw is one world, so points move together."""
-    point = Point(N, D, unique_tokens=_array(unique_tokens), num_experts=_array(num_experts))
-    means = _batched_losses(by.law, law_draws(by, rng, num=num), point)
+    at = priced(by.law, at)
+    means = _batched_losses(by.law, law_draws(by, rng, num=num), at)
     if isinstance(by, FitResult) and by.forecast is not None:
         rows = _sampled(np.array(by.forecast.draws), rng, num=num)
-        means = _mixed(by, point, means, _batched_losses(by.forecast.law, rows, point))
-    scatter = rng.standard_normal((num, 1)) * _scatter(by, N, D)
+        means = _mixed(by, at, means, _batched_losses(by.forecast.law, rows, at))
+    scatter = rng.standard_normal((num, 1)) * _scatter(by, at.N, at.D)
     result: Array = means * np.exp(scatter)
     return result
 
@@ -165,10 +138,6 @@ def _row(law: Law) -> Array:
     values = law.model_dump()
     constants = FORMS[law.form].constants
     return np.array([math.log(values[c.name]) if c.is_log else values[c.name] for c in constants])
-
-
-def _array(value: Array | float | None) -> Array | None:
-    return None if value is None else np.asarray(value, dtype=np.float64)
 
 
 def _scatter(by: Predictor, N: Array, D: Array) -> Array:

@@ -23,6 +23,7 @@ from planner.law.schedule_law import MultiPowerLaw
 Entry = TypeVar("Entry")
 
 DEFAULT_LAW = "epoch-2024"
+MOE_LAW = "ludziejewski-2025-moe"
 
 
 class PublishedLaw(Value):

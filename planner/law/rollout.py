@@ -54,7 +54,7 @@ def rollout(fitter: Fitter, at: Point, loss: Array, *, share: float = CHEAP_SHAR
         raise UserError(f"{len(loss)} runs are too few to hold some back", expected=f"at least {_FEWEST_RUNS}")
     cheap, dear = cheapest(at.N * at.D, share=share)
     unique = None if at.unique_tokens is None else at.unique_tokens[dear]
-    bands = predict_losses(fitter(cheap), at.N[dear], at.D[dear], unique_tokens=unique)
+    bands = predict_losses(fitter(cheap), Point(at.N[dear], at.D[dear], unique_tokens=unique))
     error = bands.p50 / loss[dear] - 1
     compute = at.N * at.D
     return Rollout(

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from data.units import Fraction, Tokens
 from data.values import Band, Value
+from planner.law.base import Point
 from planner.law.predict import Predictor, loss_draws, median_losses
-from planner.law.repetition import effective_tokens
 from planner.recipe import Schedule
 
 
@@ -62,6 +62,7 @@ def predict_trajectory(
     schedule: Schedule,
     fractions: Sequence[float],
     unique_tokens: float | None = None,
+    num_experts: float | None = None,
     anneal: Anneal | None = None,
 ) -> tuple[TrajectoryPoint, ...]:
     """P10, P50 and P90 of the held-out loss at each of `fractions` of `num_tokens`; at 1 as `predict_losses` says."""
@@ -69,12 +70,16 @@ def predict_trajectory(
         raise ValueError("fractions lie above 0 and at most at 1")
     gap = anneal or Anneal()
     at = np.asarray(fractions, dtype=np.float64)
-    fresh = effective_tokens(at * num_tokens, unique_tokens)
-    sizes = np.full_like(fresh, N)
+    seen = Point(
+        np.full_like(at, N),
+        at * num_tokens,
+        unique_tokens=None if unique_tokens is None else np.full_like(at, unique_tokens),
+        num_experts=None if num_experts is None else np.full_like(at, num_experts),
+    )
     height = np.array([_height(schedule, num_steps, fraction) for fraction in fractions])
-    middle = median_losses(by, sizes, fresh) * np.exp(gap.log_gap * height)
+    middle = median_losses(by, seen) * np.exp(gap.log_gap * height)
     rng = np.random.default_rng(0)
-    draws = loss_draws(by, sizes, fresh, rng)
+    draws = loss_draws(by, seen, rng)
     early = np.where(at < 1, np.minimum(1.0, schedule.warmup_steps / (num_steps * at)), 0.0)
     spread = np.hypot(gap.log_gap_sd * height, gap.early_log_sd * early)
     shift = gap.log_gap * height + spread * rng.standard_normal((len(draws), 1))

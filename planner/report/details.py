@@ -11,6 +11,7 @@ from data.units import (
     show_usd,
 )
 from planner.approval import Approval
+from planner.model import ModelShape, num_active_params
 from planner.plan import CostLine, Plan
 from planner.recipe import Gate
 from planner.record import GateResult, RunRecord
@@ -78,16 +79,25 @@ def model(plan: Plan) -> Section:
             items=(
                 ("Layers and width", f"{shape.num_layers} layers, {shape.width} wide, feed-forward {shape.ffn_width}"),
                 ("Attention", f"{heads}; {shape.attention.kind.replace('_', ' ')}"),
-                ("Feed-forward", shape.mlp),
+                ("Feed-forward", f"{shape.mlp}, {experts(shape)}" if shape.moe else shape.mlp),
                 ("Vocabulary", f"{shape.vocab_size:,}, head {'tied' if shape.is_head_tied else 'apart'}"),
                 ("Parameters, all", f"{counts.num_params:,}"),
                 ("Parameters, without embedding", f"{counts.num_params_non_embedding:,}"),
                 ("Parameters, in matrix products", f"{counts.num_params_matmul:,}"),
+                *((("Parameters a token visits", f"{num_active_params(shape):,}"),) if shape.moe else ()),
                 ("Training compute, exact", show_flop(compute.total_flop)),
                 ("Training compute, 6ND", show_flop(compute.six_nd_flop)),
             )
         ),
     )
+
+
+def experts(shape: ModelShape) -> str:
+    """Return what stands in place of the feed-forward: 8 experts of 1024, 1 a token; nothing for a dense model."""
+    moe = shape.moe
+    if moe is None:
+        return ""
+    return f"{moe.num_experts} experts of {moe.expert_ffn_width}, {moe.experts_per_token} a token"
 
 
 def training(plan: Plan) -> Section:

@@ -7,7 +7,8 @@ from data.source import Source
 from data.units import show_count, show_delta, show_seconds, show_usd
 from data.values import Band
 from planner.compare import Comparison, Scored
-from planner.plan import Alternative, Plan, PlannedLaw
+from planner.model import num_active_params
+from planner.plan import Alternative, Plan, PlannedLaw, PlannedModel
 from planner.request import Request
 
 SHARED_BY = 3
@@ -29,6 +30,7 @@ FLAGS = {
     "corpus": "--corpus",
     "unique_tokens": "--unique-tokens",
     "max_epochs": "--max-epochs",
+    "moe": "--moe",
     "inference_tokens": "--inference-tokens",
     "vocab_size": "--vocab-size",
     "seq_len": "--seq-len",
@@ -83,11 +85,20 @@ def devices(plan: Plan) -> str:
     return f"{plan.hardware.num_devices} × {plan.hardware.name}"
 
 
+def parameters(model: PlannedModel) -> str:
+    """Return the size of the model: 1.20B parameters; with experts, also how much of it a token visits."""
+    size = f"{show_count(model.num_params)} parameters"
+    moe = model.shape.moe
+    if moe is None:
+        return size
+    return f"{size} in {moe.num_experts} experts a layer, {show_count(num_active_params(model.shape))} active,"
+
+
 def plan_verdict(plan: Plan) -> str:
     """Return the plan in one sentence."""
     predicted = plan.predicted
     return (
-        f"Train {show_count(plan.model.num_params)} parameters on {show_count(plan.data.num_tokens)} tokens"
+        f"Train {parameters(plan.model)} on {show_count(plan.data.num_tokens)} tokens"
         f" with {devices(plan)}: held-out loss {show_band(predicted.loss, show_loss)},"
         f" {show_usd(predicted.cost_usd.p50)} under a cap of {show_usd(plan.caps.cost_usd)},"
         f" {show_seconds(predicted.wall_seconds.p50)}. Limited by: {plan.binding.constraint}."

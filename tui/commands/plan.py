@@ -22,7 +22,8 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--provider", help="Take the price of this provider.")
 @click.option("--tier", type=click.Choice(["on-demand", "spot", "reserved"]), default="on-demand", show_default=True)
 @click.option("--fit", "law", metavar="FIT.json", help="A fit of your own runs (isoplan fit).")
-@click.option("--law", "law", default="epoch-2024", show_default=True, help="A published law instead of a fit.")
+@click.option("--law", "law", help="A published law; default epoch-2024, with --moe ludziejewski-2025-moe.")
+@click.option("--moe", is_flag=True, help="Consider mixtures of 2 to 32 experts beside dense models.")
 @click.option(
     "--corpus",
     help="A folder of token shards (isoplan corpus build), or a public corpus to plan with (isoplan corpus catalog).",
@@ -42,20 +43,25 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the plan file; default plans/.")
 @click.option("--json", "as_data", is_flag=True, help="Print the plan as JSON.")
-def plan(*, scope_path: Path | None, out: Path | None, as_data: bool, **fields: object) -> None:
+def plan(
+    *, scope_path: Path | None, law: str | None, moe: bool, out: Path | None, as_data: bool, **fields: object
+) -> None:
     """Turn a budget, a deadline or a target loss into a plan: model, tokens, layout, time, cost, risk, gates.
 
     The plan is a file named by its content; nothing runs before a person approves it.
     """
     from executor.paths import Workspace
     from planner.economics.scope import load_scope
+    from planner.law.registry import DEFAULT_LAW, MOE_LAW
     from planner.plan import as_json, save_plan
     from planner.recommend import recommend
     from planner.request import make_request
     from planner.resolve import resolve
 
     workspace = Workspace(Path.cwd())
-    request = make_request(fields | {"scope": load_scope(scope_path) if scope_path else None})
+    scope = load_scope(scope_path) if scope_path else None
+    chosen = law or (MOE_LAW if moe else DEFAULT_LAW)
+    request = make_request(fields | {"scope": scope, "law": chosen, "moe": moe})
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
     decided = recommend(request, facts)
     path = save_plan(decided, out or workspace.plans)

@@ -72,15 +72,9 @@ def _predictor(fit_path: Path | None, name: str | None) -> "Predictor":
 
 
 def _predict_point(by: "Predictor", N: int, D: int, unique: int | None, *, as_data: bool) -> None:
-    import numpy as np
-
     from planner.law.predict import extrapolation_ratio, predict_loss, range_warnings
-    from planner.law.repetition import effective_tokens
 
-    # A form that prices repetition itself gets both counts; the others get the fresh tokens that D is worth.
-    prices_repeats = by.law.form == "data-constrained"
-    fresh = D if prices_repeats else float(effective_tokens(np.array(float(D)), unique))
-    band = predict_loss(by, N, fresh, unique_tokens=unique if prices_repeats else None)
+    band = predict_loss(by, N, D, unique_tokens=unique)
     warnings = range_warnings(by, N, D)
     ratio = extrapolation_ratio(by, N, D)
     if as_data:
@@ -108,6 +102,7 @@ def _predict_point(by: "Predictor", N: int, D: int, unique: int | None, *, as_da
 
 
 def _predict_table(by: "Predictor", path: Path, out: Path | None, n_col: str, d_col: str) -> None:
+    from planner.law.base import Point
     from planner.law.predict import predict_losses
     from planner.law.table import parse_points
 
@@ -116,7 +111,7 @@ def _predict_table(by: "Predictor", path: Path, out: Path | None, n_col: str, d_
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", expected="a CSV file of points") from error
     points = parse_points(text, n_col, d_col, name=str(path))
-    bands = predict_losses(by, points.N, points.D)
+    bands = predict_losses(by, Point(points.N, points.D))
     columns = (bands.p10.tolist(), bands.p50.tolist(), bands.p90.tolist())
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import UserError
 from planner.law.allocation import optimal_allocation
+from planner.law.base import Point
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, KaplanLaw, law_loss
 from planner.law.predict import (
@@ -63,7 +64,7 @@ def test_a_published_law_spreads_as_other_groups_runs_do() -> None:
 def test_many_points_equal_one_at_a_time() -> None:
     entry = law("epoch-2024")
     N, D = np.array([1e8, 1e9]), np.array([2e9, 2e10])
-    bands = predict_losses(entry, N, D)
+    bands = predict_losses(entry, Point(N, D))
 
     assert bands.p10[1] == pytest.approx(predict_loss(entry, 1e9, 2e10).p10, rel=1e-12)
 
