@@ -86,7 +86,8 @@ def hardware(name: str, *, overlay: Path | None = None) -> Hardware:
     """
     known = {**_catalog(), **(_read_overlay(overlay) if overlay else {})}
     if name not in known:
-        raise UserError(f"no hardware '{name}'", expected=nearest(name, known), next_step="describe yours in TOML")
+        next_step = "'local' is this machine, once isoplan bench has measured it; describe another in hardware.toml"
+        raise UserError(f"no hardware '{name}'", expected=nearest(name, known), next_step=next_step)
     return known[name]
 
 

@@ -94,12 +94,12 @@ def _middle(rows: list[Price]) -> Price:
 def _unknown(hardware: str, *, provider: str | None, tier: Tier) -> UserError:
     known = {row.hardware for row in _shipped()}
     if hardware not in known:
-        expected = f"a device with a price ({nearest(hardware, known)})"
+        expected = f"a device with a price: {', '.join(sorted(known))}"
     else:
         offers = {f"{row.provider} {row.tier}" for row in _shipped() if row.hardware == hardware}
         expected = ", ".join(sorted(offers))
     what = f"{tier} price of {hardware}" + (f" at {provider}" if provider else "")
-    next_step = "write a prices.csv with the columns hardware,usd_per_device_hour"
+    next_step = "name yours with --price, or in a prices.csv with the columns hardware,usd_per_device_hour"
     return UserError(f"no {what} is known", expected=expected, next_step=next_step)
 
 
