@@ -5,7 +5,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: demo test check fix test-all bench screens doctor clean
+# CHAOS: CHAOS=--full for the counts of a release, CHAOS='--only training --seed 7' for a part.
+CHAOS ?=
+
+.PHONY: demo test check fix test-all chaos bench screens doctor clean
 
 demo: .venv/ready
 	$(BIN)/isoplan demo
@@ -25,6 +28,9 @@ check: .venv/ready
 fix: .venv/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: .venv/ready
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 bench: .venv/ready
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,1 @@
+"""Fault injection: kills, power cuts, full disks, flipped bits, hostile files; `make chaos` prints what held."""
