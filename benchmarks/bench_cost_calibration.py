@@ -9,21 +9,22 @@ import csv
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date, timedelta
 from pathlib import Path
 from statistics import median, pstdev
 
-from data.catalog.chips import Chip, chip_named
+from data.catalog.chips import chip_named
 from data.catalog.price_history import Quote, quotes
 from data.catalog.prices import price_book
 from data.catalog.rows import catalog_rows
 from data.errors import UserError
 from planner.economics import dated_price as dated
-from planner.economics.amortised import amortised, start_of_training
-from planner.economics.utilisation import hours_for, utilisation
+from planner.economics.published_cost import estimate_cost
+from planner.economics.spread import MAX_RADIUS
+from planner.economics.utilisation import OLD_MFU
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 EPOCH = SHARED / "throughput" / "epoch_full_runs.csv"
+STEPS = SHARED / "throughput" / "published_train.csv"
 PRIOR_VOTES = 2.0
 COSTS = SHARED / "cost" / "published_costs.csv"
 CHIPS = (
@@ -53,9 +54,14 @@ def main() -> None:
     for family, count, own, drawn in family_mfu(runs):
         print(f"MFU {family:8} {count:3} organisations: own {own:.3f}, drawn towards all {drawn:.3f}")
     print(f"MFU radius, organisation left out: {mfu_radius(runs):.2f}")
+    print(f"MFU within a node over beyond: {single_node_ratio():.2f}")
     for name, errors in amortised_errors().items():
-        middle, radius = math.expm1(median(map(abs, errors))), quantile80([abs(error) for error in errors])
-        print(f"amortised {name}: n {len(errors)}, median |error| {middle:.1%}, radius {radius:.2f}")
+        rows = [error for each in errors.values() for error in each]
+        middle, radius = math.expm1(median(map(abs, rows))), quantile80([abs(error) for error in rows])
+        shift = -median(median(each) for each in errors.values())
+        print(f"amortised {name}: n {len(rows)}, median |log| {middle:.1%}, shift {shift:.2f}, radius {radius:.2f}")
+    print(f"amortised from FLOP, organisation left out: {left_out_coverage():.0%} inside")
+    print("hardware assumed, radius from hours and from FLOP: {:.2f}, {:.2f}".format(*assumed_hardware_radii()))
 
 
 def quantile80(values: Sequence[float]) -> float:
@@ -183,8 +189,8 @@ def _add(
 
 def family_mfu(runs: Sequence[tuple[str, str, float]]) -> list[tuple[str, int, float, float]]:
     votes = _votes(runs)
-    everyone = [vote for each in votes.values() for vote in each]
-    print(f"MFU all: median {math.exp(median(everyone)):.3f} over {len(everyone)} votes")
+    everyone = [vote for family, each in votes.items() if family not in OLD_MFU for vote in each]
+    print(f"MFU without V100: median {math.exp(median(everyone)):.3f} over {len(everyone)} votes")
     return [
         (family, len(each), math.exp(median(each)), math.exp(_drawn(votes, family)))
         for family, each in sorted(votes.items())
@@ -213,46 +219,91 @@ def mfu_radius(runs: Sequence[tuple[str, str, float]]) -> float:
     return quantile80([median(each) for each in errors.values()])
 
 
-def amortised_errors() -> dict[str, list[float]]:
-    """Median signed log error per organisation, from stated hours and from FLOP."""
-    by: dict[str, dict[str, list[float]]] = {
-        "from hours": defaultdict(list),
-        "from hours, year only": defaultdict(list),
-        "from FLOP": defaultdict(list),
+def amortised_errors() -> dict[str, dict[str, list[float]]]:
+    """Signed log errors of each organisation's runs: from stated hours, with the year alone, and from FLOP."""
+    ways: dict[str, dict[str, str]] = {
+        "from hours": {},
+        "from hours, year only": {"date": ""},
+        "from FLOP": {"device_hours": "", "wall_days": ""},
     }
+    found: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ways}
+    for row, cost in epoch_rows():
+        for name, changes in ways.items():
+            if name != "from FLOP" and not row["device_hours"]:
+                continue
+            try:
+                ours = estimate_cost(row | changes).usd
+            except UserError:
+                continue
+            found[name][row["organisation"]].append(math.log(ours / cost))
+    return found
+
+
+def epoch_rows() -> list[tuple[dict[str, str], float]]:
+    """Runs with an amortised cost in the columns of published_costs.csv, and that cost."""
+    found = []
     with EPOCH.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             cost = row["Training compute cost (2023 USD)"].replace("$", "").replace(",", "")
             if not cost:
                 continue
-            try:
-                chip = chip_named(row["Training hardware"])
-                published = date.fromisoformat(row["Publication date"])
-                _judge(by, chip, row, published, float(cost))
-            except UserError:
-                continue
-    return {name: [median(each) for each in errors.values()] for name, errors in by.items()}
+            known = {
+                "model": row["Model"],
+                "organisation": row["Organization"].split(",")[0],
+                "hardware": row["Training hardware"],
+                "n_devices": row["Hardware quantity"],
+                "device_hours": row["Training chip-hours"],
+                "compute_flop": row["Training compute (FLOP)"],
+                "wall_days": str(float(row["Training time (hours)"]) / 24) if row["Training time (hours)"] else "",
+                "date": row["Publication date"],
+                "year": row["Publication date"][:4],
+                "method": "amortised",
+            }
+            found.append((known, float(cost)))
+    return found
 
 
-def _judge(
-    by: dict[str, dict[str, list[float]]], chip: Chip, row: dict[str, str], published: date, cost: float
-) -> None:
-    organisation = row["Organization"].split(",")[0]
-    wall = timedelta(hours=float(row["Training time (hours)"] or 0))
-    start = start_of_training(published, duration=wall)
-    if row["Training chip-hours"]:
-        hours = float(row["Training chip-hours"])
-        by["from hours"][organisation].append(
-            math.log(amortised(chip, device_hours=hours, start=start).total_usd / cost)
-        )
-        middle = start_of_training(date(published.year, 7, 1), duration=wall)
-        by["from hours, year only"][organisation].append(
-            math.log(amortised(chip, device_hours=hours, start=middle).total_usd / cost)
-        )
-        hours = hours_for(float(row["Training compute (FLOP)"]), chip=chip, mfu=utilisation(chip))
-        by["from FLOP"][organisation].append(
-            math.log(amortised(chip, device_hours=hours, start=start).total_usd / cost)
-        )
+def left_out_coverage() -> float:
+    """Share of organisations' runs inside the interval from FLOP when shift and width come from the others'."""
+    errors = amortised_errors()["from FLOP"]
+    shares = []
+    for organisation, own in errors.items():
+        others = [error for name, each in errors.items() if name != organisation for error in each]
+        shift = median(others)
+        radius = min(MAX_RADIUS, quantile80([abs(error - shift) for error in others]))
+        shares.append(sum(abs(error - shift) <= radius for error in own) / len(own))
+    return sum(shares) / len(shares)
+
+
+def assumed_hardware_radii() -> tuple[float, float]:
+    """Quantiles over organisations, hours and FLOP, when the hardware of Epoch's runs is taken away."""
+    radii = []
+    for changes in ({}, {"device_hours": "", "wall_days": ""}):
+        errors: dict[str, list[float]] = defaultdict(list)
+        for row, cost in epoch_rows():
+            if changes or row["device_hours"]:
+                try:
+                    ours = estimate_cost(row | changes | {"hardware": ""}).usd
+                except UserError:
+                    continue
+                errors[row["organisation"]].append(abs(math.log(ours / cost)))
+        radii.append(quantile80([median(each) for each in errors.values()]))
+    return radii[0], radii[1]
+
+
+def single_node_ratio() -> float:
+    """MFU of A100 and H100 steps on 8 or fewer devices over that on more than 64, medians of sources' medians."""
+    sides: dict[bool, dict[str, list[float]]] = {True: defaultdict(list), False: defaultdict(list)}
+    with STEPS.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            reached = row["derived_mfu_noncausal_pct"] or row["mfu_pct"]
+            known = row["hardware"].startswith(("A100", "H100")) and "fp8" not in row["precision"].lower()
+            if known and reached and row["n_devices"] and not 8 < float(row["n_devices"]) <= 64:
+                sides[float(row["n_devices"]) <= 8][f"{row['hardware']} {row['source'].split()[0]}"].append(
+                    float(reached)
+                )
+    within, beyond = (median([median(each) for each in sides[side].values()]) for side in (True, False))
+    return within / beyond
 
 
 if __name__ == "__main__":

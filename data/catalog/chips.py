@@ -15,6 +15,8 @@ from data.errors import UserError, nearest
 from data.units import FlopPerS, Watts
 from data.values import Value
 
+_USUAL = ((2024, "h100"), (2022, "a100"), (2018, "v100"), (0, "p100"))
+
 
 class Chip(Value):
     """One kind of accelerator as the economics sees it. `prices_of` and `purchase_of` name rows of the price tables."""
@@ -47,16 +49,44 @@ def chip_named(text: str) -> Chip:
     Raises:
         UserError: blank, no chip of the catalog, or chips of two families.
     """
-    plain = " ".join(re.sub(r"[_\-/,()]", " ", text.lower()).split())
+    found = chips_named(text)
+    if len(found) > 1:
+        families = " and ".join(chip.family for chip in found)
+        raise UserError(f"'{text}' names {families}", expected="one kind of accelerator")
+    return found[0]
+
+
+def chips_named(text: str) -> tuple[Chip, ...]:
+    """Every chip a report names, one of each family: "A100 40GB / H100" are two.
+
+    Raises:
+        UserError: blank, or no chip of the catalog.
+    """
+    plain = _plain(text)
     families = sorted({family for family in _families() if _mentions(plain, family)})
     if not families:
         raise UserError(
             f"no accelerator known as '{text}'" if plain else "the hardware is not stated",
             expected=nearest(plain, _families()) if plain else "a chip such as 'H100 SXM'",
         )
-    if len(families) > 1:
-        raise UserError(f"'{text}' names {' and '.join(families)}", expected="one kind of accelerator")
-    return _chip(_row(plain, families[0]))
+    if len(families) == 1:
+        return (_chip(_row(plain, families[0])),)
+    parts = [_plain(part) for part in re.split(r"[/,;+&]| and ", text)]
+    own = {family: next((part for part in parts if _mentions(part, family)), family) for family in families}
+    return tuple(_chip(_row(own[family], family)) for family in families)
+
+
+def usual_chip(year: int) -> Chip:
+    """The accelerator that most runs published in a year were on, where a report names none.
+
+    The most frequent GPU among Epoch AI's runs of at least 1e22 FLOP by year of publication
+    (benchmarks/bench_cost_calibration.py); a guess, which whoever uses it must say.
+    """
+    return chip_named(next(name for first, name in _USUAL if year >= first))
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[_\-/,()]", " ", text.lower()).split())
 
 
 def _row(plain: str, family: str) -> dict[str, str]:

@@ -1,34 +1,44 @@
 """What one published run should have cost, from what is known of it, in the columns of published_costs.csv.
 
-Four ways, by what the row holds: hours and a stated price; hours and a price of that day; FLOP, turned into hours by
-the usual utilisation of the chip; and Epoch AI's amortised method where the row asks for it. The published cost and
-its bounds are never looked at. What is blank is unknown: a row that needs it is refused with the reason.
+Four ways, by what the row holds: hours and a stated price; hours and a price of that day; FLOP or energy, turned into
+hours; and Epoch AI's amortised method where the row asks for it. Hardware that is not stated is the usual one of its
+year and of several named kinds it may be either: such rows say so and have a wide interval. What is blank otherwise is
+unknown: a row that needs it is refused with the reason.
 """
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
-from data.catalog.chips import Chip, chip_named
+from data.catalog.chips import Chip
 from data.catalog.purchase import purchases
 from data.errors import UserError
 from planner.economics.amortised import PUE, amortised, start_of_training
 from planner.economics.dated_price import dated_price
 from planner.economics.footprint import Footprint, device_kwh, footprint
 from planner.economics.price_basis import named_basis, stated_price
-from planner.economics.spread import amortised_radius, blind_radius, hours_radius, stated_radius
-from planner.economics.utilisation import hours_for, utilisation
+from planner.economics.published_run import PublishedRun, chips_of, day_of, missing, needed_chip, read_run
+from planner.economics.scope import EXPERIMENTS_MEDIAN
+from planner.economics.spread import (
+    AMORTISED_FROM_FLOP_SHIFT,
+    amortised_radius,
+    blind_radius,
+    development_radius,
+    hours_radius,
+    stated_radius,
+    with_assumed_hardware,
+)
+from planner.economics.utilisation import USUAL_MFU, hours_for, hours_of_energy, utilisation
 
 Tier = Literal["priced-hours", "hours", "blind", "amortised"]
 
 ABSURD_RATIO = 20.0
 """The rule of data.catalog.prices: a price beyond this multiple of the usual one is not a price of that device."""
 
-CONTRADICTION = 5.0
-"""Device-hours and devices x days may differ by pauses and by devices that come and go, but not by this factor."""
+STAFF_SHARE = 0.39
+"""Of a model's development: the middle of Epoch AI's 29 to 49 %, equity included (arXiv 2405.21015)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +53,19 @@ class CostEstimate:
     sources: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A row, read. None is blank."""
-
-    hardware: str
-    num_devices: int | None
-    device_hours: float | None
-    wall: timedelta
-    flop: float | None
-    published: date | None
-    priced_by: str
-    method: str
-
-
 def estimate_cost(row: Mapping[str, str]) -> CostEstimate:
     """The cost of the run a row describes.
 
     Raises:
         UserError: too little is known, or what is known contradicts itself.
     """
-    run = _read(row)
+    run = read_run(row)
     _refuse_other_costs(run.method)
-    if run.method.startswith("amorti"):
-        return _amortised(run)
-    chip = _known_chip(run)
-    price = stated_price(run.priced_by, chip=chip, num_devices=run.num_devices)
-    if run.device_hours is not None and price is not None:
-        return _priced(run, run.device_hours, price.usd_per_device_hour, chip)
-    if run.device_hours is None and run.flop is None:
-        raise UserError(_missing(run))
-    return _looked_up(run, chip_named(run.hardware), price.usd_per_device_hour if price else None)
+    return _either([_on_chip(run, chip) for chip in chips_of(run) or (None,)])
 
 
 def _refuse_other_costs(method: str) -> None:
     """Costs that are not of device-hours: no formula here gives them."""
-    if "staff" in method:
-        raise UserError("the row asks for development cost with staff and experiments", expected="the cost of one run")
     if "acquisition" in method:
         raise UserError("the row asks for the purchase of the hardware", expected="rental, or amortised")
     if method.startswith("api"):
@@ -88,22 +74,49 @@ def _refuse_other_costs(method: str) -> None:
         )
 
 
+def _on_chip(run: PublishedRun, chip: Chip | None) -> CostEstimate:
+    """The cost if the run was on this chip; None: on one that is not known."""
+    if run.method.startswith("amorti"):
+        return _amortised(run, chip)
+    named = chip if run.hardware else None
+    price = stated_price(run.priced_by, chip=named, num_devices=run.num_devices)
+    if run.device_hours is not None and price is not None:
+        return _priced(run, run.device_hours, price.usd_per_device_hour, named)
+    if not run.has_an_amount:
+        raise UserError(missing(run))
+    return _looked_up(run, needed_chip(run, chip), price.usd_per_device_hour if price else None)
+
+
+def _either(found: Sequence[CostEstimate]) -> CostEstimate:
+    """One estimate of several that may each be right: their geometric middle, and an interval that holds them all."""
+    if len(found) == 1:
+        return found[0]
+    return CostEstimate(
+        usd=math.exp(sum(math.log(one.usd) for one in found) / len(found)),
+        p10_usd=min(one.p10_usd for one in found),
+        p90_usd=max(one.p90_usd for one in found),
+        tier=found[0].tier,
+        basis="; or ".join(dict.fromkeys(one.basis for one in found)),
+        sources=tuple(dict.fromkeys(source for one in found for source in one.sources)),
+    )
+
+
 def run_footprint(row: Mapping[str, str], *, region: str) -> Footprint:
     """Energy and CO2 of the run a row describes, in a region.
 
     Raises:
         UserError: too little is known, or no such region.
     """
-    run = _read(row)
-    if run.device_hours is None and run.flop is None:
-        raise UserError(_missing(run))
-    chip = chip_named(run.hardware)
-    hours = run.device_hours if run.device_hours is not None else _hours_from_flop(run, chip)
+    run = read_run(row)
+    if not run.has_an_amount:
+        raise UserError(missing(run))
+    chip = needed_chip(run, next(iter(chips_of(run)), None))
+    hours, _ = _hours(run, chip, mfu=utilisation(chip, num_devices=run.num_devices))
     kwh = device_kwh(hours, average_watts=chip.average_watts, pue=PUE[chip.kind])
-    return footprint(kwh, region=region, year=_date_of(run, chip).year)
+    return footprint(kwh, region=region, year=day_of(run, chip).year)
 
 
-def _priced(run: _Run, hours: float, usd_per_hour: float, chip: Chip | None) -> CostEstimate:
+def _priced(run: PublishedRun, hours: float, usd_per_hour: float, chip: Chip | None) -> CostEstimate:
     if chip is not None and run.published is not None:
         _check_price(usd_per_hour, chip, run.published)
     return _estimate(
@@ -114,10 +127,10 @@ def _priced(run: _Run, hours: float, usd_per_hour: float, chip: Chip | None) -> 
     )
 
 
-def _looked_up(run: _Run, chip: Chip, stated_usd: float | None) -> CostEstimate:
-    published = _date_of(run, chip)
+def _looked_up(run: PublishedRun, chip: Chip, stated_usd: float | None) -> CostEstimate:
+    published = day_of(run, chip)
     blind = run.device_hours is None
-    hours = run.device_hours if run.device_hours is not None else _hours_from_flop(run, chip)
+    hours, note = _hours(run, chip, mfu=utilisation(chip, num_devices=run.num_devices))
     if stated_usd is not None:
         _check_price(stated_usd, chip, published)
         price, log_sd, basis, sources = stated_usd, 0.0, "as stated", ()
@@ -127,52 +140,72 @@ def _looked_up(run: _Run, chip: Chip, stated_usd: float | None) -> CostEstimate:
             chip, when=published, provider_class=wanted.provider_class, term=wanted.term, provider=wanted.provider
         )
         price, log_sd, basis, sources = found
+    radius = (
+        blind_radius(drift_log_sd=log_sd, is_price_stated=stated_usd is not None)
+        if blind
+        else hours_radius(drift_log_sd=log_sd)
+    )
     return _estimate(
         hours * price,
-        radius=(
-            blind_radius(drift_log_sd=log_sd, is_price_stated=stated_usd is not None)
-            if blind
-            else hours_radius(drift_log_sd=log_sd)
-        ),
+        radius=radius if run.hardware else with_assumed_hardware(radius),
         tier="blind" if blind else "hours",
-        basis=f"{hours:,.4g} device-hours{_hours_note(run, chip) if blind else ''} x ${price:.3g} ({basis})",
+        basis=f"{note} x ${price:.3g} ({basis})",
         sources=sources,
     )
 
 
-def _amortised(run: _Run) -> CostEstimate:
-    if run.device_hours is None and run.flop is None:
-        raise UserError(_missing(run))
-    chip = chip_named(run.hardware)
-    published = _date_of(run, chip)
-    from_flop = run.device_hours is None
-    hours = run.device_hours if run.device_hours is not None else _hours_from_flop(run, chip)
+def _amortised(run: PublishedRun, chip: Chip | None) -> CostEstimate:
+    if not run.has_an_amount:
+        raise UserError(missing(run))
+    chip = needed_chip(run, chip)
+    hours, note = _hours(run, chip, mfu=USUAL_MFU)
     wall = run.wall or timedelta(hours=hours / run.num_devices if run.num_devices else 0.0)
-    parts = amortised(chip, device_hours=hours, start=start_of_training(published, duration=wall))
-    return _estimate(
+    parts = amortised(chip, device_hours=hours, start=start_of_training(day_of(run, chip), duration=wall))
+    radius = amortised_radius(from_flop=run.device_hours is None)
+    found = _estimate(
         parts.total_usd,
-        radius=amortised_radius(from_flop=from_flop),
+        centre=math.exp(AMORTISED_FROM_FLOP_SHIFT) if run.device_hours is None else 1.0,
+        radius=radius if run.hardware else with_assumed_hardware(radius),
         tier="amortised",
         basis=(
-            f"{hours:,.4g} device-hours{_hours_note(run, chip) if from_flop else ''}: chips ${parts.chips_usd:,.3g}, "
-            f"server ${parts.server_usd:,.3g}, interconnect ${parts.interconnect_usd:,.3g}, "
-            f"energy ${parts.energy_usd:,.3g}"
+            f"{note}: chips ${parts.chips_usd:,.3g}, server ${parts.server_usd:,.3g}, "
+            f"interconnect ${parts.interconnect_usd:,.3g}, energy ${parts.energy_usd:,.3g}"
         ),
         sources=(purchases(chip.purchase_of)[0].source.url,),
     )
+    return _development(found) if "staff" in run.method else found
 
 
-def _estimate(usd: float, *, radius: float, tier: Tier, basis: str, sources: tuple[str, ...] = ()) -> CostEstimate:
-    return CostEstimate(usd, usd * math.exp(-radius), usd * math.exp(radius), tier, basis, sources)
+def _development(run: CostEstimate) -> CostEstimate:
+    """All of a model's development: the run with its experiments, and the staff's share beside it."""
+    factor = EXPERIMENTS_MEDIAN / (1.0 - STAFF_SHARE)
+    return _estimate(
+        run.usd * factor,
+        radius=development_radius(math.log(run.p90_usd / run.p10_usd) / 2.0),
+        tier="amortised",
+        basis=f"experiments x {EXPERIMENTS_MEDIAN:g}, staff {STAFF_SHARE:.0%} of all; the run: {run.basis}",
+        sources=run.sources,
+    )
 
 
-def _hours_from_flop(run: _Run, chip: Chip) -> float:
-    assert run.flop is not None, "a row without hours and FLOP is refused before"
-    return hours_for(run.flop, chip=chip, mfu=utilisation(chip))
+def _estimate(
+    usd: float, *, radius: float, tier: Tier, basis: str, sources: tuple[str, ...] = (), centre: float = 1.0
+) -> CostEstimate:
+    """`usd` with the interval around `centre` times it."""
+    return CostEstimate(usd, usd * centre * math.exp(-radius), usd * centre * math.exp(radius), tier, basis, sources)
 
 
-def _hours_note(run: _Run, chip: Chip) -> str:
-    return f" from {run.flop:.3g} FLOP at MFU {utilisation(chip):g}"
+def _hours(run: PublishedRun, chip: Chip, *, mfu: float) -> tuple[float, str]:
+    """Device-hours, and a line that says where they come from."""
+    assumed = "" if run.hardware else f" on {chip.name}, assumed as usual in its year"
+    if run.device_hours is not None:
+        return run.device_hours, f"{run.device_hours:,.4g} device-hours{assumed}"
+    if run.flop is not None:
+        hours, how = hours_for(run.flop, chip=chip, mfu=mfu), f"{run.flop:.3g} FLOP at MFU {mfu:g}"
+    else:
+        assert run.energy_kwh is not None, "a row without any amount is refused before"
+        hours, how = hours_of_energy(run.energy_kwh, chip=chip), f"{run.energy_kwh / 1000:,.4g} MWh"
+    return hours, f"{hours:,.4g} device-hours from {how}{assumed}"
 
 
 def _check_price(usd_per_hour: float, chip: Chip, when: date) -> None:
@@ -184,85 +217,3 @@ def _check_price(usd_per_hour: float, chip: Chip, when: date) -> None:
         raise UserError(
             f"${usd_per_hour:.4g} for an hour of one {chip.name} cannot be right", expected=f"around ${usual:.2f}"
         )
-
-
-def _known_chip(run: _Run) -> Chip | None:
-    """The chip where the row names one of the catalog: hours at a stated price need none."""
-    try:
-        return chip_named(run.hardware)
-    except UserError:
-        return None
-
-
-def _date_of(run: _Run, chip: Chip) -> date:
-    if run.published is None:
-        raise UserError("no year, so no price can be dated", expected="a year")
-    if run.published.year < chip.released.year:
-        raise UserError(f"{chip.name} was released in {chip.released.year}, after {run.published.year}")
-    return run.published
-
-
-def _missing(run: _Run) -> str:
-    if run.num_devices is None and not run.hardware:
-        return "neither hardware nor hours nor FLOP are stated"
-    return "no device-hours, no wall time with a device count, and no FLOP (or parameters and tokens)"
-
-
-def _read(row: Mapping[str, str]) -> _Run:
-    num_devices = _number(row, "n_devices")
-    wall_days = _number(row, "wall_days")
-    hours = _number(row, "device_hours")
-    by_wall = num_devices * wall_days * 24.0 if num_devices is not None and wall_days is not None else None
-    if hours is not None and by_wall is not None and not 1 / CONTRADICTION <= hours / by_wall <= CONTRADICTION:
-        raise UserError(
-            f"{hours:,.6g} device-hours, but devices x days are {by_wall:,.6g} hours", expected="about the same"
-        )
-    hours = hours if hours is not None else by_wall
-    if wall_days is None and hours is not None and num_devices is not None:
-        wall_days = hours / num_devices / 24.0
-    return _Run(
-        hardware=(row.get("hardware") or "").strip(),
-        num_devices=None if num_devices is None else max(1, round(num_devices)),
-        device_hours=hours,
-        wall=timedelta(days=wall_days or 0.0),
-        flop=_flop(row),
-        published=_published(row),
-        priced_by=" ; ".join((row.get(name) or "") for name in ("price_basis", "method", "source")),
-        method=(row.get("method") or "").strip().lower(),
-    )
-
-
-def _flop(row: Mapping[str, str]) -> float | None:
-    """The stated FLOP, else 6 x active parameters x tokens."""
-    stated = _number(row, "compute_flop")
-    if stated is not None:
-        return stated
-    params = _number(row, "active_params") or _number(row, "params")
-    tokens = _number(row, "tokens")
-    return 6.0 * params * tokens if params and tokens else None
-
-
-def _published(row: Mapping[str, str]) -> date | None:
-    """The day, else the middle of the year: a year is all that most rows state."""
-    for name in ("date", "year"):
-        text = (row.get(name) or "").strip()
-        if match := re.fullmatch(r"(\d{4})-(\d\d)(?:-(\d\d))?", text):
-            return date(int(match[1]), int(match[2]), int(match[3] or 15))
-        if re.fullmatch(r"(19|20)\d\d(?:\.0+)?", text):
-            return date(int(text[:4]), 7, 1)
-        if text:
-            raise UserError(f"{name} '{text}' is not a year", expected="2024 or 2024-07-23")
-    return None
-
-
-def _number(row: Mapping[str, str], name: str) -> float | None:
-    text = (row.get(name) or "").strip().replace(",", "")
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise UserError(f"{name} '{text}' is not a number") from error
-    if not (math.isfinite(value) and value > 0):
-        raise UserError(f"{name} {text} is not above zero", expected="a positive number, or blank for unknown")
-    return value

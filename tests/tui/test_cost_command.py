@@ -22,7 +22,7 @@ def test_one_configuration_says_basis_scope_and_source() -> None:
     shown = invoke("cost", *known)
 
     assert shown.exit_code == 0
-    for word in ("blind", "P10", "at MFU 0.35", "final run only", "kg CO2", "source  http"):
+    for word in ("blind", "P10", "at MFU 0.33", "final run only", "kg CO2", "source  http"):
         assert word in shown.stdout
 
 
