@@ -73,6 +73,12 @@ class Text:
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[np.ndarray, int]:
         return self.tokens, self.tokens.size
 
+    def documents(self, first_sample: int, num_samples: int) -> np.ndarray:
+        return np.zeros_like(self.tokens[:num_samples])
+
+    def heldout_documents(self, num_sequences: int, seq_len: int) -> np.ndarray:
+        return np.zeros_like(self.tokens)
+
 
 def executor_step(vocab_size: int, threads: int) -> tuple[Callable[[], object], int, float]:
     """Return our step, its parameters and its FLOP per token."""

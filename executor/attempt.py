@@ -55,7 +55,7 @@ class Attempt:
         self._watch, self._signals, self._tell = watch, signals, tell
         self._job, self._recipe = assignment.job, assignment.job.recipe
         self._gates = {gate.step: gate for gate in self._job.gates}
-        self._step_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len) * self._recipe.tokens_per_step
+        self._token_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len)
         predicted = self._job.predicted_step_seconds
         eval_steps = self._recipe.eval_sequences / self._recipe.sequences_per_step
         self._step_time = Expected(predicted)
@@ -108,7 +108,7 @@ class Attempt:
             self._assignment.caps,
             self._job.rates,
             wall_seconds=self._watch.wall_seconds + ahead,
-            num_tokens=next_step * self._recipe.tokens_per_step,
+            num_tokens=self._recipe.tokens_after(next_step),
         )
 
     def _pass_gate(self) -> Stop | None:
@@ -116,7 +116,7 @@ class Attempt:
         if gate is None:
             return None
         self._heldout = self._evaluate()
-        result = _gate_result(gate, self._heldout, num_tokens=gate.step * self._recipe.tokens_per_step)
+        result = _gate_result(gate, self._heldout, num_tokens=self._recipe.tokens_after(gate.step))
         self._tell(Gated(spent=self._spent(), result=result, delta=result.loss - gate.loss_p50))
         limit = gate.stop_above_loss
         if limit is not None and result.loss > limit:
@@ -146,7 +146,8 @@ class Attempt:
             self._tell(Checkpointed(spent=self._spent(), step=step, name=path.name, checkpoint_seconds=seconds))
 
     def _tell_step(self, step: Step, *, step_seconds: float) -> None:
-        num_tokens = self._trainer.num_steps * self._recipe.tokens_per_step
+        num_tokens = self._recipe.tokens_after(self._trainer.num_steps)
+        step_tokens = num_tokens - self._recipe.tokens_after(self._trainer.num_steps - 1)
         rates, peak = self._job.rates, self._job.peak_flop_per_s
         self._tell(
             Stepped(
@@ -159,8 +160,8 @@ class Attempt:
                 grad_norm=step.grad_norm,
                 num_tokens=num_tokens,
                 step_seconds=step_seconds,
-                tokens_per_second=self._recipe.tokens_per_step / step_seconds,
-                mfu=mfu(self._step_flop, seconds=step_seconds, rates=rates, peak_flop_per_s=peak),
+                tokens_per_second=step_tokens / step_seconds,
+                mfu=mfu(step_tokens * self._token_flop, seconds=step_seconds, rates=rates, peak_flop_per_s=peak),
             )
         )
 

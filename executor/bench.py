@@ -201,8 +201,14 @@ class _NoText:
     def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
         return self._tokens[:num_samples]
 
+    def documents(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        return np.zeros_like(self._tokens[:num_samples])
+
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
         return self._tokens[:num_sequences, : seq_len + 1], num_sequences * seq_len
+
+    def heldout_documents(self, num_sequences: int, seq_len: int) -> NDArray[np.int64]:
+        return np.zeros_like(self._tokens[:num_sequences, : seq_len + 1])
 
 
 def _step_probes(effort: Effort, *, num_threads: int) -> tuple[StepProbe, ...]:

@@ -16,10 +16,12 @@ NO_TIME = TimeSpent(startup_seconds=0, train_seconds=0, eval_seconds=0, checkpoi
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All attempts so far. `step_seconds` is of every step taken, those lost to a kill and taken again included."""
+    """All attempts so far. `step_numbers` (from 1) and `step_seconds` are of every step taken, those lost to a kill and
+    taken again included."""
 
     num_attempts: int
     time: TimeSpent
+    step_numbers: Sequence[int]
     step_seconds: Sequence[float]
     last_train_loss: float | None
     gates: tuple[GateResult, ...]
@@ -35,10 +37,11 @@ def read_history(folder: RunFolder) -> History:
 
     A run that was killed spent more than its last event says: up to its last heartbeat, and one interval more.
     """
-    num_attempts, step_seconds, gates = 0, array("d"), list[GateResult]()
+    num_attempts, step_numbers, step_seconds, gates = 0, array("q"), array("d"), list[GateResult]()
     last_train_loss, last = None, None
     for last in read_events(folder.events):
         if isinstance(last, Stepped):
+            step_numbers.append(last.step)
             step_seconds.append(last.step_seconds)
             last_train_loss = last.loss_ema
         elif isinstance(last, Gated):
@@ -48,6 +51,7 @@ def read_history(folder: RunFolder) -> History:
     return History(
         num_attempts=num_attempts,
         time=_time_spent(folder, last),
+        step_numbers=step_numbers,
         step_seconds=step_seconds,
         last_train_loss=last_train_loss,
         gates=tuple(gates),

@@ -55,8 +55,12 @@ def _check_support(job: Job) -> None:
             expected="one: this executor runs on one device",
             next_step="isoplan plan --num-devices 1 ...",
         )
-    if job.shape.moe is not None:
-        raise PreflightError("the plan's model has experts", expected="a dense model", next_step="isoplan plan ...")
+    if job.shape.moe is not None and job.shape.moe.capacity_factor:
+        raise PreflightError(
+            "the plan's experts have a capacity and drop or pad tokens",
+            expected="capacity_factor 0: this executor's experts take every token",
+            next_step="isoplan plan ...",
+        )
 
 
 def _check_device(job: Job) -> None:

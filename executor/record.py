@@ -36,9 +36,10 @@ def build_record(
     since the device did them, over all seconds of training, the slow first steps included.
     """
     job, recipe = assignment.job, assignment.job.recipe
-    num_tokens = num_steps * recipe.tokens_per_step
+    num_tokens = recipe.tokens_after(num_steps)
     token_flop = flop_per_token(job.shape, seq_len=recipe.seq_len)
-    flop_done = token_flop * recipe.tokens_per_step * len(history.step_seconds)
+    sequences_done = sum(recipe.sequences_at(number - 1) for number in history.step_numbers)
+    flop_done = token_flop * recipe.seq_len * sequences_done
     wall, train = time.wall_seconds, time.train_seconds
     return RunRecord(
         run_id=run_id,

@@ -5,6 +5,7 @@ nothing is random, so the same threads give the same bits, interrupted or not.
 """
 
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from executor.checkpoint import Snapshot, TrainingState, load, save
-from executor.evaluate import HeldOut, evaluate
+from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.metrics import DebiasedMean
-from executor.model.decoder import Decoder, build
-from executor.optim.adamw import adamw, restore_state, set_learning_rate, state_tensors
+from executor.model.decoder import Decoder
+from executor.model.experts import balance
+from executor.model.initialise import build
+from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
 from planner.model import ModelShape
 from planner.recipe import Recipe
@@ -32,8 +35,16 @@ class Batches(Protocol):
         """Return samples by global index, shape (num_samples, seq_len + 1)."""
         ...
 
+    def documents(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        """Return the document each token of those samples belongs to, in the same shape."""
+        ...
+
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
         """Return held-out sequences, shape (n, seq_len + 1), and the text bytes of their predicted tokens."""
+        ...
+
+    def heldout_documents(self, num_sequences: int, seq_len: int) -> NDArray[np.int64]:
+        """Return the document each token of those sequences belongs to, in the same shape."""
         ...
 
 
@@ -57,17 +68,18 @@ class Trainer:
     def __init__(self, shape: ModelShape, recipe: Recipe, batches: Batches, *, device: torch.device) -> None:
         self.num_steps = 0
         self._recipe, self._batches, self._device = recipe, batches, device
+        self._has_experts = shape.moe is not None
         self._model = self._build(shape)
         if recipe.is_compiled:
             self._model.compile()
-        self._optimiser = adamw(self._model, recipe.optimiser)
+        self._optimiser = optimisers(self._model, shape, recipe.optimiser)
         self._ema = DebiasedMean()
-        self._heldout: tuple[Tensor, int] | None = None
+        self._heldout: HeldOutText | None = None
 
     @property
     def num_samples(self) -> int:
         """Sequences taken so far."""
-        return self.num_steps * self._recipe.sequences_per_step
+        return self._recipe.samples_after(self.num_steps)
 
     def step(self) -> Step:
         """Take one optimizer step.
@@ -80,20 +92,19 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             self._optimiser.zero_grad()
             raise NotFiniteError(f"loss {loss:.4g}, gradient norm {grad_norm:.4g} at step {self.num_steps + 1}")
-        set_learning_rate(self._optimiser, lr)
-        self._optimiser.step()
+        self._optimiser.step(rate=lr)
         self._optimiser.zero_grad()
+        if self._has_experts:
+            balance(self._model, self._recipe.balance_rate)
         self.num_steps += 1
         return Step(loss=loss, loss_ema=self._ema.add(loss), grad_norm=grad_norm, lr=lr)
 
     def evaluate(self) -> HeldOut:
         """Return the held-out loss of the model as it is."""
         if self._heldout is None:
-            token_NT1, num_bytes = self._batches.heldout(self._recipe.eval_sequences, self._recipe.seq_len)
-            self._heldout = torch.from_numpy(token_NT1).to(self._device), num_bytes
-        token_NT1, num_bytes = self._heldout
+            self._heldout = self._heldout_text()
         with self._precision():
-            return evaluate(self._model, token_NT1, num_bytes=num_bytes, batch=self._recipe.micro_batch_sequences)
+            return evaluate(self._model, self._heldout, batch=self._recipe.micro_batch_sequences)
 
     def save(self, folder: Path, *, job_digest: str) -> Path:
         """Seal a checkpoint in `folder` and return its path.
@@ -109,10 +120,11 @@ class Trainer:
 
     def snapshot(self, *, job_digest: str) -> Snapshot:
         """Return everything that `restore` needs. Tensors are the live ones: seal them before the next step."""
-        return Snapshot(self._state(job_digest), self._model.state_dict(), state_tensors(self._optimiser, self._model))
+        return Snapshot(self._state(job_digest), self._model.state_dict(), self._optimiser.state_tensors(self._model))
 
     def _build(self, shape: ModelShape) -> Decoder:
-        return build(shape, seq_len=self._recipe.seq_len, seed=self._recipe.seed, device=self._device)
+        recipe = self._recipe
+        return build(shape, seq_len=recipe.seq_len, seed=recipe.seed, device=self._device, z_loss=recipe.z_loss)
 
     def _state(self, job_digest: str) -> TrainingState:
         return TrainingState(
@@ -128,24 +140,45 @@ class Trainer:
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot, bit for bit."""
         self._model.load_state_dict(snapshot.model)
-        restore_state(self._optimiser, self._model, snapshot.optimiser)
+        self._optimiser.restore(self._model, snapshot.optimiser)
         self.num_steps = snapshot.state.step
         self._ema = DebiasedMean(total=snapshot.state.ema_total, weight=snapshot.state.ema_weight)
 
     def _gradients(self) -> tuple[float, float]:
         """Leave the clipped gradient of one step in the parameters; return its loss and its norm before clipping."""
-        size, num_micro = self._recipe.micro_batch_sequences, self._recipe.accumulation_steps
-        losses: list[Tensor] = []
-        for micro in range(num_micro):
-            token_BT1 = torch.from_numpy(self._batches.batch(self.num_samples + micro * size, size)).to(self._device)
-            with self._precision():
-                loss: Tensor = self._model(token_BT1[:, :-1], token_BT1[:, 1:]) / num_micro
-            loss.backward()
-            losses.append(loss.detach())
+        losses = [self._micro_step(first, size, share) for first, size, share in self._micro_batches()]
         norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
         # One wait for the device per step, for both figures.
         total, grad_norm = torch.stack((torch.stack(losses).sum(), norm)).tolist()
         return total, grad_norm
+
+    def _heldout_text(self) -> HeldOutText:
+        size = self._recipe.eval_sequences, self._recipe.seq_len
+        token_NT1, num_bytes = self._batches.heldout(*size)
+        documents = self._batches.heldout_documents(*size) if self._recipe.masks_documents else None
+        return HeldOutText(
+            torch.from_numpy(token_NT1).to(self._device),
+            None if documents is None else torch.from_numpy(documents).to(self._device),
+            num_bytes,
+        )
+
+    def _micro_batches(self) -> Iterator[tuple[int, int, float]]:
+        """Yield each micro-batch of this step: its first sample, its sequences, and its share of the step."""
+        total = self._recipe.sequences_at(self.num_steps)
+        for done in range(0, total, self._recipe.micro_batch_sequences):
+            size = min(self._recipe.micro_batch_sequences, total - done)
+            yield self.num_samples + done, size, size / total
+
+    def _micro_step(self, first: int, size: int, share: float) -> Tensor:
+        """Add the gradient of one micro-batch, weighed by its share, to the parameters; return its part of the loss."""
+        token_BT1 = torch.from_numpy(self._batches.batch(first, size)).to(self._device)
+        document_BT = None
+        if self._recipe.masks_documents:
+            document_BT = torch.from_numpy(self._batches.documents(first, size)[:, :-1]).to(self._device)
+        with self._precision():
+            loss: Tensor = self._model(token_BT1[:, :-1], token_BT1[:, 1:], document_BT) * share
+        loss.backward()
+        return loss.detach()
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._recipe.precision == "fp32":

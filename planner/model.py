@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from data.units import Count
 from data.values import NConvention, Value
 from planner.attention import AttentionSpec
+from planner.positions import RopeSpec
 
 MlpKind = Literal["swiglu", "gelu"]
 
@@ -39,7 +40,13 @@ class MoeSpec(Value):
 
 
 class ModelShape(Value):
-    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, no biases."""
+    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, no biases.
+
+    `logit_softcap` = c bounds the logits by c tanh(logits / c) (Gemma 2, arXiv:2408.00118). `mup_base_width` makes a
+    learning rate tuned at that width hold at this one (muP, arXiv:2203.03466, table 8): rates of hidden matrices and
+    the logits are multiplied by base / width, the embedding starts as at the base. None of these has parameters or
+    counted FLOP.
+    """
 
     num_layers: Count
     width: Count
@@ -52,6 +59,9 @@ class ModelShape(Value):
     is_head_tied: bool = True
     has_qk_norm: bool = True
     attention: AttentionSpec = Field(default_factory=AttentionSpec)
+    rope: RopeSpec = Field(default_factory=RopeSpec)
+    logit_softcap: float | None = Field(default=None, gt=0)
+    mup_base_width: Count | None = None
     moe: MoeSpec | None = None
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """How a model is trained: all the executor needs besides the shape and the text. The executor chooses nothing."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,37 +13,72 @@ from planner.model import ModelShape, flop_per_token
 Precision = Literal["fp32", "bf16"]
 
 
-class Optimiser(Value):
-    """AdamW with decoupled weight decay on matrices only, and a global gradient-norm clip."""
+OptimiserKind = Literal["adamw", "muon"]
 
-    kind: Literal["adamw"] = "adamw"
+
+class Optimiser(Value):
+    """AdamW, or Muon for the matrices of the layers and AdamW for the rest; decoupled decay, a gradient-norm clip.
+
+    Matrices decay, gains of norms never do, the embedding and head where `decays_embedding`. Muon's updates are scaled
+    to AdamW's size (arXiv:2502.16982), so that one `peak_lr` serves both kinds.
+    """
+
+    kind: OptimiserKind = "adamw"
     peak_lr: float = Field(gt=0)
     beta1: Fraction = 0.9
     beta2: Fraction = 0.95
     epsilon: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
+    decays_embedding: bool = True
     clip_norm: float = Field(default=1.0, gt=0)
+    muon_momentum: Fraction = 0.95
 
 
 class Schedule(Value):
-    """Learning rate over steps: linear warm-up, then stable and a linear decay (`wsd`), or a cosine."""
+    """Learning rate over steps: linear warm-up, then stable and a decay (`wsd`), or a cosine.
+
+    A `wsd` that decays `linear`ly is the trapezoid; `sqrt` falls as one less the square root of what is done, fast at
+    first (Hägele et al., arXiv:2405.18392, section 3).
+    """
 
     kind: Literal["wsd", "cosine"] = "wsd"
     warmup_steps: int = Field(ge=0)
     decay_steps: int = Field(ge=0)
+    decay: Literal["linear", "sqrt"] = "linear"
     final_lr_fraction: Fraction = 0.0
+
+    def decayed(self, done: float) -> float:
+        """What is left of the way from peak to final rate when the fraction `done` of the decay is behind."""
+        return 1.0 - (math.sqrt(done) if self.decay == "sqrt" else done)
+
+
+class BatchStage(Value):
+    """`num_steps` steps of `sequences` sequences each, over all devices."""
+
+    num_steps: Count
+    sequences: Count
 
 
 class Recipe(Value):
-    """One training run, decided. A step is `sequences_per_step` sequences of `seq_len` tokens."""
+    """One training run, decided. A step is `sequences_per_step` sequences of `seq_len` tokens.
+
+    `batch_warmup` makes the first steps smaller. `masks_documents` keeps attention inside a document. `z_loss` weighs
+    the square of the log of the softmax's denominator, added to what is minimised and not to the loss that is told
+    (PaLM, arXiv:2204.02311, section 5: 1e-4). `balance_rate` moves each expert's selection bias after a step
+    (DeepSeek-V3, arXiv:2412.19437, section 4.2: 1e-3).
+    """
 
     seq_len: Count
     micro_batch_sequences: Count
     accumulation_steps: Count = 1
     num_data_parallel: Count = 1
     num_steps: Count
+    batch_warmup: tuple[BatchStage, ...] = ()
     optimiser: Optimiser
     schedule: Schedule
+    z_loss: float = Field(default=0.0, ge=0)
+    masks_documents: bool = False
+    balance_rate: float = Field(default=1e-3, ge=0)
     precision: Precision = "fp32"
     is_compiled: bool = False
     num_threads: int = Field(default=0, ge=0, description="CPU threads of the process; 0 on an accelerator")
@@ -54,22 +90,50 @@ class Recipe(Value):
     def _fits(self) -> "Recipe":
         if self.schedule.warmup_steps + self.schedule.decay_steps > self.num_steps:
             raise ValueError("warm-up and decay are longer than the run")
+        if sum(stage.num_steps for stage in self.batch_warmup) > self.num_steps:
+            raise ValueError("the batch's warm-up is longer than the run")
+        for stage in self.batch_warmup:
+            if stage.sequences > self.sequences_per_step or stage.sequences % self.num_data_parallel:
+                raise ValueError(
+                    f"a warm-up batch of {stage.sequences} sequences: more than the batch, or not divisible"
+                )
         return self
 
     @property
     def sequences_per_step(self) -> int:
-        """Sequences in one optimizer step, over all devices."""
+        """Sequences in one optimizer step after the batch's warm-up, over all devices."""
         return self.micro_batch_sequences * self.accumulation_steps * self.num_data_parallel
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens in one optimizer step, over all devices."""
+        """Tokens in one optimizer step after the batch's warm-up, over all devices."""
         return self.sequences_per_step * self.seq_len
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the whole run."""
-        return self.tokens_per_step * self.num_steps
+        return self.tokens_after(self.num_steps)
+
+    def sequences_at(self, step: int) -> int:
+        """Sequences of `step`, counted from 0, over all devices."""
+        for stage in self.batch_warmup:
+            if step < stage.num_steps:
+                return stage.sequences
+            step -= stage.num_steps
+        return self.sequences_per_step
+
+    def samples_after(self, num_steps: int) -> int:
+        """Sequences that the first `num_steps` steps take, over all devices."""
+        samples = num_steps * self.sequences_per_step
+        for stage in self.batch_warmup:
+            taken = min(num_steps, stage.num_steps)
+            samples -= taken * (self.sequences_per_step - stage.sequences)
+            num_steps -= taken
+        return samples
+
+    def tokens_after(self, num_steps: int) -> int:
+        """Tokens that the first `num_steps` steps take, over all devices."""
+        return self.samples_after(num_steps) * self.seq_len
 
 
 class CorpusRef(Value):

@@ -34,6 +34,7 @@ class TokenBatches:
         self._heldout = TokenArray(folder, manifest.heldout, DTYPES[manifest.dtype])
         self._token_bytes = _read(folder, manifest.tokenizer.token_bytes, np.dtype("<u2"))
         self._document_ends = _map(folder, manifest.train.document_ends, np.dtype("<i8"))
+        self._heldout_ends = _map(folder, manifest.heldout.document_ends, np.dtype("<i8"))
         self._seq_len = seq_len
         self._order = SampleOrder(manifest.stretches, seed=seed, seq_len=seq_len, unique_fraction=unique_fraction)
 
@@ -67,6 +68,15 @@ class TokenBatches:
         Raises:
             UserError: the held-out text is shorter than one window.
         """
+        tokens = self._heldout.gather(self._heldout_starts(num_sequences, seq_len), seq_len + 1)
+        return tokens, int(self._token_bytes[tokens[:, 1:]].sum())
+
+    def heldout_documents(self, num_sequences: int, seq_len: int) -> NDArray[np.int64]:
+        """Return the document each token of `heldout`'s windows belongs to, in the same shape."""
+        places = self._heldout_starts(num_sequences, seq_len)[:, None] + np.arange(seq_len + 1)
+        return np.searchsorted(self._heldout_ends, places, side="right").astype(np.int64)
+
+    def _heldout_starts(self, num_sequences: int, seq_len: int) -> NDArray[np.int64]:
         available = num_windows(self._heldout.num_tokens, seq_len)
         if available < 1:
             raise UserError(
@@ -75,9 +85,8 @@ class TokenBatches:
                 next_step="more text, or a shorter sequence",
             )
         number = min(num_sequences, available)
-        windows = np.arange(number) * available // number
-        tokens = self._heldout.gather(windows * seq_len, seq_len + 1)
-        return tokens, int(self._token_bytes[tokens[:, 1:]].sum())
+        starts: NDArray[np.int64] = np.arange(number) * available // number * seq_len
+        return starts
 
 
 def num_windows(num_tokens: int, seq_len: int) -> int:

@@ -17,8 +17,9 @@ from data.canonical import Json, canonical_bytes
 from data.durable import write_atomic
 from data.errors import UserError
 from executor.model.norm import EPSILON
-from executor.model.rotary import BASE
+from executor.model.rotary import LLAMA3_HIGH, LLAMA3_LOW, YARN_ALPHA, YARN_BETA
 from planner.model import ModelShape
+from planner.positions import RopeSpec
 
 
 def export(weights: Mapping[str, Tensor], shape: ModelShape, folder: Path, *, seq_len: int, end_id: int) -> None:
@@ -55,9 +56,9 @@ def hf_config(shape: ModelShape, *, seq_len: int, end_id: int) -> dict[str, Json
         "max_position_embeddings": seq_len,
         "hidden_act": "silu",
         "rms_norm_eps": EPSILON,
-        "rope_theta": BASE,
-        "rope_parameters": {"rope_type": "default", "rope_theta": BASE},
-        "tie_word_embeddings": shape.is_head_tied,
+        "rope_theta": shape.rope.base,
+        "rope_parameters": _rope_parameters(shape.rope),
+        "tie_word_embeddings": _is_tied(shape),
         "attention_bias": False,
         "mlp_bias": False,
         "torch_dtype": "float32",
@@ -80,12 +81,29 @@ def hf_config(shape: ModelShape, *, seq_len: int, end_id: int) -> dict[str, Json
     }
 
 
+def _rope_parameters(rope: RopeSpec) -> dict[str, Json]:
+    """Return the rotary part of config.json."""
+    kind = {"none": "default"}.get(rope.scaling, rope.scaling)
+    found: dict[str, Json] = {"rope_type": kind, "rope_theta": rope.base}
+    if rope.scaling != "none":
+        found |= {"factor": rope.factor, "original_max_position_embeddings": rope.original_seq_len}
+    if rope.scaling == "llama3":
+        found |= {"low_freq_factor": LLAMA3_LOW, "high_freq_factor": LLAMA3_HIGH}
+    if rope.scaling == "yarn":
+        found |= {"beta_slow": YARN_ALPHA, "beta_fast": YARN_BETA}
+    return found
+
+
 def hf_weights(weights: Mapping[str, Tensor], shape: ModelShape) -> dict[str, Tensor]:
-    """Return the weights under Hugging Face's names, float32, contiguous."""
+    """Return the weights under Hugging Face's names, float32, contiguous.
+
+    The factor that muP puts on the logits goes into the head, which is then no longer tied.
+    """
     heads = [shape.num_heads * shape.head_dim, *[shape.num_kv_heads * shape.head_dim] * 2]
     out = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
-    if not shape.is_head_tied:
-        out["lm_head.weight"] = weights["head.weight"]
+    if not _is_tied(shape):
+        head = weights["embedding.weight" if shape.is_head_tied else "head.weight"]
+        out["lm_head.weight"] = head * (shape.mup_base_width / shape.width) if shape.mup_base_width else head
     for layer in range(shape.num_layers):
         ours, theirs = f"blocks.{layer}.", f"model.layers.{layer}."
         query, key, value = weights[f"{ours}attention.qkv.weight"].split(heads)
@@ -108,6 +126,10 @@ def hf_weights(weights: Mapping[str, Tensor], shape: ModelShape) -> dict[str, Te
     return {name: tensor.float().contiguous() for name, tensor in out.items()}
 
 
+def _is_tied(shape: ModelShape) -> bool:
+    return shape.is_head_tied and shape.mup_base_width in (None, shape.width)
+
+
 def _halves(rows: Tensor, head_dim: int) -> Tensor:
     """Reorder each head's rows from neighbouring pairs 0 1 2 3 ... to two halves 0 2 ... 1 3 ..."""
     order = torch.cat((torch.arange(0, head_dim, 2), torch.arange(1, head_dim, 2)))
@@ -127,6 +149,8 @@ def _check_counterpart(shape: ModelShape) -> None:
         lacks = "experts"
     elif shape.mlp != "swiglu":
         lacks = "a GELU feed-forward without biases"
+    elif shape.logit_softcap is not None:
+        lacks = "a soft cap on its logits"
     elif attention.kind == "block_sparse":
         lacks = "block sparse attention"
     elif attention.global_every and not shape.has_qk_norm:

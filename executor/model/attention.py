@@ -2,14 +2,14 @@
 
 Full attention is SDPA's flash kernel. A sliding window and block sparse attention are the same thing seen in blocks:
 each block of queries gathers the few blocks of keys it may see and attends to those under a small mask. FlexAttention
-would say the same but has no backward on CPU (torch 2.13).
+would say the same but has no backward on CPU (torch 2.13). `Documents` keeps any of them inside a document.
 
 Axes: B batch, H query heads, G key/value heads (H is a multiple of G), T positions, D head size; N blocks of C
 positions, M key blocks that one query block gathers.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -37,28 +37,69 @@ class _Pattern:
         return self.gathered_NM.shape[0]
 
 
-def attend(q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, spec: AttentionSpec, layer: int) -> Tensor:
+class Documents:
+    """Which document each position belongs to, `document_BT`, and the masks that follow, made once for all layers."""
+
+    def __init__(self, document_BT: Tensor) -> None:
+        self._document_BT = document_BT
+        self._in_blocks: dict[AttentionSpec, Tensor] = {}
+
+    @cached_property
+    def full_mask(self) -> Tensor:
+        """For each query of full attention the keys before it in its own document, (B, 1, T, T)."""
+        is_same_BTT = self._document_BT[:, :, None] == self._document_BT[:, None, :]
+        return is_same_BTT.tril_()[:, None]
+
+    def block_mask(self, spec: AttentionSpec, pattern: _Pattern) -> Tensor:
+        """The same for each block of queries and the keys it gathers, (N * B, 1, C, K)."""
+        if spec not in self._in_blocks:
+            query_NBC1 = _in_blocks(self._document_BT[:, None, :, None], pattern)
+            key_NBK1 = _gather(query_NBC1, pattern)
+            is_same_NBCK = query_NBC1 == key_NBK1.transpose(2, 3)
+            self._in_blocks[spec] = (is_same_NBCK & pattern.is_visible_N1CK).flatten(0, 1)[:, None]
+        return self._in_blocks[spec]
+
+
+def attend(
+    q_BHTD: Tensor,
+    k_BGTD: Tensor,
+    v_BGTD: Tensor,
+    *,
+    spec: AttentionSpec,
+    layer: int,
+    documents: Documents | None = None,
+) -> Tensor:
     """Return the attention output (B, H, T, D) of `layer` under `spec`, scaled by 1/sqrt(D), always causal."""
     num_positions = q_BHTD.shape[2]
+    if not (spec.is_global(layer) or _sees_everything(spec, num_positions)):
+        return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, spec, documents)
     is_grouped = q_BHTD.shape[1] != k_BGTD.shape[1]
-    if spec.is_global(layer) or _sees_everything(spec, num_positions):
+    if documents is None:
         return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, is_causal=True, enable_gqa=is_grouped)
-    return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, _pattern(spec, num_positions, q_BHTD.device))
+    mask = documents.full_mask
+    return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, attn_mask=mask, enable_gqa=is_grouped)
 
 
 def _sees_everything(spec: AttentionSpec, num_positions: int) -> bool:
     return spec.window is None or spec.window >= num_positions
 
 
-def _attend_in_blocks(q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, pattern: _Pattern) -> Tensor:
+def _attend_in_blocks(
+    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, spec: AttentionSpec, documents: Documents | None
+) -> Tensor:
     # Blocks become the batch and (batch, head) become the heads, so that one mask per block serves all of them; query
-    # head b*H+h then reads key head b*G+h//(H/G), which is exactly what enable_gqa computes.
+    # head b*H+h then reads key head b*G+h//(H/G), which is exactly what enable_gqa computes. Documents differ from
+    # sequence to sequence: with them, batch and block together become the batch.
     num_sequences, num_heads, num_positions, head_dim = q_BHTD.shape
-    q_NHCD = _in_blocks(q_BHTD, pattern)
-    k_NGKD, v_NGKD = (_gather(_in_blocks(x, pattern), pattern) for x in (k_BGTD, v_BGTD))
-    out_NHCD = scaled_dot_product_attention(
-        q_NHCD, k_NGKD, v_NGKD, attn_mask=pattern.is_visible_N1CK, enable_gqa=num_heads != k_BGTD.shape[1]
-    )
+    pattern = _pattern(spec, num_positions, q_BHTD.device)
+    blocks = _in_blocks(q_BHTD, pattern), *(_gather(_in_blocks(x, pattern), pattern) for x in (k_BGTD, v_BGTD))
+    mask = pattern.is_visible_N1CK
+    if documents is not None:
+        blocks = tuple(x.unflatten(1, (num_sequences, -1)).flatten(0, 1) for x in blocks)
+        mask = documents.block_mask(spec, pattern)
+    q, k, v = blocks
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=num_heads != k_BGTD.shape[1])
+    out_NHCD = out.reshape(pattern.num_blocks, -1, pattern.block, head_dim)
     return out_NHCD.transpose(0, 1).reshape(num_sequences, num_heads, -1, head_dim)[:, :, :num_positions]
 
 

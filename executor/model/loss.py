@@ -6,6 +6,8 @@ way, 0.6 to 0.8 of its CPU time at a vocabulary of 4096, and one chunk of memory
 Axes: S tokens (batch times positions), W width, V vocabulary, C tokens of one chunk.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
@@ -15,22 +17,39 @@ from typing_extensions import override
 _CHUNK_ENTRIES = 4 << 20
 
 
-def cross_entropy(hidden_SW: Tensor, head_VW: Tensor, target_S: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class LogitRules:
+    """What is done to logits besides the softmax: a soft cap, and the weight of the z-loss. Plain by default."""
+
+    softcap: float | None = None
+    z_loss: float = 0.0
+
+
+PLAIN = LogitRules()
+
+
+def cross_entropy(hidden_SW: Tensor, head_VW: Tensor, target_S: Tensor, rules: LogitRules = PLAIN) -> Tensor:
     """Return the mean negative log-likelihood of the targets, in nats per token, float32.
 
-    Products run in the autocast type where autocast is on; softmax and sums are always float32.
+    Products run in the autocast type where autocast is on; softmax and sums are always float32. The gradient is that of
+    this loss plus the z-loss; the value leaves the z-loss out, so that losses compare whatever is minimised.
     """
     needs_grad = torch.is_grad_enabled() and (hidden_SW.requires_grad or head_VW.requires_grad)
-    loss = _ChunkedCrossEntropy.apply(hidden_SW, head_VW, target_S, needs_grad)
+    loss = _ChunkedCrossEntropy.apply(hidden_SW, head_VW, target_S, needs_grad, rules)
     assert isinstance(loss, Tensor)
     return loss
+
+
+def softcapped(logits: Tensor, cap: float | None) -> Tensor:
+    """Return logits within +-`cap`, or as they are without one."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @override
     def forward(  # pyrefly: ignore[bad-override] - torch types it (*args: Any)
-        ctx: FunctionCtx, hidden_SW: Tensor, head_VW: Tensor, target_S: Tensor, needs_grad: bool
+        ctx: FunctionCtx, hidden_SW: Tensor, head_VW: Tensor, target_S: Tensor, needs_grad: bool, rules: LogitRules
     ) -> Tensor:
         product_type = _product_type(hidden_SW)
         hidden, head = hidden_SW.to(product_type), head_VW.to(product_type)
@@ -39,10 +58,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         size = max(1, _CHUNK_ENTRIES // len(head))
         for start in range(0, len(hidden), size):
             chunk_CW, target_C1 = hidden[start : start + size], target_S[start : start + size, None]
-            logprob_CV = torch.log_softmax((chunk_CW @ head.T).float(), dim=1)
-            total -= logprob_CV.gather(1, target_C1).sum()
+            logit_CV = softcapped((chunk_CW @ head.T).float(), rules.softcap)
+            logprob_CV = torch.log_softmax(logit_CV, dim=1)
+            logprob_C1 = logprob_CV.gather(1, target_C1)
+            total -= logprob_C1.sum()
             if grad_hidden is not None and grad_head is not None:
-                error_CV = _minus_one_at(logprob_CV.exp_(), target_C1).to(product_type)
+                error_CV = _error(logit_CV, logprob_CV, logprob_C1, target_C1, rules).to(product_type)
                 torch.mm(error_CV, head, out=grad_hidden[start : start + size])
                 grad_head.addmm_(error_CV.T, chunk_CW)
         if grad_hidden is not None and grad_head is not None:
@@ -51,16 +72,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @override
-    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (grad_loss,) = grads
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         grad_hidden, grad_head = saved
         scale = grad_loss / len(grad_hidden)
-        return grad_hidden * scale, grad_head * scale, None, None
+        return grad_hidden * scale, grad_head * scale, None, None, None
 
 
-def _minus_one_at(probability_CV: Tensor, target_C1: Tensor) -> Tensor:
-    return probability_CV.scatter_add_(1, target_C1, probability_CV.new_full((1, 1), -1.0).expand_as(target_C1))
+def _error(logit_CV: Tensor, logprob_CV: Tensor, logprob_C1: Tensor, target_C1: Tensor, rules: LogitRules) -> Tensor:
+    """Return the gradient with respect to the uncapped logits, written over `logprob_CV`."""
+    error_CV = logprob_CV.exp_()
+    if rules.z_loss:
+        log_z_C1 = logit_CV.gather(1, target_C1) - logprob_C1
+        error_CV *= 1 + 2 * rules.z_loss * log_z_C1
+    error_CV.scatter_add_(1, target_C1, error_CV.new_full((1, 1), -1.0).expand_as(target_C1))
+    if rules.softcap is not None:
+        error_CV *= 1 - (logit_CV / rules.softcap).square_()
+    return error_CV
 
 
 def _product_type(tensor: Tensor) -> torch.dtype:

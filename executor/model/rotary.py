@@ -1,22 +1,66 @@
 """Rotary positions (RoFormer, arXiv:2104.09864): each pair of neighbouring channels turns by position times frequency.
 
+How frequencies are lowered for a longer context is restated from the papers; the tests compare it with `transformers`.
+
 Neighbouring pairs, as in the paper and Meta's Llama, are one complex product, a quarter of the CPU time of the two
 halves that Hugging Face's Llama pairs up; export permutes the rows of the query and key projections accordingly.
 
 Axes: B batch, T positions, H heads, D head size, P = D/2 pairs.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
-BASE = 10_000.0  # RoFormer section 3.2.2; enough for contexts of some thousand positions
+from planner.positions import RopeSpec
+
+# Llama 3.1's published configuration: pairs that turn less than once over the old context are stretched whole, those
+# that turn more than four times not at all.
+LLAMA3_LOW, LLAMA3_HIGH = 1.0, 4.0
+# YaRN, section 3.2: channels with fewer turns than alpha over the old context are stretched whole, above beta not.
+YARN_ALPHA, YARN_BETA = 1.0, 32.0
 
 
-def turns(num_positions: int, head_dim: int, *, device: torch.device | None = None) -> Tensor:
-    """Return the unit complex numbers (T, 1, P) that `rotate` multiplies by, computed in float64, kept in complex64."""
-    frequency_P = BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64, device=device) / head_dim)
-    angle_TP = torch.arange(num_positions, dtype=torch.float64, device=device)[:, None] * frequency_P
-    return torch.polar(torch.ones_like(angle_TP), angle_TP).to(torch.complex64)[:, None]
+def turns(num_positions: int, head_dim: int, rope: RopeSpec, *, device: torch.device | None = None) -> Tensor:
+    """Return the complex numbers (T, 1, P) that `rotate` multiplies by, computed in float64, kept in complex64.
+
+    They are of length one, but for `yarn`, whose queries and keys grow by 0.1 ln(factor) + 1 (equation 22).
+    """
+    angle_TP = torch.arange(num_positions, dtype=torch.float64, device=device)[:, None] * _frequencies(
+        head_dim, rope, device
+    )
+    length = 0.1 * math.log(rope.factor) + 1.0 if rope.scaling == "yarn" else 1.0
+    return torch.polar(torch.full_like(angle_TP, length), angle_TP).to(torch.complex64)[:, None]
+
+
+def _frequencies(head_dim: int, rope: RopeSpec, device: torch.device | None) -> Tensor:
+    """Return radians per position of each pair, fastest first."""
+    frequency_P = rope.base ** -(torch.arange(0, head_dim, 2, dtype=torch.float64, device=device) / head_dim)
+    if rope.scaling == "none":
+        return frequency_P
+    slow_P = frequency_P / rope.factor
+    if rope.scaling == "linear":
+        return slow_P
+    return torch.lerp(slow_P, frequency_P, _kept(frequency_P, head_dim, rope))
+
+
+def _kept(frequency_P: Tensor, head_dim: int, rope: RopeSpec) -> Tensor:
+    """Return how much of its own frequency each pair keeps: 1 for the fast, 0 for the slow, a ramp between."""
+    assert rope.original_seq_len is not None, "a scaling states the old context"
+    if rope.scaling == "llama3":
+        turns_P = rope.original_seq_len * frequency_P / (2 * math.pi)
+        return ((turns_P - LLAMA3_LOW) / (LLAMA3_HIGH - LLAMA3_LOW)).clamp(0, 1)
+    low, high = (_pair_of_turns(count, head_dim, rope) for count in (YARN_BETA, YARN_ALPHA))
+    first, last = max(0, math.floor(low)), min(head_dim - 1, math.ceil(high))
+    index_P = torch.arange(len(frequency_P), dtype=torch.float64, device=frequency_P.device)
+    return 1 - ((index_P - first) / max(last - first, 1e-3)).clamp(0, 1)
+
+
+def _pair_of_turns(num_turns: float, head_dim: int, rope: RopeSpec) -> float:
+    """Return the index of the pair, whole or not, that turns so many times over the old context."""
+    assert rope.original_seq_len is not None, "the caller checked"
+    return head_dim * math.log(rope.original_seq_len / (num_turns * 2 * math.pi)) / (2 * math.log(rope.base))
 
 
 def rotate(x_BTHD: Tensor, turns_T1P: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then stable with a linear decay, or a cosine."""
+"""The learning rate of each step: linear warm-up, then stable with a decay, or a cosine."""
 
 import math
 
@@ -9,7 +9,7 @@ def learning_rate(recipe: Recipe, *, step: int) -> float:
     """Return the learning rate of `step`, counted from 0.
 
     Warm-up ends on the peak; the last step of the run is one step above `final_lr_fraction` of it, so that no step is
-    spent at a rate of zero. `wsd` is arXiv:2404.06395 with the linear decay of arXiv:2405.18392.
+    spent at a rate of zero. `wsd` is arXiv:2404.06395 with the decays of arXiv:2405.18392.
     """
     schedule, peak = recipe.schedule, recipe.optimiser.peak_lr
     if step < schedule.warmup_steps:
@@ -19,5 +19,6 @@ def learning_rate(recipe: Recipe, *, step: int) -> float:
         shape = (1 + math.cos(math.pi * (step - schedule.warmup_steps) / span)) / 2
     else:
         left = recipe.num_steps - step
-        shape = min(1.0, left / schedule.decay_steps) if schedule.decay_steps else 1.0
+        done = max(0.0, 1.0 - left / schedule.decay_steps) if schedule.decay_steps else 0.0
+        shape = schedule.decayed(done)
     return peak * (schedule.final_lr_fraction + (1 - schedule.final_lr_fraction) * shape)

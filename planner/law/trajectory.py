@@ -49,8 +49,10 @@ def lr_fraction(schedule: Schedule, *, num_steps: int, step: float) -> float:
     if schedule.kind == "cosine":
         done = (step - schedule.warmup_steps) / max(1, num_steps - schedule.warmup_steps)
         return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    left = num_steps - step
-    return low + (1 - low) * min(1.0, left / schedule.decay_steps) if schedule.decay_steps else 1.0
+    if not schedule.decay_steps:
+        return 1.0
+    done = max(0.0, 1.0 - (num_steps - step) / schedule.decay_steps)
+    return low + (1 - low) * schedule.decayed(done)
 
 
 def predict_trajectory(

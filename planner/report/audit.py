@@ -80,7 +80,7 @@ def _money_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
 def _record_checks(plan: Plan, record: RunRecord) -> Iterator[tuple[bool, str]]:
     yield record.plan_digest == plan.digest, f"run {record.run_id} ran plan {record.plan_id}"
     yield _same("the seconds spent", record.time.wall_seconds, record.wall_seconds)
-    yield _same("steps x tokens a step", record.num_steps * plan.recipe.tokens_per_step, record.num_tokens)
+    yield _same("steps x tokens a step", plan.recipe.tokens_after(record.num_steps), record.num_tokens)
     done = record.num_tokens * plan.compute.flop_per_token
     yield _same("FLOP per token x tokens done", done, record.total_flop)
 

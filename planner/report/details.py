@@ -233,6 +233,6 @@ def _gate_row(plan: Plan, gate: Gate, result: GateResult | None, stakes: dict[in
     stop = "–" if gate.stop_above_loss is None else show_loss(gate.stop_above_loss)
     actual = (show_loss(result.loss) if result else "not reached",) if has_record else ()
     status: Status = "plain" if result is None else "good" if result.is_within_band else "warn"
-    tokens = show_count(gate.step * plan.recipe.tokens_per_step)
+    tokens = show_count(plan.recipe.tokens_after(gate.step))
     stake = (show_usd(stakes.get(gate.step, 0.0)),) if stakes else ()
     return Row(cells=(f"{gate.step:,}", tokens, band, stop, *stake, *actual), status=status)

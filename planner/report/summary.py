@@ -70,11 +70,10 @@ def money(plan: Plan, approval: Approval | None, score: Comparison | None, *, nu
 
 def quality(plan: Plan, record: RunRecord | None) -> Section:
     """How good the model will be, and how that comes about."""
-    tokens_per_step = plan.recipe.tokens_per_step
     final = plan.predicted.loss
     chart = LossChart(
         points=tuple(CurvePoint(x=point.num_tokens, band=point.loss) for point in plan.predicted.trajectory),
-        gates=tuple(float(gate.step * tokens_per_step) for gate in plan.gates),
+        gates=tuple(float(plan.recipe.tokens_after(gate.step)) for gate in plan.gates),
         actual=tuple(map(_measured, record.gates)) if record else (),
         summary=f"Predicted held-out loss over training tokens, ending at {show_band(final, show_loss)}.",
     )

@@ -80,7 +80,13 @@ def _file(folder: Path, name: str, content: bytes) -> FileRef:
 
 
 def make_job(
-    corpus: Path, *, num_steps: int = 12, caps: Caps = NO_CAPS, gates: tuple[Gate, ...] = (), **changes
+    corpus: Path,
+    *,
+    shape: ModelShape | None = None,
+    num_steps: int = 12,
+    caps: Caps = NO_CAPS,
+    gates: tuple[Gate, ...] = (),
+    **changes,
 ) -> Job:
     """A job on `corpus`; `changes` go into its recipe."""
     manifest = Manifest.model_validate_json((corpus / "manifest.json").read_bytes())
@@ -97,7 +103,7 @@ def make_job(
         "seed": 3,
     }
     return Job(
-        shape=SHAPE,
+        shape=shape or SHAPE,
         recipe=Recipe.model_validate({**recipe, **changes}),
         corpus=CorpusRef(path=str(corpus), digest=manifest.digest, unique_tokens=4000, bytes_per_token=2),
         gates=gates,

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executor.metrics import DebiasedMean, Stopwatch
-from executor.model.decoder import build
-from executor.optim.adamw import adamw, restore_state
+from executor.model.initialise import build
+from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
 from executor.train import Trainer
-from planner.recipe import Job, Optimiser, Recipe, Schedule
+from planner.attention import AttentionSpec
+from planner.model import ModelShape, MoeSpec
+from planner.positions import RopeSpec
+from planner.recipe import BatchStage, Job, Optimiser, Recipe, Schedule
 from planner.record import TimeSpent
 from tests.executor import runs
 
@@ -36,8 +40,30 @@ def test_accumulation_does_not_change_the_step(micro: int, accumulation: int, co
     assert parts.evaluate().loss == pytest.approx(whole.evaluate().loss, abs=1e-4)
 
 
-def test_a_snapshot_goes_on_bit_for_bit(corpus: Path):
-    job = runs.make_job(corpus)
+MOE = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=8)
+STAGES = (BatchStage(num_steps=2, sequences=3), BatchStage(num_steps=2, sequences=6))
+VARIANTS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "plain": ({}, {}),
+    "muon": ({}, {"optimiser": Optimiser(kind="muon", peak_lr=0.01)}),
+    "experts": ({"moe": MOE}, {}),
+    "batch-warmup": ({}, {"batch_warmup": STAGES}),
+    "documents": ({}, {"masks_documents": True, "z_loss": 1e-4}),
+    "softcap-mup-window": (
+        {
+            "logit_softcap": 10.0,
+            "mup_base_width": 4,
+            "attention": AttentionSpec(kind="sliding_window", window=3),
+            "rope": RopeSpec(scaling="yarn", factor=2, original_seq_len=4),
+        },
+        {"optimiser": Optimiser(kind="muon", peak_lr=0.01, decays_embedding=False)},
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_snapshot_goes_on_bit_for_bit(variant: str, corpus: Path):
+    shape, recipe = VARIANTS[variant]
+    job = runs.make_job(corpus, shape=ModelShape.model_validate({**runs.SHAPE.model_dump(), **shape}), **recipe)
     whole, stopped, resumed = (trainer(corpus, job) for _ in range(3))
     for _ in range(3):
         whole.step()
@@ -46,7 +72,56 @@ def test_a_snapshot_goes_on_bit_for_bit(corpus: Path):
     resumed.restore(stopped.snapshot(job_digest=""))
 
     assert [resumed.step() for _ in range(4)] == [whole.step() for _ in range(4)]
-    assert resumed.num_samples == 7 * job.recipe.sequences_per_step
+    assert resumed.num_samples == whole.num_samples == job.recipe.samples_after(7)
+
+
+@pytest.mark.parametrize("micro", [4, 5])
+def test_a_warm_up_batch_is_cut_like_any_other(micro: int, corpus: Path):
+    """Stages of 3 and 6 sequences in micro-batches of 4 or 5, some of them smaller, equal whole ones."""
+    stages = {"batch_warmup": STAGES, "accumulation_steps": 2}
+    parts = trainer(corpus, runs.make_job(corpus, micro_batch_sequences=micro, **stages))
+    whole = trainer(
+        corpus, runs.make_job(corpus, micro_batch_sequences=2 * micro, batch_warmup=STAGES, accumulation_steps=1)
+    )
+
+    for _ in range(5):
+        assert parts.step().loss == pytest.approx(whole.step().loss, abs=1e-5)
+    assert parts.num_samples == whole.num_samples == 2 * 3 + 2 * 6 + 2 * micro
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 8)), max_size=3))
+def test_tokens_are_those_of_the_steps(stages: list[tuple[int, int]]):
+    recipe = Recipe.model_validate(
+        {
+            **make_recipe(Schedule(warmup_steps=0, decay_steps=0), num_steps=20, peak_lr=1.0).model_dump(),
+            "micro_batch_sequences": 8,
+            "batch_warmup": [{"num_steps": steps, "sequences": sequences} for steps, sequences in stages],
+        }
+    )
+
+    for done in range(21):
+        assert recipe.samples_after(done) == sum(recipe.sequences_at(step) for step in range(done))
+    assert recipe.num_tokens == recipe.tokens_after(20) <= 20 * 8 * 8
+
+
+def test_documents_are_masked_in_training_and_in_evaluation(corpus: Path):
+    """The corpus is one document, so the mask is the causal one; in the other trainer every token is one of its own."""
+    plain, masked, alone = (
+        trainer(corpus, runs.make_job(corpus, masks_documents=is_masked)) for is_masked in (False, True, True)
+    )
+    each = runs.batches(corpus, runs.make_job(corpus))
+    each.documents = lambda first, number: np.tile(np.arange(runs.SEQ_LEN + 1), (number, 1))
+    each.heldout_documents = lambda number, length: each.documents(0, len(each.heldout(number, length)[0]))
+    alone._batches = each
+
+    for _ in range(5):
+        a, b, c = plain.step(), masked.step(), alone.step()
+
+    assert a.loss == pytest.approx(b.loss, abs=1e-5)
+    assert plain.evaluate().loss == pytest.approx(masked.evaluate().loss, abs=1e-5)
+    assert abs(a.loss - c.loss) > 1e-4
+    assert abs(plain.evaluate().loss - alone.evaluate().loss) > 1e-4
 
 
 def test_bits_per_byte_and_nats_per_token_agree(corpus: Path):
@@ -60,17 +135,17 @@ def test_an_unknown_optimiser_tensor_is_refused():
     model = build(runs.SHAPE, seq_len=8, seed=0, device=CPU)
 
     with pytest.raises(ValueError, match="nobody/exp_avg' belongs to no parameter"):
-        restore_state(adamw(model, Optimiser(peak_lr=1)), model, {"nobody/exp_avg": torch.zeros(1)})
+        optimisers(model, runs.SHAPE, Optimiser(peak_lr=1)).restore(model, {"nobody/exp_avg": torch.zeros(1)})
 
 
 def test_only_matrices_decay():
     model = build(runs.SHAPE, seq_len=8, seed=0, device=CPU)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser = adamw(model, Optimiser(peak_lr=0.1, weight_decay=0.5))
+    optimiser = optimisers(model, runs.SHAPE, Optimiser(peak_lr=0.1, weight_decay=0.5))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
 
-    optimiser.step()
+    optimiser.step(rate=0.1)
 
     for name, parameter in model.named_parameters():
         factor = 0.95 if parameter.ndim == 2 else 1.0
@@ -92,8 +167,8 @@ def make_recipe(schedule: Schedule, *, num_steps: int, peak_lr: float) -> Recipe
 
 
 schedules = st.builds(
-    lambda kind, warmup, stable, decay, final: make_recipe(
-        Schedule(kind=kind, warmup_steps=warmup, decay_steps=decay, final_lr_fraction=final),
+    lambda kind, warmup, stable, decay, final, way: make_recipe(
+        Schedule(kind=kind, warmup_steps=warmup, decay_steps=decay, final_lr_fraction=final, decay=way),
         num_steps=warmup + stable + decay,
         peak_lr=2.0,
     ),
@@ -102,6 +177,7 @@ schedules = st.builds(
     st.integers(1, 50),
     st.integers(0, 50),
     st.sampled_from([0.0, 0.1]),
+    st.sampled_from(["linear", "sqrt"]),
 )
 
 

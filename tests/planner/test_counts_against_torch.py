@@ -138,17 +138,23 @@ def test_parameters_are_those_of_the_executors_module(num_shapes: int) -> None:
 
     rng = random.Random(3)
     for _ in range(num_shapes):
-        shape = random_shape(rng, moe=False)
+        shape = random_shape(rng, moe=rng.random() < 0.5)
         with torch.device("meta"):
             module = Decoder(shape, seq_len=8)
 
         assert sum(p.numel() for p in module.parameters()) == num_params(shape), shape
 
 
-def test_the_executors_full_attention_costs_the_full_convention_by_torchs_counter() -> None:
+# The counter does not know torch's grouped product, so the experts' width is one that is multiplied in a loop.
+@pytest.mark.parametrize(
+    "moe", [None, MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=9, shared_ffn_width=8)]
+)
+def test_the_executors_model_costs_the_full_convention_by_torchs_counter(moe: MoeSpec | None) -> None:
     from executor.model.decoder import Decoder
 
-    shape = ModelShape(num_layers=2, width=32, num_heads=4, num_kv_heads=2, head_dim=8, ffn_width=96, vocab_size=64)
+    shape = ModelShape(
+        num_layers=2, width=32, num_heads=4, num_kv_heads=2, head_dim=8, ffn_width=96, vocab_size=64, moe=moe
+    )
     model, tokens = Decoder(shape, seq_len=16), torch.randint(64, (2, 17))
     with (
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),

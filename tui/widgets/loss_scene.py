@@ -58,4 +58,4 @@ def _shown_points(plan: Plan) -> list[TrajectoryPoint]:
 
 
 def _gate_tokens(plan: Plan) -> list[float]:
-    return [float(gate.step * plan.recipe.tokens_per_step) for gate in plan.gates]
+    return [float(plan.recipe.tokens_after(gate.step)) for gate in plan.gates]

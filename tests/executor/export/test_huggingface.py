@@ -14,7 +14,7 @@ from torch.nn import functional
 from data.errors import UserError
 from executor.export.huggingface import export, hf_config
 from executor.export.run import export_run
-from executor.model.decoder import build
+from executor.model.initialise import build
 from executor.run import execute
 from planner.attention import AttentionSpec
 from planner.model import ModelShape, MoeSpec

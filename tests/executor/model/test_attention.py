@@ -1,13 +1,14 @@
 """Every attention kind against a dense float64 reference written from the definition in planner.attention."""
 
 import math
+import random
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.model.attention import attend
+from executor.model.attention import Documents, attend
 from planner.attention import AttentionSpec
 
 
@@ -25,6 +26,12 @@ def _is_seen(spec: AttentionSpec, query: int, key: int) -> bool:
         return query - key < spec.window
     apart = query // spec.block - key // spec.block
     return apart <= spec.window // spec.block or key // spec.block < spec.num_sink_blocks
+
+
+def documents_of(length: int, num_sequences: int, generator: torch.Generator) -> torch.Tensor:
+    """Documents of random length, some of one token, other ones in each sequence."""
+    starts = torch.rand(num_sequences, length, generator=generator) < 0.1
+    return starts.cumsum(1)
 
 
 def reference(q, k, v, mask):
@@ -51,23 +58,56 @@ specs = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(spec=specs, length=st.integers(1, 90), heads=st.sampled_from([(1, 1), (4, 2), (3, 1)]), seed=st.integers(0, 99))
-def test_forward_and_gradients_equal_the_float64_reference(spec, length, heads, seed):
+HEADS = [(1, 1), (4, 2), (3, 1), (4, 4), (6, 2)]
+
+
+def check_against_reference(spec: AttentionSpec, length: int, heads: tuple[int, int], seed: int, *, head_dim=8) -> None:
+    """One shape, with and without documents."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(2, heads[0], length, 8), (2, heads[1], length, 8), (2, heads[1], length, 8)]
+    shapes = [(2, heads[0], length, head_dim), *[(2, heads[1], length, head_dim)] * 2]
     exact = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
     ours = [x.detach().float().requires_grad_() for x in exact]
     weight = torch.randn(shapes[0], generator=generator)
+    mask = visible(spec, length, layer=1)
+    document_BT = documents_of(length, 2, generator)
+    is_same = (document_BT[:, :, None] == document_BT[:, None, :])[:, None]
+    check(exact, ours, weight, mask, attend(*ours, spec=spec, layer=1))
+    check(exact, ours, weight, mask & is_same, attend(*ours, spec=spec, layer=1, documents=Documents(document_BT)))
 
-    expected = reference(*exact, visible(spec, length, layer=1))
-    actual = attend(*ours, spec=spec, layer=1)
+
+def check(exact, ours, weight, mask, actual) -> None:
+    expected = reference(*exact, mask)
 
     torch.testing.assert_close(actual.double(), expected, atol=2e-6, rtol=1e-5)
     expected_grads = torch.autograd.grad((expected * weight).sum(), exact)
     actual_grads = torch.autograd.grad((actual * weight).sum(), ours)
     for grad, expected_grad in zip(actual_grads, expected_grads, strict=True):
         torch.testing.assert_close(grad.double(), expected_grad, atol=2e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(spec=specs, length=st.integers(1, 90), heads=st.sampled_from(HEADS), seed=st.integers(0, 99))
+def test_forward_and_gradients_equal_the_float64_reference(spec, length, heads, seed):
+    check_against_reference(spec, length, heads, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["full", "sliding_window", "block_sparse"])
+def test_each_kind_equals_the_float64_reference_for_a_hundred_shapes(kind):
+    rng = random.Random(kind)
+    for seed in range(100):
+        check_against_reference(
+            random_spec(kind, rng), rng.randint(1, 200), rng.choice(HEADS), seed, head_dim=rng.choice([4, 8, 32, 64])
+        )
+
+
+def random_spec(kind: str, rng: random.Random) -> AttentionSpec:
+    if kind == "full":
+        return AttentionSpec()
+    if kind == "sliding_window":
+        return AttentionSpec(kind=kind, window=rng.randint(1, 250), global_every=rng.choice([0, 0, 2, 3]))
+    block = rng.choice([1, 4, 16, 32])
+    return AttentionSpec(kind=kind, block=block, window=block * rng.randint(1, 5), num_sink_blocks=rng.randint(0, 3))
 
 
 @settings(max_examples=40, deadline=None)

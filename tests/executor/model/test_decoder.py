@@ -6,19 +6,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy as nll
 
-from executor.model.decoder import Decoder, build
+from executor.model.decoder import Decoder
+from executor.model.initialise import build
 from executor.model.loss import cross_entropy
 from executor.model.norm import EPSILON, normalise
 from executor.model.rotary import rotate, turns
-from planner.model import ModelShape, num_params
+from executor.optim.optimiser import optimisers
+from planner.model import ModelShape, MoeSpec, num_params
+from planner.positions import RopeSpec
+from planner.recipe import Optimiser
 
 CPU = torch.device("cpu")
 SMALL = ModelShape(num_layers=2, width=16, num_heads=4, num_kv_heads=2, head_dim=4, ffn_width=24, vocab_size=37)
 
 
-def stirred(shape: ModelShape, *, seq_len: int) -> Decoder:
+EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=8, shared_ffn_width=8, num_dense_layers=1)
+
+
+def stirred(shape: ModelShape, *, seq_len: int, z_loss: float = 0.0) -> Decoder:
     """A model in which every weight matters: at initialisation the layers' outputs are zero."""
-    model = build(shape, seq_len=seq_len, seed=0, device=CPU)
+    model = build(shape, seq_len=seq_len, seed=0, device=CPU, z_loss=z_loss)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -79,6 +86,69 @@ def test_a_new_model_knows_nothing_and_says_so_evenly():
     assert others.std().item() == pytest.approx(1.0, rel=0.05)
 
 
+def changed(**fields: object) -> ModelShape:
+    return ModelShape.model_validate({**SMALL.model_dump(), **fields})
+
+
+@pytest.mark.parametrize(
+    ("softcap", "z_loss", "moe"), [(5.0, 0.0, None), (None, 0.1, None), (5.0, 0.1, None), (None, 0.0, EXPERTS)]
+)
+def test_a_models_loss_and_gradient_are_those_of_its_logits(softcap, z_loss, moe):
+    """Soft cap, z-loss and experts against autograd of the plain formulas; the value leaves the z-loss out."""
+    model = stirred(changed(logit_softcap=softcap, moe=moe), seq_len=8, z_loss=z_loss)
+    tokens = torch.randint(37, (3, 9))
+    logits = model.logits(tokens[:, :-1]).flatten(0, 1)
+    plain = nll(logits, tokens[:, 1:].flatten())
+    minimised = plain + z_loss * logits.logsumexp(-1).square().mean()
+
+    loss = model(tokens[:, :-1], tokens[:, 1:])
+
+    torch.testing.assert_close(loss, plain)
+    parameters = list(model.parameters())
+    for ours, theirs in zip(*(torch.autograd.grad(x, parameters) for x in (loss, minimised)), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-4)
+    assert softcap is None or logits.abs().max() <= softcap
+
+
+def test_attention_keeps_to_its_document():
+    model = stirred(SMALL, seq_len=12)
+    tokens = torch.randint(37, (2, 12))
+    documents = torch.tensor([[0] * 5 + [1] * 7, [2] * 12])
+
+    together = model.logits(tokens, documents)
+
+    torch.testing.assert_close(together[:1, :5], model.logits(tokens[:1, :5]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[:1, 5:], model.logits(tokens[:1, 5:]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together[1], model.logits(tokens)[1], atol=1e-5, rtol=1e-5)
+
+
+def test_at_its_base_width_mup_changes_nothing():
+    tokens = torch.randint(37, (3, 9))
+    plain, scaled = (build(changed(mup_base_width=base), seq_len=8, seed=0, device=CPU) for base in (None, 16))
+
+    assert torch.equal(plain.logits(tokens[:, :-1]), scaled.logits(tokens[:, :-1]))
+
+
+def test_mup_moves_a_wide_models_logits_as_far_as_a_narrow_ones():
+    """The coordinate check of arXiv:2203.03466, appendix D: without muP the wide one moves several times as far."""
+
+    def moved(width: int, base: int | None) -> float:
+        shape = changed(width=width, num_heads=width // 8, num_kv_heads=width // 8, head_dim=8, ffn_width=2 * width)
+        shape = ModelShape.model_validate({**shape.model_dump(), "mup_base_width": base})
+        model = build(shape, seq_len=8, seed=0, device=CPU)
+        update = optimisers(model, shape, Optimiser(peak_lr=0.01, weight_decay=0.0))
+        tokens = torch.randint(37, (8, 9), generator=torch.Generator().manual_seed(0))
+        before = model.logits(tokens[:, :-1]).detach()
+        for _ in range(4):
+            model(tokens[:, :-1], tokens[:, 1:]).backward()
+            update.step(rate=0.01)
+            update.zero_grad()
+        return (model.logits(tokens[:, :-1]) - before).std().item()
+
+    assert moved(256, 32) == pytest.approx(moved(32, 32), rel=0.5)
+    assert moved(256, None) > 2 * moved(32, None)
+
+
 def test_a_token_is_not_seen_before_its_time():
     model = stirred(SMALL, seq_len=12)
     tokens = torch.arange(12)[None]
@@ -93,7 +163,7 @@ def test_a_token_is_not_seen_before_its_time():
 
 def test_rotated_products_depend_on_the_distance_alone():
     query, key = torch.randn(2, 8)
-    table = turns(16, 8)
+    table = turns(16, 8, RopeSpec())
     queries, keys = (rotate(x.expand(1, 16, 1, 8), table)[0, :, 0] for x in (query, key))
 
     products = queries @ keys.T
