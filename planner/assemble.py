@@ -95,7 +95,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         accumulation_steps=best.sequences_per_step // (layout.micro_batch * layout.dp),
         num_data_parallel=layout.dp,
         num_steps=best.num_steps,
-        optimiser=hyperparameters.optimiser(best.shape, num_tokens=best.num_tokens),
+        optimiser=hyperparameters.optimiser(best.shape, num_tokens=best.num_tokens, kind=facts.optimiser),
         schedule=hyperparameters.schedule(best.num_steps),
         precision=facts.precision,
         is_compiled=facts.hardware.kind != "cpu" and best.pace.wall_seconds(best.num_steps) > 10 * COMPILE_SECONDS,
@@ -213,6 +213,16 @@ def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) 
     return gates(steps, bands, may_stop=facts.law.is_identified)
 
 
+def _muon_warning(facts: Facts) -> tuple[str, ...]:
+    if facts.optimiser == "adamw":
+        return ()
+    share = hyperparameters.MUON_FLOP_FRACTION
+    return (
+        f"Muon under the law {facts.law.name}: if its runs used AdamW, the loss is overstated; Moonlight needed"
+        f" {share:g}x the FLOP for AdamW's loss",
+    )
+
+
 def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
     blind = math.log(best.shape.vocab_size)
     senseless = (
@@ -235,6 +245,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         *senseless,
         *facts.law.warnings(best.law_model, best.num_tokens),
         *((tuned,) if tuned else ()),
+        *_muon_warning(facts),
         *wide,
         *old,
         *facts.assumptions,

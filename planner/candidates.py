@@ -16,10 +16,11 @@ from planner.facts import Facts
 from planner.gates import eval_tokens, num_gates
 from planner.memory import MemoryBreakdown
 from planner.model import ModelShape, num_params
+from planner.muon import memory_under_muon, step_under_muon
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import Z90, log_sd
-from planner.search import fastest_layouts
+from planner.search import Found, fastest_layouts
 from planner.step import StepBreakdown
 from planner.wall import Pace, pace
 
@@ -142,14 +143,15 @@ def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: floa
     if not ranked:
         return None
     best = ranked[0]
-    at = _pace(shape, best.step, sequences, request, facts, tokens=tokens)
+    step, memory = _optimised(shape, best, sequences, facts)
+    at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
     bare = Candidate(
         shape=shape,
         law_model=facts.law.model(shape),
         layout=best.layout,
-        step=best.step,
-        memory=best.memory,
+        step=step,
+        memory=memory,
         pace=at,
         sequences_per_step=sequences,
         num_steps=tightest.num_steps,
@@ -157,6 +159,23 @@ def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: floa
         loss=math.inf,
     )
     return trained_for(bare, facts, num_steps=bare.num_steps, constraint=bare.constraint) if bare.num_steps else bare
+
+
+def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> tuple[StepBreakdown, MemoryBreakdown]:
+    """The step and the memory under the optimizer asked for; layouts are searched under AdamW, which needs more."""
+    if facts.optimiser == "adamw":
+        return best.step, best.memory
+    step = step_under_muon(
+        best.step,
+        shape,
+        best.layout,
+        facts.cluster,
+        facts.profile,
+        seq_len=facts.seq_len,
+        sequences_per_step=sequences,
+        precision=facts.precision,
+    )
+    return step, memory_under_muon(best.memory, shape, best.layout, precision=facts.precision)
 
 
 def _pace(

@@ -11,7 +11,7 @@ from planner.belief import LawBelief
 from planner.cluster import Cluster
 from planner.plan import PlannedHardware, PlannedPrice
 from planner.profile import Profile
-from planner.recipe import CorpusRef, Precision, Rates
+from planner.recipe import CorpusRef, OptimiserKind, Precision, Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,4 @@ class Facts:
     valid_until: datetime
     code_version: str
     assumptions: tuple[str, ...]
+    optimiser: OptimiserKind = "adamw"

@@ -4,7 +4,7 @@ the plan says so.
 
 from planner.law.registry import hyperparameter_law
 from planner.model import ModelShape, num_active_params
-from planner.recipe import Optimiser, Schedule
+from planner.recipe import Optimiser, OptimiserKind, Schedule
 
 STEP_LAW = "step-law-2025"
 
@@ -45,18 +45,25 @@ def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int
     return multiple * max(1, round(wanted))
 
 
-def optimiser(shape: ModelShape, *, num_tokens: float) -> Optimiser:
-    """AdamW at the law's learning rate for this model and so many tokens; with experts, for what a token visits."""
+def optimiser(shape: ModelShape, *, num_tokens: float, kind: OptimiserKind = "adamw") -> Optimiser:
+    """AdamW at the law's learning rate for this model and so many tokens; with experts, for what a token visits.
+
+    Muon takes the same rate, its updates being as large as AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    """
     size = num_active_params(shape, convention="non-embedding")
     rate = peak_lr(width=shape.width, num_params_non_embedding=size, num_tokens=num_tokens)
     num_experts = shape.moe.num_experts if shape.moe else 1
-    return Optimiser(peak_lr=rate * num_experts**EXPERTS_LR_EXPONENT)
+    return Optimiser(kind=kind, peak_lr=rate * num_experts**EXPERTS_LR_EXPONENT)
 
 
 def schedule(num_steps: int) -> Schedule:
     """Warm-up, stable, decay over `num_steps`."""
     warmup = min(MAX_WARMUP_STEPS, round(WARMUP_FRACTION * num_steps))
     return Schedule(warmup_steps=warmup, decay_steps=round(DECAY_FRACTION * num_steps))
+
+
+MUON_FLOP_FRACTION = 0.52
+"""FLOP that Muon needs for AdamW's loss at compute-optimal sizes (Liu et al. 2025, arXiv 2502.16982, section 3.3)."""
 
 
 def range_warning(*, num_params_non_embedding: float, num_tokens: float) -> str | None:

@@ -18,6 +18,7 @@ from planner.facts import Facts
 from planner.gates import eval_tokens
 from planner.law.design import PilotRun, PilotShape, pilot_ladder
 from planner.model import ModelShape, flop_per_token, num_params
+from planner.muon import step_under_muon
 from planner.plan import as_json
 from planner.recipe import Caps, Gate, Job, Recipe, run_cost_usd
 from planner.shapes import candidate_shapes
@@ -137,7 +138,7 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilo
         seq_len=facts.seq_len,
         micro_batch_sequences=sequences,
         num_steps=num_steps,
-        optimiser=hyperparameters.optimiser(shape, num_tokens=tokens),
+        optimiser=hyperparameters.optimiser(shape, num_tokens=tokens, kind=facts.optimiser),
         schedule=hyperparameters.schedule(num_steps),
         precision=facts.precision,
         num_threads=facts.num_threads,
@@ -171,12 +172,8 @@ def _eval_tokens(num_tokens: float, facts: Facts) -> int:
 
 def _step_seconds(shape: ModelShape, facts: Facts, *, sequences: int) -> float:
     layout = Layout(micro_batch=sequences)
-    return step_breakdown(
-        shape,
-        layout,
-        facts.cluster,
-        facts.profile,
-        seq_len=facts.seq_len,
-        sequences_per_step=sequences,
-        precision=facts.precision,
-    ).step_seconds
+    settings = {"seq_len": facts.seq_len, "sequences_per_step": sequences}
+    step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
+    if facts.optimiser == "muon":
+        step = step_under_muon(step, shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
+    return step.step_seconds

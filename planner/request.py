@@ -9,7 +9,7 @@ from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
 from data.values import Name, Value
 from planner.economics.scope import Scope
-from planner.recipe import Precision
+from planner.recipe import OptimiserKind, Precision
 
 
 class Request(Value):
@@ -38,6 +38,7 @@ class Request(Value):
     vocab_size: Count | None = None
     seq_len: Count | None = None
     precision: Precision | None = None
+    optimiser: OptimiserKind = "adamw"
     gate_fraction: Fraction = Field(default=0.1, description="share of training between two evaluations")
     min_tokens_per_param: float = Field(default=2.0, ge=0)
     scope: Scope | None = Field(default=None, description="what the budget covers besides the run; None: only the run")

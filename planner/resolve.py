@@ -121,6 +121,7 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
         valid_until=now + VALID_FOR,
         code_version=code_version(),
         assumptions=_assumptions(device, overheads, data, vocab=vocab),
+        optimiser=request.optimiser,
     )
 
 

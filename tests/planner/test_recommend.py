@@ -212,3 +212,14 @@ def test_a_public_corpus_is_planned_with_and_cannot_run(planned):
     assert plan.data.corpus is None
     assert "not downloaded; licence: CC-BY-4.0" in plan.data.summary
     assert any("the plan cannot run" in warning for warning in plan.warnings)
+
+
+def test_muon_is_planned_with_its_products_its_memory_and_a_warning(planned):
+    sizes = {"num_params": 1_000_000_000, "num_tokens": 20_000_000_000}
+    adamw, muon = planned(**sizes), planned(**sizes, optimiser="muon")
+
+    assert muon.recipe.optimiser.kind == "muon"
+    assert muon.recipe.optimiser.peak_lr == adamw.recipe.optimiser.peak_lr
+    assert muon.predicted.step_seconds > adamw.predicted.step_seconds
+    assert muon.predicted.memory_bytes < adamw.predicted.memory_bytes
+    assert any("Muon under the law" in warning for warning in muon.warnings)

@@ -29,6 +29,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option("--seq-len", type=int, help="Default: 256 on a CPU."),
             click.option("--price", type=USD, help="Dollars per device and hour; else prices.csv."),
+            click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True),
             click.option("--seed", type=int, default=0, show_default=True),
             click.option("--json", "as_data", is_flag=True, help="Print the ladder as JSON."),
         )
@@ -51,11 +52,12 @@ def plan_ladder(
     target_seconds: float | None,
     seq_len: int | None,
     price: float | None,
+    optimiser: str,
     seed: int,
     as_data: bool,
 ) -> None:
     """Show the pilot runs that fit into the allowance; run nothing."""
-    _, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
+    _, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, seed)
     _show(found, as_data=as_data)
     say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds:g}s")
 
@@ -70,12 +72,13 @@ def run_ladder(
     target_seconds: float | None,
     seq_len: int | None,
     price: float | None,
+    optimiser: str,
     seed: int,
     as_data: bool,
     out: Path,
 ) -> None:
     """Run the pilots one after the other and append their records to a table; recorded ones are not run again."""
-    workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, seed)
+    workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, seed)
     _show(found, as_data=as_data)
     from executor.ladder import run_pilots
     from executor.value_files import write_value
@@ -89,7 +92,13 @@ def run_ladder(
 
 
 def _design(
-    corpus: str, seconds: float, target_seconds: float | None, seq_len: int | None, price: float | None, seed: int
+    corpus: str,
+    seconds: float,
+    target_seconds: float | None,
+    seq_len: int | None,
+    price: float | None,
+    optimiser: str,
+    seed: int,
 ) -> "tuple[Workspace, tuple[Pilot, ...]]":
     from executor.paths import Workspace
     from planner.pilots import pilots
@@ -106,6 +115,7 @@ def _design(
             "corpus": corpus,
             "seq_len": seq_len,
             "price_usd_per_device_hour": price,
+            "optimiser": optimiser,
             "seed": seed,
         }
     )

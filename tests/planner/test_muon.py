@@ -1,0 +1,66 @@
+"""Muon in a plan: its matrices are the executor's, its FLOP torch's, its step longer and its memory smaller."""
+
+import random
+
+import pytest
+
+from planner.cluster import Layout
+from planner.memory import memory_per_device
+from planner.muon import memory_under_muon, muon_flop_per_step, muon_params, step_under_muon
+from planner.profiles import profile
+from planner.step import step_breakdown
+from tests.planner.test_counts_against_torch import random_shape
+from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL
+
+torch = pytest.importorskip("torch")
+SETTINGS = {"seq_len": 4096, "sequences_per_step": 512, "precision": "bf16"}
+LAYOUT = Layout(dp=32, tp=2, sharding="zero1", micro_batch=1)
+
+
+@pytest.mark.parametrize("num_shapes", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_parameters_and_flop_are_those_of_the_executors_muon(num_shapes: int) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from executor.model.initialise import build
+    from executor.optim.muon import Muon
+    from executor.optim.optimiser import optimisers
+    from planner.recipe import Optimiser
+
+    rng = random.Random(5)
+    for _ in range(num_shapes):
+        shape = random_shape(rng, moe=rng.random() < 0.5)
+        model = build(shape, seq_len=8, seed=0, device=torch.device("cpu"))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        whole = optimisers(model, shape, Optimiser(kind="muon", peak_lr=1.0))
+        (muon,) = (part for part in whole._parts if isinstance(part, Muon))
+
+        with FlopCounterMode(display=False) as counter:
+            whole.step(rate=1.0)
+
+        assert sum(p.numel() for group in muon.param_groups for p in group["params"]) == muon_params(shape)
+        assert counter.get_total_flops() == muon_flop_per_step(shape), shape
+
+
+@pytest.mark.parametrize("shape", [LLAMA_7B, MIXTRAL])
+def test_a_step_grows_by_the_products_and_its_parts_still_add_up(shape) -> None:
+    by = profile("h100-sxm", "megatron-te")
+    step = step_breakdown(shape, LAYOUT, H100S, by, **SETTINGS)
+
+    slower = step_under_muon(step, shape, LAYOUT, H100S, by, **SETTINGS)
+
+    extra = slower.step_seconds - step.step_seconds
+    ideal = muon_flop_per_step(shape) / 2 / H100S.hardware.peak_flop_per_s("bf16")
+    assert ideal < extra < 3 * ideal
+    assert sum(seconds for _, seconds in slower.terms) == pytest.approx(slower.step_seconds)
+    assert slower.mfu * slower.step_seconds == pytest.approx(step.mfu * step.step_seconds)
+
+
+def test_one_average_in_place_of_two_is_saved() -> None:
+    layout = Layout(dp=64, sharding="none")
+    memory = memory_per_device(LLAMA_7B, layout, H100S, seq_len=4096, sequences_per_step=64, precision="fp32")
+
+    under = memory_under_muon(memory, LLAMA_7B, layout, precision="fp32")
+
+    assert memory.optimizer_bytes - under.optimizer_bytes == pytest.approx(4.0 * muon_params(LLAMA_7B))
+    assert under.total_bytes < memory.total_bytes
