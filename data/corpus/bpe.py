@@ -1,4 +1,4 @@
-"""Byte-level BPE: trained by `tokenizers`, kept as a Hugging Face `tokenizer.json`, run by tiktoken (about 5x faster).
+"""Byte-level BPE: trained by `tokenizers`, kept as a Hugging Face `tokenizer.json`, run by tiktoken (about 10x faster).
 
 Both read the same merges. A trained vocabulary is written with every split of every token as a merge, the way Hugging
 Face converts tiktoken files; without that, tiktoken could merge a pair the file does not list. Every tokenizer is
@@ -141,6 +141,14 @@ def _byte_of() -> dict[str, int]:
 
 _BYTE_OF = _byte_of()
 _GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # openai/gpt-2, encoder.py
+# The end of both patterns. Its look-ahead makes tiktoken's engine walk the whole pattern step by step; with the rest in
+# a group of its own, the rest runs as one automaton: 10.5 -> 23 MB a CPU second, the same pieces. A possessive
+# quantifier does the same harm, and where what follows cannot match inside what it took, a plain one means the same.
+_SPACES = r"|\s+(?!\S)|\s+"
+_PLAIN = {
+    r"[^\r\n\p{L}\p{N}]?+\p{L}+": r"[^\r\n\p{L}\p{N}]?\p{L}+",
+    r"[^\s\p{L}\p{N}]++[\r\n]*": r"[^\s\p{L}\p{N}]+[\r\n]*",
+}
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>")
 
 
@@ -158,7 +166,7 @@ def _tiktoken(content: bytes) -> tiktoken.Encoding | None:
     added = {token["content"]: token["id"] for token in file["added_tokens"]}
     try:
         ranks = {_bytes_of(token): rank for token, rank in model["vocab"].items() if token not in added}
-        return tiktoken.Encoding("isoplan", pat_str=pattern, mergeable_ranks=ranks, special_tokens=added)
+        return tiktoken.Encoding("isoplan", pat_str=_quick(pattern), mergeable_ranks=ranks, special_tokens=added)
     except (KeyError, ValueError):
         return None
 
@@ -181,6 +189,16 @@ def _pattern(pre_tokenizer: Json) -> str | None:
     is_split = split == {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
     is_byte_level = {**byte_level, "trim_offsets": True} == {**plain, "use_regex": False}
     return pattern if isinstance(pattern, str) and is_split and is_byte_level else None
+
+
+def _quick(pattern: str) -> str:
+    """The same pattern, written so that tiktoken's engine runs it fast; any other pattern as it is."""
+    head = pattern.removesuffix(_SPACES)
+    if head == pattern:
+        return pattern
+    for slow, plain in _PLAIN.items():
+        head = head.replace(slow, plain)
+    return f"(?:{head}){_SPACES}"
 
 
 def _bytes_of(token: str) -> bytes:

@@ -1,6 +1,7 @@
 """Files and folders of the user: what is in them, in an order that neither the disk nor the command line decides."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,12 @@ def listing(path: Path) -> Listing:
     entries: list[Entry] = []
     skipped: list[Rejected] = []
     for name in names:
-        reason = _fault(root / name, name)
-        size = (root / name).lstat().st_size
-        if reason:
-            skipped.append(Rejected(name, "other", "list", reason, size))
+        place = root / name
+        status = place.lstat()
+        if reason := _fault(status.st_mode, name):
+            skipped.append(Rejected(name, "other", "list", reason, status.st_size))
         else:
-            entries.append(Entry("local", name, root / name, name, _domain(name), size))
+            entries.append(Entry("local", name, place, name, _domain(name), status.st_size))
     if not entries:
         raise UserError(f"'{path}' holds no file we can read", expected=", ".join(sorted(SUFFIXES)))
     return Listing(tuple(entries), tuple(skipped))
@@ -79,11 +80,11 @@ def _names(root: Path) -> Iterator[str]:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _fault(path: Path, name: str) -> str:
-    """Why a file is not read, or nothing."""
-    if path.is_symlink():
+def _fault(mode: int, name: str) -> str:
+    """Why a file of that mode is not read, or nothing."""
+    if stat.S_ISLNK(mode):
         return "a link"
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         return "not a regular file"
     if content_suffix(name) in SUFFIXES or _is_plain(name):
         return ""

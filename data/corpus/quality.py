@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.corpus.document import Document, Rejected, Stage, reject
+from data.corpus.fineweb import fineweb
 
 STAGE = "quality"
 
@@ -32,11 +33,6 @@ MAX_DUPLICATE_LINE_CHARACTERS = 0.2
 MAX_TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}
 MAX_DUPLICATE_NGRAM = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
-# Penedo et al. 2024 (arXiv:2406.17557), section 3.6.
-MIN_PUNCTUATED_LINES = 0.12
-MAX_SHORT_LINES = 0.67
-SHORT_LINE_CHARACTERS = 30
-MAX_REPEATED_CHARACTERS = 0.1
 # Raffel et al. 2020 (arXiv:1910.10683), section 2.2, at the level of the page.
 MIN_SENTENCES = 3
 
@@ -47,7 +43,6 @@ _GENERATED = re.compile(r"auto-?generated|generated (by|from)|do not edit", re.I
 GENERATED_MARK_CHARACTERS = 300
 
 _BULLETS = ("•", "-", "*", "‣", "●")
-_TERMINAL = (".", "!", "?", '"', "'", "”", "。", "！", "？")
 _SENTENCE_END = re.compile(r"[.!?。！？][\s\"')\]”]|[.!?。！？]$")
 _ALPHANUMERIC = bytes(byte for byte in range(256) if chr(byte).isalnum() or byte >= 0x80)
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication modulo 2^64 loses nothing
@@ -133,18 +128,6 @@ def c4(text: str) -> str:
     return ""
 
 
-def fineweb(text: str) -> str:
-    """Return what makes a page look like a list or a menu by FineWeb's rules, or nothing."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if sum(line.rstrip().endswith(_TERMINAL) for line in lines) < MIN_PUNCTUATED_LINES * len(lines):
-        return "FineWeb: few lines end in punctuation"
-    if sum(len(line) < SHORT_LINE_CHARACTERS for line in lines) > MAX_SHORT_LINES * len(lines):
-        return "FineWeb: two thirds of the lines are short"
-    if sum(map(len, lines)) - sum(map(len, set(lines))) > MAX_REPEATED_CHARACTERS * len(text):
-        return "FineWeb: a tenth of the characters in repeated lines"
-    return ""
-
-
 def code(text: str) -> str:
     """Return what makes a file no handwritten code by StarCoder's rules, or nothing."""
     if len(text) > MAX_MEAN_LINE_CHARACTERS * (text.count("\n") + 1):
@@ -158,7 +141,7 @@ def code(text: str) -> str:
 
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
-    "web": (gopher_quality, c4, fineweb, repeated_lines, repeated_ngrams),
+    "web": (c4, fineweb, repeated_lines, gopher_quality, repeated_ngrams),  # cheapest first
     "prose": (repeated_lines,),
     "code": (code,),
 }

@@ -94,7 +94,6 @@ def make_unit(unit: Unit) -> None:
     if unit.rows_path.exists():
         return
     tokenizer = _tokenizer(unit.folder / "tokenizer.json")
-    end = np.array([tokenizer.end_id], dtype=np.uint32)
     dtype = token_dtype(tokenizer.vocab_size)
     rows: list[NDArray[np.void]] = []
     about: list[bytes] = []
@@ -104,13 +103,21 @@ def make_unit(unit: Unit) -> None:
             if isinstance(item, Rejected):
                 removals.add(item)
                 continue
-            ids = np.concatenate([tokenizer.encode(item.text), end])
-            file.write(ids.astype(dtype).tobytes())
+            ids = _closed(tokenizer.encode(item.text), tokenizer.end_id, dtype)
+            file.write(ids.data)
             rows.append(_row(item, index, ids, unit.config))
             about.append(canonical_bytes([item.name, item.licence, item.date]))
     about.append(canonical_bytes(removals.as_json()))
     write_atomic(unit.about_path, b"\n".join(about))
     write_atomic(unit.rows_path, b"".join(row.tobytes() for row in rows))
+
+
+def _closed(ids: NDArray[np.uint32], end_id: int, dtype: np.dtype[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """The ids of a document as they stand on disk, its end behind them."""
+    closed = np.empty(len(ids) + 1, dtype=dtype)
+    closed[:-1] = ids
+    closed[-1] = end_id
+    return closed
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -137,7 +144,7 @@ def _results(unit: Unit, masked: Counter[str]) -> Iterator[tuple[int, Document |
             yield index, passed(item, stages)
 
 
-def _row(document: Document, entry: int, ids: NDArray[np.uint32], config: BuildConfig) -> NDArray[np.void]:
+def _row(document: Document, entry: int, ids: NDArray[np.unsignedinteger], config: BuildConfig) -> NDArray[np.void]:
     content = document.text.encode()
     row = np.zeros(1, dtype=ROW)
     row["text_digest"] = np.frombuffer(hashlib.sha256(content).digest()[:16], dtype="V16")

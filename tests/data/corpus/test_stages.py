@@ -1,6 +1,7 @@
 """Filters, masks, decontamination, near duplicates, measures: each finds what it is for and spares the rest."""
 
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from data.corpus.bpe import Tokenizer, load, train
 from data.corpus.clean import has_longer_line
 from data.corpus.decontaminate import evaluation_index, is_contaminated, weigh
 from data.corpus.document import Document, Rejected
+from data.corpus.fineweb import TERMINAL, fineweb
 from data.corpus.manifest import BuildConfig
 from data.corpus.measures import compression_ratio, distinct_fraction, duplicate_line_fraction, effective_number
 from data.corpus.near import band_keys, jaccard, near_duplicates, signature, sketch
 from data.corpus.pii import masked
-from data.corpus.quality import c4, code, fineweb, gopher_quality, repeated_lines, repeated_ngrams
+from data.corpus.quality import c4, code, gopher_quality, repeated_lines, repeated_ngrams
 from data.corpus.stages import passed, stages_of
 from data.errors import UserError
 
@@ -62,6 +64,7 @@ def test_prose_passes_every_web_rule() -> None:
         (fineweb, PROSE.replace(".", ""), "punctuation"),
         (fineweb, "\n".join(f"Item {n}." for n in range(50)), "short"),
         (fineweb, PROSE + "\n" + PROSE, "repeated lines"),
+        (fineweb, "\n".join(f"{'a' * 20}{n} {'b' * 20}." for n in range(50)) + "\n" * 20, "three lines for every ten"),
         (repeated_lines, (PROSE + "\n") * 3, "stand earlier"),
         (repeated_ngrams, " ".join(words(2, 30) * 8), "repeated"),
         (code, "x = '" + "a" * 400 + "'", "mean line"),
@@ -72,6 +75,34 @@ def test_prose_passes_every_web_rule() -> None:
 def test_each_rule_says_what_it_is_for(rule: object, text: str, reason: str) -> None:
     assert callable(rule)
     assert reason in rule(text)
+
+
+LINES = st.lists(
+    st.text(alphabet=st.sampled_from("ab .!\t\u3000。é🙂\x0b\x0c"), max_size=40).map(lambda line: line * 2), max_size=12
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lines=LINES, text=st.sampled_from(["", PROSE, PROSE + "\n" + PROSE]))
+def test_fineweb_counts_lines_as_a_plain_loop_would(lines: list[str], text: str) -> None:
+    page = "\n".join([*lines, text])
+
+    assert fineweb(page) == plain_fineweb(page)
+
+
+def plain_fineweb(page: str) -> str:
+    """The rules one after the other over a list of lines, as datatrove applies them."""
+    lines = [line for line in page.split("\n") if line.strip()]
+    ended = sum(line.endswith(tuple(TERMINAL)) for line in lines)
+    if not lines or ended / len(lines) < 0.12:
+        return "FineWeb: few lines end in punctuation"
+    if sum(len(line) <= 30 for line in lines) / len(lines) > 0.67:
+        return "FineWeb: two thirds of the lines are short"
+    repeated = sum(len(line) for place, line in enumerate(lines) if line in lines[:place])
+    if repeated / len(page.replace("\n", "")) > 0.01:
+        return "FineWeb: a hundredth of the characters in repeated lines"
+    is_list = page.count("\n") / len(re.findall(r"\w+|[^\w\s]", page)) > 0.3
+    return "FineWeb: three lines for every ten words" if is_list else ""
 
 
 def test_personal_data_and_secrets_are_masked_and_counted() -> None:
@@ -258,6 +289,17 @@ def test_any_text_survives_the_round_trip_and_both_encoders_agree(tokenizer: Tok
     assert tokenizer.text_bytes(ids) == text.encode()
     assert int(tokenizer.token_bytes[ids].sum()) == len(text.encode())
     assert np.array_equal(ids, tokenizer.encode_exactly(text))
+
+
+HARD_SPACES = st.text(
+    alphabet=st.sampled_from(" \t\n\r\x0b\x85\u2028\xa0aZé日1٣'sTLve.-_{#…🙂\u0301\u200b"), max_size=24
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=HARD_SPACES)
+def test_the_quick_pattern_cuts_where_the_file_says(tokenizer: Tokenizer, text: str) -> None:
+    assert np.array_equal(tokenizer.encode(text), tokenizer.encode_exactly(text))
 
 
 def test_a_tokenizer_is_the_same_each_time(tokenizer: Tokenizer) -> None:
