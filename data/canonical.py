@@ -39,7 +39,10 @@ def parse_strict(text: bytes, *, name: str, max_bytes: int = MAX_BYTES) -> Json:
     if len(text) > max_bytes:
         raise UserError(f"{name} is {len(text)} bytes", expected=f"at most {max_bytes}")
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        if b"\\u" in text:
+            canonical_bytes(value)  # an escape may spell half a character, which has no bytes
+        return value
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not valid JSON: {error}") from error
 

@@ -1,7 +1,9 @@
 """Files that are either the old or the new one, never half: stage, flush, fsync, rename, fsync the folder."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -27,15 +29,41 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 
 
 def append_durable(path: Path, line: bytes) -> None:
-    """Append one line and return only when it is on the disk."""
+    """Append one line and return only when it is on the disk.
+
+    Raises:
+        OSError: the disk is full or broken; the file ends as it did before.
+    """
+    append_after(path, lambda content: line)
+
+
+def append_after(path: Path, make_line: Callable[[bytes], bytes]) -> None:
+    """Append the line that `make_line` makes from what the file holds, and return when it is on the disk.
+
+    Nobody else appends in between. Raises as `append_durable`, and whatever `make_line` raises.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line)
-        os.fsync(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        content = path.read_bytes()
+        line = make_line(content)
+        try:
+            write_all(handle, line)
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, len(content))
+            raise
     finally:
         os.close(handle)
     fsync_folder(path.parent)
+
+
+def write_all(handle: int, content: bytes) -> None:
+    """Write every byte: the kernel may take fewer than it was given."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def claim(path: Path, content: bytes) -> bool:
@@ -46,7 +74,7 @@ def claim(path: Path, content: bytes) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(handle, content)
+        write_all(handle, content)
         os.fsync(handle)
     finally:
         os.close(handle)

@@ -16,10 +16,12 @@ from data.code_version import code_version
 from data.corpus.manifest import verify
 from data.durable import claim, write_atomic
 from data.errors import NotApprovedError, StalePlanError, UserError
+from executor import ledger_head
 from executor.paths import Workspace, home
 from planner.approval import (
     Approval,
     allow_signer,
+    approval_bytes,
     approval_path,
     check_approval,
     check_drift,
@@ -27,8 +29,9 @@ from planner.approval import (
     effective_caps,
     load_approval,
 )
-from planner.ledger import Entry, EntryKind, append_entry, holds, read_ledger
-from planner.plan import Plan, as_json, find_plan
+from planner.ledger import Entry, EntryKind, holds
+from planner.plan import Plan, as_json, find_plan, plan_bytes
+from planner.policy import check_approver, findings, load_policy, require
 from planner.recipe import Caps
 from planner.resolve import resolve_device, resolve_price
 from planner.sshsig import load_key, make_key
@@ -72,7 +75,9 @@ def authorise_resume(run: Path, workspace: Workspace, *, now: datetime) -> Autho
         _check_unused(newest, workspace)
         use_approval(newest, run, workspace, now=now)
     check_inputs(plan, workspace, now=now)
-    return Authorised(plan=plan, approval=newest, caps=effective_caps(plan, newest))
+    caps = effective_caps(plan, newest)
+    _write_caps(run, caps)  # whatever stands there now
+    return Authorised(plan=plan, approval=newest, caps=caps)
 
 
 def claim_start(authorised: Authorised, workspace: Workspace, *, now: datetime) -> Path:
@@ -83,7 +88,7 @@ def claim_start(authorised: Authorised, workspace: Workspace, *, now: datetime) 
     """
     run = workspace.new_run()
     use_approval(authorised.approval, run, workspace, now=now)
-    write_atomic(run / "plan.json", canonical_bytes(as_json(authorised.plan)) + b"\n")
+    write_atomic(run / "plan.json", plan_bytes(authorised.plan))
     return run
 
 
@@ -94,11 +99,11 @@ def use_approval(approval: Approval, run: Path, workspace: Workspace, *, now: da
         NotApprovedError: it is used.
     """
     statement = approval.statement
-    if not claim(workspace.runs / ".claims" / statement.nonce, run.name.encode()):
+    if not all(claim(path, run.name.encode()) for path in _claims(approval, workspace)):
         raise _used(approval)
-    write_atomic(run / "approval.json", canonical_bytes(as_json(approval)) + b"\n")
-    write_atomic(run / "caps.json", canonical_bytes(as_json(effective_caps(statement.plan, approval))) + b"\n")
-    append_entry(workspace.ledger, ledger_entry(approval, kind="start", now=now, run_id=run.name))
+    write_atomic(run / "approval.json", approval_bytes(approval))
+    _write_caps(run, effective_caps(statement.plan, approval))
+    ledger_head.append(workspace, ledger_entry(approval, kind="start", now=now, run_id=run.name))
 
 
 def ledger_entry(approval: Approval, *, kind: EntryKind, now: datetime, run_id: str = "", detail: str = "") -> Entry:
@@ -141,6 +146,26 @@ def read_allowed_signers() -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
+def check_consent(approval: Approval, *, now: datetime) -> None:
+    """Check an approval against this machine's signers, revoked keys and policy, as approving and starting both do.
+
+    Raises:
+        NotApprovedError: it does not hold.
+    """
+    revoked = home() / "revoked_keys"
+    check_approval(
+        approval,
+        allowed_signers=read_allowed_signers(),
+        revoked_keys=revoked.read_text(encoding="utf-8") if revoked.exists() else "",
+        now=now,
+    )
+    path = home() / "policy.toml"
+    if path.exists():
+        statement, policy = approval.statement, load_policy(path)
+        require(findings(statement.plan, policy, waived=frozenset(statement.waived)))
+        check_approver(statement.plan, policy, approver=statement.approver, cap_usd=statement.cap_usd)
+
+
 def signing_key(name: str, key_path: Path | None) -> Ed25519PrivateKey:
     """Return the approver's key; the first approver on a machine gets one made and allowed.
 
@@ -159,13 +184,13 @@ def new_nonce() -> str:
 
 
 def _approved_plan(path: Path, approval: Approval, workspace: Workspace, *, now: datetime) -> Plan:
-    check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
+    check_consent(approval, now=now)
     try:
         text = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read plan {path}: {error.strerror}") from error
     plan = check_plan_bytes(text, approval, name=path.name)
-    if not holds(read_ledger(workspace.ledger), kind="approval", nonce=approval.statement.nonce):
+    if not holds(ledger_head.read(workspace), kind="approval", nonce=approval.statement.nonce):
         raise NotApprovedError(
             f"the approval of {plan.id} is not in {workspace.ledger.name}",
             expected="the ledger this working folder's approvals are written to",
@@ -181,10 +206,19 @@ def _approved_plan(path: Path, approval: Approval, workspace: Workspace, *, now:
 
 
 def _check_unused(approval: Approval, workspace: Workspace) -> None:
-    if (workspace.runs / ".claims" / approval.statement.nonce).exists() or holds(
-        read_ledger(workspace.ledger), kind="start", nonce=approval.statement.nonce
-    ):
+    is_claimed = any(path.exists() for path in _claims(approval, workspace))
+    if is_claimed or holds(ledger_head.read(workspace), kind="start", nonce=approval.statement.nonce):
         raise _used(approval)
+
+
+def _claims(approval: Approval, workspace: Workspace) -> tuple[Path, Path]:
+    """Where an approval's one use is marked: in this working folder, and where a copy of the folder does not reach."""
+    nonce = approval.statement.nonce
+    return home() / "claims" / nonce, workspace.runs / ".claims" / nonce
+
+
+def _write_caps(run: Path, caps: Caps) -> None:
+    write_atomic(run / "caps.json", canonical_bytes(as_json(caps)) + b"\n")
 
 
 def _used(approval: Approval) -> NotApprovedError:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from data.units import show_count, show_seconds, show_usd
-from planner.recipe import Caps, Rates, run_cost_usd
+from data.units import show_count, show_energy, show_seconds, show_usd
+from planner.recipe import Caps, Rates, run_cost_usd, run_energy_joules
 from planner.record import RunState
 
 
@@ -32,6 +32,10 @@ def cap_stop(caps: Caps, rates: Rates, *, wall_seconds: float, num_tokens: int) 
     if wall_seconds > caps.wall_seconds:
         limit = show_seconds(caps.wall_seconds)
         return Stop("capped", f"the next step would end after {show_seconds(wall_seconds)}; cap {limit}")
+    energy_joules = run_energy_joules(wall_seconds, rates)
+    if caps.energy_joules is not None and energy_joules > caps.energy_joules:
+        limit = show_energy(caps.energy_joules)
+        return Stop("capped", f"the next step would bring the energy to {show_energy(energy_joules)}; cap {limit}")
     if num_tokens > caps.num_tokens:
         limit = show_count(caps.num_tokens)
         return Stop("capped", f"the next step would be the {show_count(num_tokens)}th token; cap {limit}")

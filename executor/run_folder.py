@@ -11,6 +11,7 @@ from pathlib import Path
 from data.canonical import digest
 from data.errors import LockedError
 from executor.value_files import read_value
+from planner.approval import check_plan_bytes, effective_caps, load_approval
 from planner.plan import TrajectoryPoint, as_json, load_plan
 from planner.recipe import Caps, Job
 
@@ -39,6 +40,11 @@ class RunFolder:
     def job(self) -> Path:
         """The job, for a pilot run."""
         return self.root / "job.json"
+
+    @property
+    def approval(self) -> Path:
+        """The approval that holds now, for a planned run; its caps go before those of `caps`."""
+        return self.root / "approval.json"
 
     @property
     def caps(self) -> Path:
@@ -98,9 +104,10 @@ PILOT = "pilot"
 
 
 def read_assignment(folder: RunFolder) -> Assignment:
-    """Read plan.json, or job.json where there is no plan, and the caps that hold now.
+    """Read plan.json, or job.json where there is no plan, and the caps that hold now: those of the approval.
 
     Raises:
+        NotApprovedError: the plan is not the one that the approval beside it approves.
         UserError: neither is there, or one is not what it should be.
     """
     if folder.plan.exists():
@@ -110,6 +117,9 @@ def read_assignment(folder: RunFolder) -> Assignment:
         job = read_value(folder.job, Job)
         plan_id, plan_digest, trajectory = PILOT, digest(as_json(job)), ()
     caps = read_value(folder.caps, Caps) if folder.caps.exists() else job.caps
+    if folder.approval.exists():
+        approval = load_approval(folder.approval)
+        caps = effective_caps(check_plan_bytes(folder.plan.read_bytes(), approval, name=folder.plan.name), approval)
     return Assignment(
         job=job,
         job_digest=digest(as_json(job)),

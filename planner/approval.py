@@ -7,7 +7,7 @@ Nothing here reads a clock: `now` is an argument.
 
 import math
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from data.canonical import Json, canonical_bytes, changes, parse_strict
 from data.durable import write_atomic
 from data.errors import NotApprovedError, StalePlanError, UserError
 from data.values import Name, Value
-from planner.plan import Plan, as_json, content_digest
+from planner.plan import Plan, as_json, content_digest, plan_bytes
 from planner.recipe import Caps, seconds_for_cost
 from planner.sshsig import fingerprint, public_line, sign, verify
 
@@ -34,11 +34,13 @@ class Statement(Value):
     plan_digest: str
     cap_usd: float = Field(gt=0)
     cap_seconds: float | None = Field(default=None, gt=0, description="in place of the plan's cap on wall time")
+    cap_joules: float | None = Field(default=None, gt=0, description="the most energy at the wall; None: no cap")
     approver: Name
     approved_at: datetime
     expires_at: datetime
     nonce: str = Field(pattern="^[0-9a-f]{32}$")
     comment: str = Field(default="", max_length=500)
+    waived: tuple[Name, ...] = Field(default=(), description="soft rules of the policy that are not held against it")
     plan: Plan
 
 
@@ -59,8 +61,10 @@ def approve_plan(
     now: datetime,
     nonce: str,
     cap_seconds: float | None = None,
+    cap_joules: float | None = None,
     validity: timedelta = DEFAULT_VALIDITY,
     comment: str = "",
+    waived: tuple[str, ...] = (),
 ) -> Approval:
     """Sign `plan` with a cap in dollars.
 
@@ -75,11 +79,13 @@ def approve_plan(
             plan_digest=plan.digest,
             cap_usd=cap_usd,
             cap_seconds=cap_seconds,
+            cap_joules=cap_joules,
             approver=approver,
             approved_at=now,
             expires_at=now + validity,
             nonce=nonce,
             comment=comment,
+            waived=waived,
             plan=plan,
         )
     except ValidationError as error:
@@ -90,7 +96,7 @@ def approve_plan(
 def save_approval(approval: Approval, folder: Path) -> Path:
     """Write `folder/p-xxxxxx.approval.json`; a newer approval of the same plan replaces an older one."""
     path = approval_path(folder, approval.statement.plan_id)
-    write_atomic(path, canonical_bytes(as_json(approval)) + b"\n")
+    write_atomic(path, approval_bytes(approval))
     return path
 
 
@@ -111,27 +117,38 @@ def load_approval(path: Path) -> Approval:
             f"plan {plan_id} is not approved", next_step=f"isoplan approve {plan_id} --cap USD --as NAME"
         )
     try:
-        document = parse_strict(path.read_bytes(), name=path.name)
-        return Approval.model_validate(document)
-    except (UserError, ValidationError) as error:
+        text = path.read_bytes()
+        approval = Approval.model_validate(parse_strict(text, name=path.name))
+    except (OSError, UserError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise NotApprovedError(f"{path.name} is not a valid approval: {reason}") from error
+    if text != approval_bytes(approval):
+        raise NotApprovedError(f"{path.name} is not as it was written", next_step="restore it, or approve again")
+    return approval
 
 
-def check_approval(approval: Approval, *, allowed_signers: str, now: datetime) -> None:
-    """Check signature, signer and dates of an approval.
+def approval_bytes(approval: Approval) -> bytes:
+    """Return the one file that an approval has."""
+    return canonical_bytes(as_json(approval)) + b"\n"
+
+
+def check_approval(approval: Approval, *, allowed_signers: str, now: datetime, revoked_keys: str = "") -> None:
+    """Check signature, signer and dates of an approval, by allowed signers and revoked keys as OpenSSH writes them.
 
     Raises:
         NotApprovedError: the first of these that does not hold.
     """
     statement = approval.statement
     public = verify(_message(statement), approval.signature, namespace=NAMESPACE)
-    if _principal(statement.approver) not in signers_of(public, allowed_signers):
+    if public in {" ".join(line.split()[:2]) for line in revoked_keys.splitlines()}:
+        raise NotApprovedError(f"the key {fingerprint(public)} of '{statement.approver}' is revoked")
+    if _principal(statement.approver) not in signers_of(public, allowed_signers, now=now):
         raise NotApprovedError(
             f"the key {fingerprint(public)} may not approve as '{statement.approver}'",
             expected="a line for that name and key in the allowed-signers file",
         )
-    if content_digest(as_json(statement.plan)) != statement.plan_digest:
+    digest = content_digest(as_json(statement.plan))
+    if (digest, f"p-{digest[:6]}") != (statement.plan_digest, statement.plan_id):
         raise NotApprovedError("the approval's copy of the plan does not have the digest it approves")
     if not statement.approved_at <= now < statement.expires_at:
         raise NotApprovedError(
@@ -146,7 +163,7 @@ def check_plan_bytes(text: bytes, approval: Approval, *, name: str) -> Plan:
     Raises:
         NotApprovedError: it is not; the message lists every changed field, old -> new.
     """
-    approved = canonical_bytes(as_json(approval.statement.plan)) + b"\n"
+    approved = plan_bytes(approval.statement.plan)
     if text == approved:
         return approval.statement.plan
     raise NotApprovedError(
@@ -178,6 +195,7 @@ def effective_caps(plan: Plan, approval: Approval) -> Caps:
         cost_usd=statement.cap_usd,
         wall_seconds=statement.cap_seconds or _wall_cap(plan, statement.cap_usd),
         num_tokens=plan.caps.num_tokens,
+        energy_joules=statement.cap_joules,
     )
 
 
@@ -193,19 +211,50 @@ def allow_signer(allowed_signers: str, *, name: str, key: Ed25519PrivateKey) -> 
     return f'{allowed_signers}{_principal(name)} namespaces="{NAMESPACE}" {public_line(key)}\n'
 
 
-def signers_of(public: str, allowed_signers: str) -> tuple[str, ...]:
-    """Return the names under which a public key may approve, by OpenSSH's allowed-signers lines."""
+def signers_of(public: str, allowed_signers: str, *, now: datetime) -> tuple[str, ...]:
+    """Return the names under which a public key may approve now, by OpenSSH's allowed-signers lines.
+
+    Of its options `namespaces`, `valid-after` and `valid-before` are known; a line with any other allows nothing.
+    """
     names: list[str] = []
     for line in allowed_signers.splitlines():
         match = _SIGNER.fullmatch(line.strip())
-        if match and match["key"] == public and NAMESPACE in (match["namespaces"] or NAMESPACE).split(","):
+        if match and match["key"] == public and _allows(match["options"] or "", now):
             names.extend(match["names"].split(","))
     return tuple(names)
 
 
+_OPTION = re.compile(r'([a-z-]+)="([^"]*)"')
 _SIGNER = re.compile(
-    r'(?P<names>[^#\s]\S*)\s+(?:namespaces="(?P<namespaces>[^"]*)"\s+)?(?P<key>ssh-ed25519 [A-Za-z0-9+/=]+)(?:\s.*)?'
+    r'(?P<names>[^#\s]\S*)\s+(?:(?P<options>[a-z-]+="[^"]*"(?:,[a-z-]+="[^"]*")*)\s+)?'
+    r"(?P<key>ssh-ed25519 [A-Za-z0-9+/=]+)(?:\s.*)?"
 )
+_SIGNER_TIMES = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+
+
+def _allows(options: str, now: datetime) -> bool:
+    for option, value in _OPTION.findall(options):
+        if option == "namespaces":
+            is_met = NAMESPACE in value.split(",")
+        elif option == "valid-after":
+            is_met = (since := _signer_time(value)) is not None and now >= since
+        elif option == "valid-before":
+            is_met = (until := _signer_time(value)) is not None and now < until
+        else:
+            is_met = False
+        if not is_met:
+            return False
+    return True
+
+
+def _signer_time(text: str) -> datetime | None:
+    """Read OpenSSH's YYYYMMDD[HHMM[SS]]; taken as UTC with or without its Z, so that every machine agrees."""
+    for form in _SIGNER_TIMES:
+        try:
+            return datetime.strptime(text.removesuffix("Z"), form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return None
 
 
 def _principal(name: str) -> str:

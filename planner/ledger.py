@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from data.canonical import canonical_bytes, digest, parse_strict
-from data.durable import append_durable
-from data.errors import NotApprovedError
+from data.durable import append_after
+from data.errors import NotApprovedError, UserError
 from data.units import Usd
 from data.values import Value
 
@@ -45,42 +45,68 @@ def read_ledger(path: Path) -> tuple[Entry, ...]:
     Raises:
         NotApprovedError: a line is not an entry, or the chain is broken; the message names the first bad line.
     """
-    if not path.exists():
-        return ()
+    return parse_ledger(path.read_bytes(), name=path.name) if path.exists() else ()
+
+
+def parse_ledger(text: bytes, *, name: str) -> tuple[Entry, ...]:
+    """Verify the chain in a ledger's bytes; raises as `read_ledger`."""
+    if text and not text.endswith(b"\n"):
+        raise _broken(name, text.count(b"\n") + 1, "it ends in the middle")
     entries: list[Entry] = []
     previous = GENESIS
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        entry = _parse(line, where=f"{path.name} line {number}")
+    for number, line in enumerate(text.split(b"\n")[:-1], start=1):
+        entry = _parse(line, where=f"{name} line {number}")
         if entry.previous != previous or entry.index != number - 1 or entry.hash != _hash(entry):
-            raise NotApprovedError(
-                f"{path.name} is broken at line {number}: it was edited, or a line before it was removed",
-                expected="an unbroken chain of hashes",
-                next_step="restore the ledger from a copy; runs stay refused until then",
-            )
+            raise _broken(name, number, "it was edited, or a line before it was removed")
+        if line != _line(entry):
+            raise _broken(name, number, "it is written differently than it was")
         entries.append(entry)
         previous = entry.hash
     return tuple(entries)
 
 
 def append_entry(path: Path, entry: Entry) -> Entry:
-    """Chain `entry` to the ledger's end and write it durably; its index, previous and hash are filled in here."""
-    entries = read_ledger(path)
-    fields = entry.model_dump() | {
-        "schema": entry.schema_,
-        "index": len(entries),
-        "previous": entries[-1].hash if entries else GENESIS,
-        "hash": "",
-    }
-    fields.pop("schema_", None)
-    unsealed = Entry.model_validate(fields)
-    sealed = Entry.model_validate(fields | {"hash": _hash(unsealed)})
-    append_durable(path, canonical_bytes(sealed.model_dump(mode="json", by_alias=True)) + b"\n")
-    return sealed
+    """Chain `entry` to the ledger's end and write it durably; its index, previous and hash are filled in here.
+
+    Raises:
+        NotApprovedError: the ledger is broken; nothing is appended then.
+    """
+    chained = entry
+
+    def next_line(text: bytes) -> bytes:
+        nonlocal chained
+        chained = _chain(entry, parse_ledger(text, name=path.name))
+        return _line(chained) + b"\n"
+
+    append_after(path, next_line)
+    return chained
 
 
 def holds(entries: Sequence[Entry], *, kind: EntryKind, nonce: str) -> bool:
     """Return whether the ledger has such a line for that approval."""
     return any(entry.kind == kind and entry.nonce == nonce for entry in entries)
+
+
+def _chain(entry: Entry, entries: Sequence[Entry]) -> Entry:
+    fields = entry.model_dump(by_alias=True) | {
+        "index": len(entries),
+        "previous": entries[-1].hash if entries else GENESIS,
+        "hash": "",
+    }
+    unsealed = Entry.model_validate(fields)
+    return Entry.model_validate(fields | {"hash": _hash(unsealed)})
+
+
+def _line(entry: Entry) -> bytes:
+    return canonical_bytes(entry.model_dump(mode="json", by_alias=True))
+
+
+def _broken(name: str, number: int, how: str) -> NotApprovedError:
+    return NotApprovedError(
+        f"{name} is broken at line {number}: {how}",
+        expected="an unbroken chain of hashes",
+        next_step="restore the ledger from a copy; runs stay refused until then",
+    )
 
 
 def _hash(entry: Entry) -> str:
@@ -92,5 +118,7 @@ def _hash(entry: Entry) -> str:
 def _parse(line: bytes, *, where: str) -> Entry:
     try:
         return Entry.model_validate(parse_strict(line, name=where))
+    except UserError as error:
+        raise NotApprovedError(str(error)) from error
     except ValidationError as error:
         raise NotApprovedError(f"{where} is not a ledger entry: {error.errors()[0]['msg']}") from error

@@ -236,8 +236,13 @@ def seal(plan: Plan) -> Plan:
 def save_plan(plan: Plan, folder: Path) -> Path:
     """Write a sealed plan as `folder/p-xxxxxx.json`, canonical, and return the path."""
     path = folder / f"{plan.id}.json"
-    write_atomic(path, canonical_bytes(as_json(plan)) + b"\n")
+    write_atomic(path, plan_bytes(plan))
     return path
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """Return the one file that a plan has."""
+    return canonical_bytes(as_json(plan)) + b"\n"
 
 
 def parse_plan(text: bytes, *, name: str) -> Plan:
@@ -271,10 +276,10 @@ def load_plan(path: Path) -> Plan:
         raise UserError(f"cannot read plan {path}: {error.strerror}", next_step="isoplan ls") from error
     plan = parse_plan(text, name=str(path))
     actual = content_digest(as_json(plan))
-    if actual != plan.digest:
+    if actual != plan.digest or plan.id != f"p-{actual[:6]}" or text != plan_bytes(plan):
         raise UserError(
             f"{path} was edited after it was made: its content has digest {actual[:12]}",
-            expected=f"{plan.digest[:12]}, as the file itself states",
+            expected=f"{plan.digest[:12]}, as the file itself states, and its very bytes",
             next_step="isoplan plan ... makes a new plan; a plan file is never edited",
         )
     return plan

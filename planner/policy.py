@@ -8,6 +8,10 @@ breaks its rule, because unknown is not fine.
     field = "economics.total_usd.p90"
     max = 250_000
     level = "hard"
+
+    [approval]
+    max_cap_usd = 100_000       # nobody may approve more
+    self_approval_usd = 1_000   # above it, approver and author are two people
 """
 
 import tomllib
@@ -18,6 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from data.canonical import Json
 from data.errors import NotApprovedError, UserError
+from data.units import show_usd
 from data.values import Name, Value
 from planner.plan import Plan, as_json
 
@@ -44,10 +49,24 @@ class Rule(Value):
         return self
 
 
+class ApprovalLimits(Value):
+    """Who may approve how much. None is no limit."""
+
+    max_cap_usd: float | None = Field(default=None, gt=0)
+    self_approval_usd: float | None = Field(default=None, ge=0)
+
+
 class Policy(Value):
     """The rules of one file."""
 
-    rule: tuple[Rule, ...] = Field(min_length=1)
+    rule: tuple[Rule, ...] = ()
+    approval: ApprovalLimits = ApprovalLimits()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.rule and self.approval == ApprovalLimits():
+            raise ValueError("no rule and no limit on approvals")
+        return self
 
 
 class Finding(Value):
@@ -108,6 +127,27 @@ def require(found: tuple[Finding, ...]) -> None:
         raise NotApprovedError(
             "the policy denies this plan: " + "; ".join(f"{one.rule}: {one.found}, {one.limit}" for one in stopping),
             next_step="change the request, or --waive a soft rule",
+        )
+
+
+def check_approver(plan: Plan, policy: Policy, *, approver: str, cap_usd: float) -> None:
+    """Pass when `approver` may allow `cap_usd` for this plan.
+
+    Raises:
+        NotApprovedError: the cap is above the most, or the author approves too much of their own; an author who is not
+            stated may be anyone.
+    """
+    limits, author = policy.approval, plan.request.author
+    if limits.max_cap_usd is not None and cap_usd > limits.max_cap_usd:
+        raise NotApprovedError(
+            f"a cap of {show_usd(cap_usd)}", expected=f"at most {show_usd(limits.max_cap_usd)}, by the policy"
+        )
+    is_own = author is None or author.casefold() == approver.casefold()
+    if limits.self_approval_usd is not None and cap_usd > limits.self_approval_usd and is_own:
+        raise NotApprovedError(
+            f"{approver} approves {'their own plan' if author else 'a plan without an author'}, {show_usd(cap_usd)}",
+            expected=f"another person than its author above {show_usd(limits.self_approval_usd)}, by the policy",
+            next_step="isoplan plan --author NAME says who planned; someone else approves",
         )
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from data.units import Count, Fraction, Seconds, Tokens, Usd
+from data.units import Count, Fraction, Joules, Seconds, Tokens, Usd
 from data.values import Value
 from planner.cluster import Layout
 from planner.model import ModelShape, flop_per_token
@@ -159,11 +159,12 @@ class Gate(Value):
 
 
 class Caps(Value):
-    """What the run may not exceed over all its attempts. None is no cap."""
+    """What the run may not exceed over all its attempts."""
 
     cost_usd: Usd
     wall_seconds: Seconds
     num_tokens: Tokens
+    energy_joules: Joules | None = Field(default=None, description="at the wall; None: as much as the rest allows")
 
 
 class Rates(Value):
@@ -228,3 +229,10 @@ def seconds_for_cost(cost_usd: float, rates: Rates) -> float:
     """The inverse of `run_cost_usd`: how long the job may run for that money."""
     per_second = run_cost_usd(1.0, rates)
     return cost_usd / per_second if per_second else float("inf")
+
+
+def capped_seconds(caps: Caps, rates: Rates) -> float:
+    """How long the job may run under its caps on time, dollars and energy, all attempts together."""
+    per_second = run_energy_joules(1.0, rates)
+    by_energy = caps.energy_joules / per_second if caps.energy_joules is not None and per_second else float("inf")
+    return min(caps.wall_seconds, seconds_for_cost(caps.cost_usd, rates), by_energy)

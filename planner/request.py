@@ -16,6 +16,7 @@ class Request(Value):
     """A question to the planner. At least one of budget, deadline, target loss, or fixed size and tokens is given."""
 
     name: Name = "run"
+    author: Name | None = Field(default=None, description="who plans; a policy may want another to approve")
     budget_usd: Usd | None = None
     deadline_seconds: Seconds | None = None
     target_loss: float | None = Field(default=None, gt=0)

@@ -3,10 +3,10 @@
 from datetime import datetime
 from pathlib import Path
 
-from executor.authorise import ledger_entry, new_nonce, read_allowed_signers, signing_key
+from executor import ledger_head
+from executor.authorise import check_consent, ledger_entry, new_nonce, signing_key
 from executor.paths import Workspace
-from planner.approval import Approval, approve_plan, check_approval, save_approval
-from planner.ledger import append_entry
+from planner.approval import Approval, approve_plan, save_approval
 from planner.plan import Plan
 
 
@@ -18,8 +18,10 @@ def give_consent(
     approver: str,
     now: datetime,
     cap_seconds: float | None = None,
+    cap_joules: float | None = None,
     key: Path | None = None,
     comment: str = "",
+    waived: tuple[str, ...] = (),
 ) -> Approval:
     """Approve `plan` and return the approval, which is then in the ledger and beside the plan.
 
@@ -30,13 +32,15 @@ def give_consent(
         plan,
         cap_usd=cap_usd,
         cap_seconds=cap_seconds,
+        cap_joules=cap_joules,
         approver=approver,
         key=signing_key(approver, key),
         now=now,
         nonce=new_nonce(),
         comment=comment,
+        waived=waived,
     )
-    check_approval(approval, allowed_signers=read_allowed_signers(), now=now)
-    append_entry(workspace.ledger, ledger_entry(approval, kind="approval", now=now, detail=comment))
+    check_consent(approval, now=now)
+    ledger_head.append(workspace, ledger_entry(approval, kind="approval", now=now, detail=comment))
     save_approval(approval, workspace.plans)
     return approval

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from data.errors import UserError
-from data.units import show_usd
+from data.units import JOULES_PER_KWH, show_usd
 from tui.output import emit_json, say
 from tui.quantities import DURATION, USD
 
@@ -21,6 +21,8 @@ from tui.quantities import DURATION, USD
     type=DURATION,
     help="The longest the run may take, such as 6h; else the plan's own cap on time.",
 )
+@click.option("--energy", "cap_kwh", type=click.FloatRange(min=0, min_open=True), help="The most energy, in kWh.")
+@click.option("--waive", "waived", multiple=True, metavar="RULE", help="Accept a soft rule of the policy.")
 @click.option("--as", "approver", required=True, help="Who approves.")
 @click.option("--key", type=click.Path(path_type=Path), help="OpenSSH Ed25519 private key; else this machine's own.")
 @click.option("--comment", default="", help="Why, for the ledger.")
@@ -30,6 +32,8 @@ def approve(
     plan: str,
     cap_usd: float | None,
     cap_seconds: float | None,
+    cap_kwh: float | None,
+    waived: tuple[str, ...],
     approver: str,
     key: Path | None,
     comment: str,
@@ -55,6 +59,8 @@ def approve(
         workspace,
         cap_usd=cap_usd,
         cap_seconds=cap_seconds,
+        cap_joules=None if cap_kwh is None else cap_kwh * JOULES_PER_KWH,
+        waived=waived,
         approver=approver,
         key=key,
         now=datetime.now(UTC),
@@ -77,12 +83,12 @@ def approve(
 @click.option("--json", "as_data", is_flag=True, help="Print the result as JSON.")
 def verify(plan: str | None, as_data: bool) -> None:
     """Check the ledger's chain and, for PLAN, everything `run` would check."""
+    from executor import ledger_head
     from executor.authorise import authorise
     from executor.paths import Workspace
-    from planner.ledger import read_ledger
 
     workspace = Workspace(Path.cwd())
-    entries = read_ledger(workspace.ledger)
+    entries = ledger_head.read(workspace)
     if plan is not None:
         authorise(plan, workspace, now=datetime.now(UTC))
     if as_data:
