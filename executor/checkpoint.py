@@ -1,25 +1,26 @@
 """Checkpoints: everything a run needs to go on bit for bit, in sealed folders of safetensors and JSON. No pickle.
 
-A folder `step-00000120` holds `model.safetensors`, `optimiser.safetensors` and `state.json`. The newest one that
-verifies wins; a bad one is put aside aloud. Order is by step, never by time. See `executor.seal` for what a kill, a
-power cut or a flipped bit can do: nothing.
+A folder `step-00000120` holds `model.safetensors`, `optimiser.safetensors` and `state.json`; where many ranks trained,
+a file of pieces from each (`executor.pieces`) in place of the first two. The newest one that verifies wins; a bad one
+is put aside aloud. Order is by step, never by time. See `executor.seal` for what a kill, a power cut or a flipped bit
+can do: nothing.
 """
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.errors import UserError
 from data.units import show_bytes
 from data.values import Value
+from executor.pieces import StoredTensors, whole_piece, write_pieces
 from executor.seal import flaw, quarantine, seal, staging_folder
 from executor.value_files import read_value, write_value
 
@@ -65,24 +66,25 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
     Raises:
         NotSealedError: a tensor is not finite, or the disk has no room. Nothing is changed then.
     """
-    final = folder / f"step-{snapshot.state.step:08d}"
+    final = checkpoint_path(folder, snapshot.state.step)
     if final.exists() and not flaw(final):
         return final
-    _check_finite(snapshot)
+    tensors = {**snapshot.model, **snapshot.optimiser}
+    check_finite(tensors.items(), step=snapshot.state.step)
     folder.mkdir(parents=True, exist_ok=True)
-    _check_room(folder, snapshot)
+    check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
     if final.exists():
         quarantine(final)
     staged = staging_folder(final)
     try:
-        save_file(_on_cpu(snapshot.model), staged / "model.safetensors")
-        save_file(_on_cpu(snapshot.optimiser), staged / "optimiser.safetensors")
+        for kind, named in (("model", snapshot.model), ("optimiser", snapshot.optimiser)):
+            write_pieces(staged / f"{kind}.safetensors", (whole_piece(name, it) for name, it in named.items()))
         write_value(staged / "state.json", snapshot.state)
         seal(staged, final)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise NotSealedError(f"cannot write checkpoint {final.name}: {error.strerror or error}") from error
-    _prune(folder)
+    prune(folder)
     return final
 
 
@@ -98,11 +100,12 @@ def newest(folder: Path, *, warn: Callable[[str], None]) -> Path | None:
 
 
 def load(path: Path, *, device: torch.device) -> Snapshot:
-    """Read a checkpoint that `newest` has verified. Tensors come out new: nothing live is touched."""
+    """Read a checkpoint that `newest` has verified, whole, whatever it was cut into. Nothing live is touched."""
+    model, optimiser = (StoredTensors(path, kind) for kind in ("model", "optimiser"))
     return Snapshot(
         state=load_state(path),
-        model=load_file(path / "model.safetensors", device=str(device)),
-        optimiser=load_file(path / "optimiser.safetensors", device=str(device)),
+        model={name: model.read_whole(name).to(device) for name in model.wholes()},
+        optimiser={name: optimiser.read_whole(name).to(device) for name in optimiser.wholes()},
     )
 
 
@@ -111,13 +114,23 @@ def load_state(path: Path) -> TrainingState:
     return read_value(path / "state.json", TrainingState)
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of `step` lies, or will."""
+    return folder / f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """Return the step a checkpoint's folder is named after."""
+    return int(path.name.removeprefix("step-"))
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     """Return checkpoint folders, newest step first."""
     found = [path for path in folder.glob("step-*") if _STEP.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
-def _prune(folder: Path) -> None:
+def prune(folder: Path) -> None:
     """Remove what is older than `KEEP` verified checkpoints. The newest was verified as it was written."""
     num_good = 0
     for path in _checkpoints(folder):
@@ -127,23 +140,27 @@ def _prune(folder: Path) -> None:
             num_good += 1
 
 
-def _check_finite(snapshot: Snapshot) -> None:
-    for name, tensor in (*snapshot.model.items(), *snapshot.optimiser.items()):
+def check_finite(tensors: Iterable[tuple[str, Tensor]], *, step: int) -> None:
+    """Return if every value is finite.
+
+    Raises:
+        NotSealedError: with the first tensor that holds one that is not.
+    """
+    for name, tensor in tensors:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise NotSealedError(f"step {snapshot.state.step}: {name} holds values that are not finite; nothing sealed")
+            raise NotSealedError(f"step {step}: {name} holds values that are not finite; nothing sealed")
 
 
-def _check_room(folder: Path, snapshot: Snapshot) -> None:
-    tensors = (*snapshot.model.values(), *snapshot.optimiser.values())
-    needed = sum(tensor.nbytes for tensor in tensors) + _SPARE_BYTES
-    free = shutil.disk_usage(folder).free
+def check_room(folder: Path, num_bytes: int) -> None:
+    """Return if the disk under `folder` takes a checkpoint of `num_bytes`.
+
+    Raises:
+        NotSealedError: it does not.
+    """
+    needed, free = num_bytes + _SPARE_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise NotSealedError(
             f"no room for a checkpoint: {show_bytes(free)} free at {folder}",
             expected=show_bytes(needed),
             next_step="free some space, then isoplan resume",
         )
-
-
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,6 +1,7 @@
 """Held-out loss, in nats per token and in bits per byte of text."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import stdev
 
@@ -28,6 +29,13 @@ class HeldOutText:
     document_NT1: Tensor | None
     num_bytes: int
 
+    def split(self, batch: int) -> list[tuple[Tensor, Tensor | None]]:
+        """Return batches of tokens (B, T+1) with the documents (B, T) of what is read."""
+        tokens = self.token_NT1.split(batch)
+        if self.document_NT1 is None:
+            return [(part, None) for part in tokens]
+        return list(zip(tokens, self.document_NT1[:, :-1].split(batch), strict=True))
+
 
 @torch.no_grad()
 def evaluate(model: nn.Module, text: HeldOutText, *, batch: int) -> HeldOut:
@@ -35,18 +43,16 @@ def evaluate(model: nn.Module, text: HeldOutText, *, batch: int) -> HeldOut:
 
     Each token weighs the same. Sums are float64, so the result does not depend on `batch` beyond float32 rounding.
     """
-    total_nats = 0.0
-    batch_losses: list[float] = []
-    token_NT1, document_NT1 = text.token_NT1, text.document_NT1
-    for start in range(0, len(token_NT1), batch):
-        part = token_NT1[start : start + batch]
-        document_BT = None if document_NT1 is None else document_NT1[start : start + batch, :-1]
-        batch_losses.append(model(part[:, :-1], part[:, 1:], document_BT).item())
-        total_nats += batch_losses[-1] * part[:, 1:].numel()
-    num_tokens = token_NT1[:, 1:].numel()
-    num_batches = len(batch_losses)
+    parts = text.split(batch)
+    losses = [model(part[:, :-1], part[:, 1:], document_BT).item() for part, document_BT in parts]
+    return held_out(losses, [part[:, 1:].numel() for part, _ in parts], num_bytes=text.num_bytes)
+
+
+def held_out(losses: Sequence[float], num_tokens: Sequence[int], *, num_bytes: int) -> HeldOut:
+    """Return the loss of batches with these mean losses and token counts."""
+    total_nats = sum(loss * count for loss, count in zip(losses, num_tokens, strict=True))
     return HeldOut(
-        loss=total_nats / num_tokens,
-        bits_per_byte=total_nats / (math.log(2) * text.num_bytes),
-        standard_error=stdev(batch_losses) / math.sqrt(num_batches) if num_batches > 1 else math.inf,
+        loss=total_nats / sum(num_tokens),
+        bits_per_byte=total_nats / (math.log(2) * num_bytes),
+        standard_error=stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else math.inf,
     )

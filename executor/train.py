@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.metrics import DebiasedMean
-from executor.model.decoder import Decoder
 from executor.model.experts import balance
 from executor.model.initialise import build
 from executor.optim.optimiser import optimisers
@@ -95,16 +94,14 @@ class Trainer:
         self._optimiser.step(rate=lr)
         self._optimiser.zero_grad()
         if self._has_experts:
-            balance(self._model, self._recipe.balance_rate)
+            self._balance()
         self.num_steps += 1
         return Step(loss=loss, loss_ema=self._ema.add(loss), grad_norm=grad_norm, lr=lr)
 
     def evaluate(self) -> HeldOut:
         """Return the held-out loss of the model as it is."""
-        if self._heldout is None:
-            self._heldout = self._heldout_text()
         with self._precision():
-            return evaluate(self._model, self._heldout, batch=self._recipe.micro_batch_sequences)
+            return evaluate(self._model, self._heldout_text(), batch=self._recipe.micro_batch_sequences)
 
     def save(self, folder: Path, *, job_digest: str) -> Path:
         """Seal a checkpoint in `folder` and return its path.
@@ -122,7 +119,7 @@ class Trainer:
         """Return everything that `restore` needs. Tensors are the live ones: seal them before the next step."""
         return Snapshot(self._state(job_digest), self._model.state_dict(), self._optimiser.state_tensors(self._model))
 
-    def _build(self, shape: ModelShape) -> Decoder:
+    def _build(self, shape: ModelShape) -> nn.Module:
         recipe = self._recipe
         return build(shape, seq_len=recipe.seq_len, seed=recipe.seed, device=self._device, z_loss=recipe.z_loss)
 
@@ -144,6 +141,9 @@ class Trainer:
         self.num_steps = snapshot.state.step
         self._ema = DebiasedMean(total=snapshot.state.ema_total, weight=snapshot.state.ema_weight)
 
+    def _balance(self) -> None:
+        balance(self._model, self._recipe.balance_rate)
+
     def _gradients(self) -> tuple[float, float]:
         """Leave the clipped gradient of one step in the parameters; return its loss and its norm before clipping."""
         losses = [self._micro_step(first, size, share) for first, size, share in self._micro_batches()]
@@ -153,6 +153,11 @@ class Trainer:
         return total, grad_norm
 
     def _heldout_text(self) -> HeldOutText:
+        if self._heldout is None:
+            self._heldout = self._read_heldout()
+        return self._heldout
+
+    def _read_heldout(self) -> HeldOutText:
         size = self._recipe.eval_sequences, self._recipe.seq_len
         token_NT1, num_bytes = self._batches.heldout(*size)
         documents = self._batches.heldout_documents(*size) if self._recipe.masks_documents else None

@@ -76,7 +76,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: ModelShape, *, seq_len: int, z_loss: float = 0.0) -> None:
         super().__init__()
         self._rules = LogitRules(softcap=shape.logit_softcap, z_loss=z_loss)
-        self._logit_scale = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
+        self.logit_scale = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_layers))
         self.norm = RMSNorm(shape.width)
@@ -86,22 +86,22 @@ class Decoder(nn.Module):
     @override
     def forward(self, token_BT: Tensor, target_BT: Tensor, document_BT: Tensor | None = None) -> Tensor:
         """Return the mean loss in nats per token; attention stays inside a document where `document_BT` says which."""
-        hidden_SW = self._hidden(token_BT, document_BT).flatten(0, 1)
+        hidden_SW = self.hidden(token_BT, document_BT).flatten(0, 1)
         return cross_entropy(hidden_SW, self._head_weight, target_BT.flatten(), self._rules)
 
     def logits(self, token_BT: Tensor, document_BT: Tensor | None = None) -> Tensor:
         """Return the logits (B, T, V)."""
-        return softcapped(linear(self._hidden(token_BT, document_BT), self._head_weight), self._rules.softcap)
+        return softcapped(linear(self.hidden(token_BT, document_BT), self._head_weight), self._rules.softcap)
 
-    def _hidden(self, token_BT: Tensor, document_BT: Tensor | None) -> Tensor:
-        """Return what the head multiplies, its scale included."""
+    def hidden(self, token_BT: Tensor, document_BT: Tensor | None) -> Tensor:
+        """Return what the head multiplies (B, T, W), its scale included."""
         x_BTW = self.embedding(token_BT)
         turns_T1P = self.turns_T1P[: token_BT.shape[1]]
         documents = None if document_BT is None else Documents(document_BT)
         for block in self.blocks:
             x_BTW = block(x_BTW, turns_T1P, documents)
         x_BTW = self.norm(x_BTW)
-        return x_BTW if self._logit_scale == 1.0 else x_BTW * self._logit_scale
+        return x_BTW if self.logit_scale == 1.0 else x_BTW * self.logit_scale
 
     @property
     def _head_weight(self) -> Tensor:

@@ -32,12 +32,13 @@ def build(shape: ModelShape, *, seq_len: int, seed: int, device: torch.device, z
             module.reset()
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        _initialise(name, parameter, shape, generator)
+        initialise(name, parameter, shape, generator)
     return model
 
 
 @torch.no_grad()
-def _initialise(name: str, parameter: nn.Parameter, shape: ModelShape, generator: torch.Generator) -> None:
+def initialise(name: str, parameter: nn.Parameter, shape: ModelShape, generator: torch.Generator) -> None:
+    """Give a parameter its first value; called for each in the order of `named_parameters`."""
     if parameter.ndim == 1:
         parameter.fill_(1.0)
     elif name.endswith(_OUTPUTS):

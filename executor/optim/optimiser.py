@@ -26,6 +26,18 @@ class Optimisers:
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
         self._parts = tuple(parts)
 
+    @property
+    def parts(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Torch's own."""
+        return self._parts
+
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Return the live state of a parameter by key; what is put in is used from then on."""
+        for part in self._parts:
+            if any(parameter is known for group in part.param_groups for known in group["params"]):
+                return part.state[parameter]
+        raise KeyError("no optimiser has this parameter")
+
     def step(self, *, rate: float) -> None:
         """Apply the gradients at `rate`."""
         for part in self._parts:

@@ -17,6 +17,7 @@ from data.corpus.manifest import (
 )
 from executor.run_folder import RunFolder
 from executor.value_files import write_value
+from planner.cluster import Layout
 from planner.model import ModelShape
 from planner.recipe import Caps, CorpusRef, Gate, Job, Optimiser, Rates, Recipe, Schedule
 
@@ -79,10 +80,14 @@ def _file(folder: Path, name: str, content: bytes) -> FileRef:
     return FileRef(name=name, num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
+ONE_DEVICE = Layout()
+
+
 def make_job(
     corpus: Path,
     *,
-    shape: ModelShape | None = None,
+    shape: ModelShape = SHAPE,
+    layout: Layout = ONE_DEVICE,
     num_steps: int = 12,
     caps: Caps = NO_CAPS,
     gates: tuple[Gate, ...] = (),
@@ -94,6 +99,7 @@ def make_job(
         "seq_len": SEQ_LEN,
         "micro_batch_sequences": 4,
         "accumulation_steps": 2,
+        "num_data_parallel": layout.dp,
         "num_steps": num_steps,
         "optimiser": Optimiser(peak_lr=0.01),
         "schedule": Schedule(warmup_steps=2, decay_steps=4),
@@ -103,12 +109,13 @@ def make_job(
         "seed": 3,
     }
     return Job(
-        shape=shape or SHAPE,
+        shape=shape,
+        layout=layout,
         recipe=Recipe.model_validate({**recipe, **changes}),
         corpus=CorpusRef(path=str(corpus), digest=manifest.digest, unique_tokens=4000, bytes_per_token=2),
         gates=gates,
         caps=caps,
-        rates=Rates(num_devices=1, usd_per_device_hour=3600.0, device_watts=10),
+        rates=Rates(num_devices=layout.num_devices, usd_per_device_hour=3600.0, device_watts=10),
         peak_flop_per_s=1e11,
         predicted_step_seconds=0.001,
     )

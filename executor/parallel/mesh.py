@@ -1,0 +1,125 @@
+"""The ranks of a run as a grid: pipeline stages x data replicas x data shards x tensor ranks, tensor ranks adjacent.
+
+Context-parallel ranks are data shards that read parts of the same sequences: weights are sharded over data and context
+together, as torchtitan does it. So a rank's place among data x context is one number, context fastest.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from executor.parallel.team import Team
+from executor.parallel.world import World
+from planner.cluster import Layout
+
+_AXES = ("stage", "replicate", "shard", "tensor")
+# A rank that is stopped but not dead is found by the watchdog within half a minute (executor.launch.watch); this is for
+# runs that have none. Longer than a checkpoint of one rank's share to a slow disk.
+_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """This rank's place in the grid, and the groups it talks in.
+
+    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `ends` the first and last stage of this rank's pipeline.
+    """
+
+    layout: Layout
+    rank: int
+    mesh: DeviceMesh
+    context: dist.ProcessGroup | None
+    batch: dist.ProcessGroup | None
+    ends: dist.ProcessGroup | None
+    stage: int
+    data: int
+    context_rank: int
+    tensor_rank: int
+
+    @property
+    def is_first_stage(self) -> bool:
+        """Whether this rank holds the embedding."""
+        return self.stage == 0
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether this rank holds the head and knows the loss."""
+        return self.stage == self.layout.pp - 1
+
+    def coordinate(self, axis: str) -> int:
+        """Return this rank's place along a mesh axis."""
+        return self.mesh.get_local_rank(axis)
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `tensor` over all ranks, in place."""
+        dist.all_reduce(tensor)
+        return tensor
+
+
+def join(world: World, device: torch.device) -> Team:
+    """Meet the other ranks; return how they decide together. Tensors on an accelerator travel by NCCL, others by gloo.
+
+    `leave` ends it.
+    """
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_TIMEOUT)
+    return Team(is_leader=world.is_leader, reduce_max=_largest, copy_of_leader=_leaders)
+
+
+def leave() -> None:
+    """Part from the other ranks."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def grid(layout: Layout, world: World, device: torch.device) -> Grid:
+    """Return this rank's place. All ranks call this together: it makes process groups."""
+    replicas, shards = _replicas_and_shards(layout, world)
+    mesh = init_device_mesh(device.type, (layout.pp, replicas, shards, layout.tp), mesh_dim_names=_AXES)
+    stage, replica, shard, tensor = (mesh.get_local_rank(axis) for axis in _AXES)
+    place = replica * shards + shard
+    ranks = torch.arange(world.size).view(layout.pp, layout.dp, layout.cp, layout.tp)
+    return Grid(
+        layout=layout,
+        rank=world.rank,
+        mesh=mesh,
+        context=_own_group(ranks.transpose(2, 3).reshape(-1, layout.cp)) if layout.cp > 1 else None,
+        batch=_own_group(ranks.permute(0, 3, 1, 2).reshape(-1, layout.dp * layout.cp)),
+        ends=_own_group(ranks.flatten(1)[[0, -1]].T) if layout.pp > 1 else None,
+        stage=stage,
+        data=place // layout.cp,
+        context_rank=place % layout.cp,
+        tensor_rank=tensor,
+    )
+
+
+def _replicas_and_shards(layout: Layout, world: World) -> tuple[int, int]:
+    """Split data x context ranks into groups that hold copies and groups that hold parts."""
+    num_ranks = layout.dp * layout.cp
+    if layout.sharding == "none":
+        return num_ranks, 1
+    if layout.sharding == "hsdp":
+        on_host = max(1, min(num_ranks, world.local_size // layout.tp))
+        return num_ranks // on_host, on_host
+    return 1, num_ranks
+
+
+def _own_group(rows: torch.Tensor) -> dist.ProcessGroup | None:
+    """Make a group of each row of ranks and return the one this rank is in, or None."""
+    own, _ = dist.new_subgroups_by_enumeration(rows.tolist())
+    return own if isinstance(own, dist.ProcessGroup) else None
+
+
+def _largest(number: int) -> int:
+    value = torch.tensor([number], dtype=torch.int64)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value.item())
+
+
+def _leaders(number: int) -> int:
+    value = torch.tensor([number], dtype=torch.int64)
+    dist.broadcast(value, src=0)
+    return int(value.item())

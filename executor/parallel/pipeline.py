@@ -1,0 +1,71 @@
+"""Micro-batches through pipeline stages: forward and backward by torch's schedules, evaluation by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+
+from executor.parallel.mesh import Grid
+from executor.parallel.stage import Share
+
+
+@dataclass(frozen=True, slots=True)
+class Micro:
+    """One micro-batch of this rank: ids, targets, documents where attention keeps to them; its share of the step."""
+
+    token_BT: Tensor
+    target_BT: Tensor
+    document_BT: Tensor | None
+    share: float
+
+
+class Pipeline:
+    """This rank's stage in its pipeline."""
+
+    def __init__(self, share: Share, grid: Grid, *, device: torch.device) -> None:
+        self._share, self._grid, self._device = share, grid, device
+        self._group = grid.mesh.get_group("stage")
+        self._stage = PipelineStage(share.module, grid.stage, grid.layout.pp, device, group=self._group)
+        self._schedules: dict[int, Schedule1F1B | ScheduleGPipe] = {}
+
+    def gradients(self, micros: Sequence[Micro]) -> Tensor:
+        """Leave the gradient of the micro-batches' mean loss in the parameters; return this rank's
+        share of that loss, 0 but on the last stage."""
+        schedule = self._schedule(len(micros))
+        inputs = (torch.cat([micro.token_BT for micro in micros]),) if self._grid.is_first_stage else ()
+        documents = [micro.document_BT for micro in micros if micro.document_BT is not None]
+        extra = {"document_BT": torch.cat(documents)} if documents else {}
+        losses: list[Tensor] = []
+        if self._grid.is_last_stage:
+            target = torch.cat([micro.target_BT for micro in micros])
+            schedule.step(*inputs, target=target, target_BT=target, losses=losses, return_outputs=False, **extra)
+        else:
+            schedule.step(*inputs, return_outputs=False, **extra)
+        return torch.stack(losses).mean().detach() if losses else torch.zeros((), device=self._device)
+
+    def _share_of(self, loss: Tensor, _target: Tensor) -> Tensor:
+        return loss.sum() / self._grid.layout.tp
+
+    def loss(self, micro: Micro, *, like_BTW: Tensor) -> Tensor:
+        """Return the loss of one batch without gradients, 0 but on the last stage. `like_BTW` is the stream's form."""
+        rank, x = self._group.rank(), micro.token_BT
+        if not self._grid.is_first_stage:
+            x = torch.empty_like(like_BTW)
+            dist.recv(x, group=self._group, group_src=rank - 1)
+        if self._grid.is_last_stage:
+            return self._share.module(x, micro.target_BT, micro.document_BT).sum()
+        dist.send(self._share.module(x, None, micro.document_BT).contiguous(), group=self._group, group_dst=rank + 1)
+        return torch.zeros((), device=self._device)
+
+    def _schedule(self, num_micro: int) -> Schedule1F1B | ScheduleGPipe:
+        """One forward, one backward where there are enough micro-batches to fill the pipeline, else all forward first.
+
+        The gradient of each is scaled to that of the mean by the schedule.
+        """
+        if num_micro not in self._schedules:
+            kind = Schedule1F1B if num_micro >= self._grid.layout.pp else ScheduleGPipe
+            self._schedules[num_micro] = kind(self._stage, num_micro, loss_fn=self._share_of)
+        return self._schedules[num_micro]

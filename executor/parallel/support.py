@@ -1,0 +1,62 @@
+"""What a layout asks that this executor does not do, said before anything starts."""
+
+from collections.abc import Iterator
+
+from planner.recipe import Job
+
+
+def obstacle(job: Job) -> str:
+    """Return why the job's layout cannot run, or nothing."""
+    return next(_obstacles(job), "")
+
+
+def _obstacles(job: Job) -> Iterator[str]:
+    layout, shape, recipe = job.layout, job.shape, job.recipe
+    if job.rates.num_devices != layout.num_devices:
+        yield f"the plan pays for {job.rates.num_devices} devices and lays out {layout.num_devices}"
+    if layout.num_devices == 1:
+        return
+    if layout.ep > 1:
+        yield f"experts spread over {layout.ep} ranks (they are sharded like other weights: ep=1)"
+    if recipe.optimiser.kind == "muon":
+        yield "Muon, which needs whole matrices, on several devices"
+    if layout.num_model_chunks > 1:
+        yield f"{layout.num_model_chunks} model chunks a pipeline stage (interleaving)"
+    if layout.pp > shape.num_layers:
+        yield f"{layout.pp} pipeline stages of {shape.num_layers} layers"
+    if recipe.is_compiled:
+        yield "compiling on several devices"
+    if layout.pp > 1 and any(it.sequences % (layout.dp * recipe.micro_batch_sequences) for it in recipe.batch_warmup):
+        yield "a batch warm-up that does not divide into whole micro-batches of the pipeline"
+    yield from _tensor_obstacles(job)
+    yield from _context_obstacles(job)
+
+
+def _tensor_obstacles(job: Job) -> Iterator[str]:
+    layout, shape = job.layout, job.shape
+    if layout.tp == 1:
+        return
+    if shape.moe is not None:
+        yield "experts over tensor ranks"
+    if not layout.is_sequence_parallel:
+        yield "tensor parallelism without sequence parallelism"
+    if shape.num_kv_heads % layout.tp or shape.num_heads % layout.tp:
+        yield f"{shape.num_heads} heads over {shape.num_kv_heads} on {layout.tp} tensor ranks"
+    if shape.ffn_width % layout.tp:
+        yield f"a feed-forward of {shape.ffn_width} on {layout.tp} tensor ranks"
+    if job.recipe.seq_len // layout.cp % layout.tp:
+        yield f"sequences of {job.recipe.seq_len // layout.cp} on {layout.tp} tensor ranks"
+    if shape.width % (layout.dp * layout.cp):
+        yield f"a width of {shape.width} sharded {layout.dp * layout.cp} ways beside tensor parallelism"
+
+
+def _context_obstacles(job: Job) -> Iterator[str]:
+    layout, shape = job.layout, job.shape
+    if layout.cp == 1:
+        return
+    if shape.attention.kind != "full":
+        yield f"{shape.attention.kind} attention over a context-parallel group"
+    if job.recipe.masks_documents:
+        yield "document masks over a context-parallel group"
+    if job.recipe.seq_len % (2 * layout.cp):
+        yield f"sequences of {job.recipe.seq_len} in {2 * layout.cp} chunks"
