@@ -4,10 +4,12 @@ import time
 
 STARTED = time.monotonic()  # before the imports below, which are part of what the run costs
 
+import os  # noqa: E402 - see above
 import sys  # noqa: E402 - see above
 from pathlib import Path  # noqa: E402 - see above
 
 from data.errors import UserError  # noqa: E402 - see above
+from executor.parallel.world import world  # noqa: E402 - see above
 from executor.run import execute  # noqa: E402 - see above
 
 
@@ -17,10 +19,12 @@ def main() -> int:
         sys.stderr.write("usage: python -m executor RUN_DIR\n")
         return 2
     try:
-        return execute(Path(sys.argv[1]), started=STARTED)
+        code = execute(Path(sys.argv[1]), started=STARTED, world=world(os.environ))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    # torchrun starts all ranks again after any code but 0; an end that was decided is not to be tried again.
+    return 0 if "TORCHELASTIC_RUN_ID" in os.environ else code
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from executor.evaluate import HeldOut
 from executor.events import AnyEvent, Checkpointed, Gated, Spent, Stepped, Warned
 from executor.guard import Signals, Stop, cap_stop, requested_stop
 from executor.metrics import Expected, Stopwatch
+from executor.parallel.team import Ranks
 from executor.run_folder import Assignment, RunFolder
 from executor.train import NotFiniteError, Step, Trainer
 from planner.model import flop_per_token
@@ -48,11 +49,12 @@ class Attempt:
         *,
         watch: Stopwatch,
         signals: Signals,
+        ranks: Ranks,
         tell: Callable[[AnyEvent], None],
         checkpoint: str | None,
     ) -> None:
         self._folder, self._assignment, self._trainer = folder, assignment, trainer
-        self._watch, self._signals, self._tell = watch, signals, tell
+        self._watch, self._signals, self._ranks, self._tell = watch, signals, ranks, tell
         self._job, self._recipe = assignment.job, assignment.job.recipe
         self._gates = {gate.step: gate for gate in self._job.gates}
         self._token_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len)
@@ -92,7 +94,13 @@ class Attempt:
     def _stop_before_next_step(self) -> Stop | None:
         if self._trainer.num_steps >= self._recipe.num_steps:
             return self._finish()
-        return self._signals.stop or requested_stop(self._folder.stop) or self._cap_stop()
+        return self._ranks.agree(self._signals.stop or self._leaders_stop())
+
+    def _leaders_stop(self) -> Stop | None:
+        """What one rank decides for all, so that one clock and one look at the folder count."""
+        if not self._ranks.is_leader:
+            return None
+        return requested_stop(self._folder.stop) or self._cap_stop()
 
     def _finish(self) -> Stop:
         if self._heldout is None:

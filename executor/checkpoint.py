@@ -6,7 +6,6 @@ is put aside aloud. Order is by step, never by time. See `executor.seal` for wha
 can do: nothing.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor
 from data.errors import UserError
 from data.units import show_bytes
 from data.values import Value
+from executor.checkpoint_names import checkpoint_path, checkpoint_paths
 from executor.pieces import StoredTensors, whole_piece, write_pieces
 from executor.seal import flaw, quarantine, seal, staging_folder
 from executor.value_files import read_value, write_value
@@ -27,7 +27,6 @@ from executor.value_files import read_value, write_value
 KEEP = 2
 """Verified checkpoints that are never removed: the newest, and one to fall back to."""
 
-_STEP = re.compile(r"step-(\d{8,})")
 # What the file system needs beside the tensors themselves: headers, the state, the manifest, folder blocks.
 _SPARE_BYTES = 1 << 20
 
@@ -90,7 +89,7 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
 
 def newest(folder: Path, *, warn: Callable[[str], None]) -> Path | None:
     """Return the newest checkpoint that verifies, or None where there is none. Bad ones are put aside and told of."""
-    for path in _checkpoints(folder):
+    for path in checkpoint_paths(folder):
         problem = flaw(path)
         if not problem:
             return path
@@ -114,26 +113,10 @@ def load_state(path: Path) -> TrainingState:
     return read_value(path / "state.json", TrainingState)
 
 
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return where the checkpoint of `step` lies, or will."""
-    return folder / f"step-{step:08d}"
-
-
-def step_of(path: Path) -> int:
-    """Return the step a checkpoint's folder is named after."""
-    return int(path.name.removeprefix("step-"))
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return checkpoint folders, newest step first."""
-    found = [path for path in folder.glob("step-*") if _STEP.fullmatch(path.name)]
-    return sorted(found, key=step_of, reverse=True)
-
-
 def prune(folder: Path) -> None:
     """Remove what is older than `KEEP` verified checkpoints. The newest was verified as it was written."""
     num_good = 0
-    for path in _checkpoints(folder):
+    for path in checkpoint_paths(folder):
         if num_good >= KEEP:
             shutil.rmtree(path)
         elif num_good == 0 or not flaw(path):

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Self, TextIO
 
 from pydantic import Field
+from typing_extensions import override
 
 from data.units import Seconds, show_count, show_fraction, show_seconds, show_usd
 from data.values import Value
@@ -35,19 +37,16 @@ class Heartbeat(Value):
     wall_seconds: Seconds
 
 
-class Journal:
-    """Writes events and the log, and keeps the heart beating, while it is open."""
+class Pulse:
+    """Keeps a heartbeat file beating while it is open: all that a rank which keeps no diary writes."""
 
-    def __init__(self, folder: RunFolder, *, wall_seconds: Callable[[], float]) -> None:
-        self._folder, self._wall_seconds = folder, wall_seconds
-        self._events = EventLog(folder.events)
-        self._log: TextIO = folder.log.open("a", encoding="utf-8")
+    def __init__(self, path: Path, *, wall_seconds: Callable[[], float]) -> None:
+        self._path, self._wall_seconds = path, wall_seconds
         self._step = 0
-        self._last_line = self._last_flush = -float("inf")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -56,34 +55,52 @@ class Journal:
     ) -> None:
         self._closing.set()
         self._thread.join()
+
+    def add(self, event: AnyEvent) -> None:
+        """Take note of where the run is."""
+        if isinstance(event, Stepped):
+            self._step = event.step
+
+    def _beat(self) -> None:
+        while True:
+            beat = Heartbeat(pid=os.getpid(), step=self._step, wall_seconds=self._wall_seconds())
+            staged = self._path.with_suffix(".tmp")
+            staged.write_bytes(value_bytes(beat))
+            staged.replace(self._path)
+            if self._closing.wait(HEARTBEAT_SECONDS):
+                return
+
+
+class Journal(Pulse):
+    """Writes events and the log too."""
+
+    def __init__(self, folder: RunFolder, *, wall_seconds: Callable[[], float]) -> None:
+        super().__init__(folder.heartbeat, wall_seconds=wall_seconds)
+        self._events = EventLog(folder.events)
+        self._log: TextIO = folder.log.open("a", encoding="utf-8")
+        self._last_line = self._last_flush = -float("inf")
+
+    @override
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         self._events.close()
         self._log.close()
 
+    @override
     def add(self, event: AnyEvent) -> None:
         """Write one event down."""
+        super().add(event)
         self._events.write(event)
         now = time.monotonic()
-        if isinstance(event, Stepped):
-            self._step = event.step
-            is_due = now - self._last_flush >= _SECONDS_BETWEEN_FLUSHES
-        else:
-            is_due = True
-        if is_due:
+        if not isinstance(event, Stepped) or now - self._last_flush >= _SECONDS_BETWEEN_FLUSHES:
             self._events.flush()
             self._last_flush = now
         if not isinstance(event, Stepped) or now - self._last_line >= _SECONDS_BETWEEN_STEP_LINES:
             self._last_line = now
             self._log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {describe(event)}\n")
             self._log.flush()
-
-    def _beat(self) -> None:
-        while True:
-            beat = Heartbeat(pid=os.getpid(), step=self._step, wall_seconds=self._wall_seconds())
-            staged = self._folder.heartbeat.with_suffix(".tmp")
-            staged.write_bytes(value_bytes(beat))
-            staged.replace(self._folder.heartbeat)
-            if self._closing.wait(HEARTBEAT_SECONDS):
-                return
 
 
 def describe(event: AnyEvent) -> str:

@@ -10,7 +10,9 @@ from data.corpus.manifest import Manifest, load_manifest
 from data.errors import PreflightError, StalePlanError, UserError
 from data.units import show_bytes
 from executor.checkpoint import KEEP
-from planner.model import ModelShape, num_params
+from executor.parallel.support import obstacle
+from executor.parallel.world import World
+from planner.model import num_params
 from planner.recipe import Job
 
 OLDEST_TORCH = (2, 11)
@@ -21,17 +23,20 @@ _STATE_BYTES_PER_PARAM = 16
 _CHECKPOINT_BYTES_PER_PARAM = 12
 
 
-def preflight(job: Job, root: Path) -> Manifest:
+def preflight(job: Job, root: Path, *, world: World | None = None) -> Manifest:
     """Return the manifest of the job's corpus, everything else being in order too. Checkpoints will lie under `root`.
+
+    `world` are the processes that are to run it; None asks whether this host could start all of them.
 
     Raises:
         PreflightError: this machine cannot run the job as it stands.
         StalePlanError: the corpus is not the one of the plan.
     """
     _check_software()
-    _check_support(job)
-    _check_device(job)
-    _check_room(job.shape, root)
+    _check_support(job, job.layout.num_devices if world is None else world.size)
+    num_local = job.layout.num_devices if world is None else world.local_size
+    _check_device(job, num_local)
+    _check_room(job, root, num_local)
     return _check_corpus(job)
 
 
@@ -48,12 +53,19 @@ def _check_software() -> None:
         )
 
 
-def _check_support(job: Job) -> None:
-    if job.recipe.num_data_parallel != 1 or job.rates.num_devices != 1:
+def _check_support(job: Job, num_ranks: int) -> None:
+    found = obstacle(job)
+    if found:
         raise PreflightError(
-            f"the plan trains on {job.rates.num_devices} devices",
-            expected="one: this executor runs on one device",
-            next_step="isoplan plan --num-devices 1 ...",
+            f"this executor does not run {found}",
+            expected=f"another layout than {job.layout.text}",
+            next_step="isoplan plan --layout ..., or isoplan job RUN --for torchtitan",
+        )
+    if num_ranks != job.layout.num_devices:
+        raise PreflightError(
+            f"{num_ranks} processes were started",
+            expected=f"{job.layout.num_devices}, one for each device of the plan's layout {job.layout.text}",
+            next_step="isoplan run starts them; isoplan job RUN --for torchrun shows the command",
         )
     if job.shape.moe is not None and job.shape.moe.capacity_factor:
         raise PreflightError(
@@ -63,24 +75,32 @@ def _check_support(job: Job) -> None:
         )
 
 
-def _check_device(job: Job) -> None:
+def _check_device(job: Job, num_local: int) -> None:
     if job.recipe.num_threads == 0 and not torch.cuda.is_available():
         raise PreflightError(
             "the plan runs on an accelerator and torch sees none",
             expected="a CUDA device and a torch built for it",
             next_step="isoplan doctor says what works here; --hardware local-cpu plans for this machine's CPU",
         )
+    if job.recipe.num_threads == 0 and torch.cuda.device_count() < num_local:
+        raise PreflightError(
+            f"{torch.cuda.device_count()} accelerators are here",
+            expected=f"{num_local}, one for each rank on this host",
+            next_step="isoplan run --launcher torchrun or slurm spreads ranks over several hosts",
+        )
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if job.recipe.num_threads > num_cores:
+    if job.recipe.num_threads * num_local > num_cores:
         raise PreflightError(
             f"{num_cores} CPU cores are free to this process",
-            expected=f"{job.recipe.num_threads}, the plan's threads",
+            expected=f"{job.recipe.num_threads * num_local}, the plan's threads",
             next_step="isoplan bench measures this machine; then plan again",
         )
 
 
-def _check_room(shape: ModelShape, root: Path) -> None:
-    needed = num_params(shape) * _STATE_BYTES_PER_PARAM
+def _check_room(job: Job, root: Path, num_local: int) -> None:
+    shape, layout = job.shape, job.layout
+    num_shares = 1 if layout.sharding == "none" else layout.dp * layout.cp
+    needed = num_local * num_params(shape) * _STATE_BYTES_PER_PARAM / (num_shares * layout.tp * layout.pp)
     available = _available_memory_bytes()
     if available is not None and needed > available:
         raise PreflightError(

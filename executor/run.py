@@ -5,6 +5,7 @@ lock is held and the start is written down, so that whoever launched this sees i
 """
 
 import os
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,17 +14,17 @@ from data.errors import UserError
 from executor.events import Ended, Ready, Spent, Started, Warned
 from executor.guard import Signals
 from executor.history import read_history
-from executor.journal import Journal
+from executor.journal import Journal, Pulse
 from executor.metrics import Stopwatch
+from executor.parallel.world import ALONE, World
 from executor.run_folder import RunFolder, locked, read_assignment
 from executor.value_files import read_value, write_value
 from planner.recipe import run_cost_usd
 from planner.record import RunRecord, RunState
 
 if TYPE_CHECKING:
-    import torch
-
     from executor.attempt import Outcome
+    from executor.start import Start
     from executor.train import Trainer
 
 EXIT_CODES: dict[RunState, int] = {
@@ -37,9 +38,10 @@ EXIT_CODES: dict[RunState, int] = {
 """What the process returns for each way a run can end."""
 
 
-def execute(root: Path, *, started: float) -> int:
+def execute(root: Path, *, started: float, world: World = ALONE) -> int:
     """Work on the run in `root` until it ends or is stopped; return the exit code.
 
+    Where the run has several ranks, each calls this; one, the leader, holds the lock and writes what is written.
     `started` is the `time.monotonic()` the process began at: what came before counts as startup. The record is written
     in every case but an error that is raised; that one is in the events.
 
@@ -49,25 +51,30 @@ def execute(root: Path, *, started: float) -> int:
         UserError: the folder holds no job, or the run is done.
     """
     folder = RunFolder(root)
-    with locked(folder):
+    with locked(folder) if world.is_leader else nullcontext():
         check_resumable(root)
-        return _Life(folder, started=started).run()
+        return _Life(folder, started=started, world=world).run()
 
 
 class _Life:
     """One attempt with its diary, from the start event to the end event."""
 
-    def __init__(self, folder: RunFolder, *, started: float) -> None:
-        self._folder = folder
+    def __init__(self, folder: RunFolder, *, started: float, world: World) -> None:
+        self._folder, self._world = folder, world
         self._assignment = read_assignment(folder)
         self._history = read_history(folder)
         self._watch = Stopwatch(started=started, before=self._history.time)
         self._trainer: Trainer | None = None
-        self._entropy_nats: float | None = None
-        self._journal = Journal(folder, wall_seconds=lambda: self._watch.wall_seconds)
+        self._journal = self._open_journal()
+
+    def _open_journal(self) -> Pulse:
+        if self._world.is_leader:
+            return Journal(self._folder, wall_seconds=lambda: self._watch.wall_seconds)
+        return Pulse(self._folder.rank_heartbeat(self._world.rank), wall_seconds=lambda: self._watch.wall_seconds)
 
     def run(self) -> int:
-        self._folder.stop.unlink(missing_ok=True)
+        if self._world.is_leader:
+            self._folder.stop.unlink(missing_ok=True)
         with self._journal, Signals() as signals:
             attempt = self._history.num_attempts + 1
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -80,88 +87,74 @@ class _Life:
                 raise
 
     def _train(self, signals: Signals) -> int:
+        from executor.start import start
+
+        with start(self._folder, self._assignment, self._world, warn=self._warn) as begun:
+            return self._train_from(begun, signals)
+
+    def _train_from(self, begun: "Start", signals: Signals) -> int:
         from executor.attempt import Attempt
 
-        trainer, device, checkpoint = self._prepare()
-        self._trainer = trainer
+        trainer = self._trainer = begun.trainer
         self._watch.lap("startup")
-        self._tell_ready(trainer, device, checkpoint)
+        self._tell_ready(begun)
         outcome = Attempt(
             self._folder,
             self._assignment,
             trainer,
             watch=self._watch,
             signals=signals,
+            ranks=begun.ranks,
             tell=self._journal.add,
-            checkpoint=checkpoint,
+            checkpoint=begun.checkpoint,
         ).run()
-        self._warn_of_leak(outcome)
-        self._write_record(outcome, trainer, device)
-        self._folder.stop.unlink(missing_ok=True)
+        if self._world.is_leader:
+            self._warn_of_leak(outcome, begun.entropy_nats)
+            self._write_record(outcome, begun)
+            self._folder.stop.unlink(missing_ok=True)
         stop = outcome.stop
         code = EXIT_CODES[stop.state]
         self._end(stop.state, stop.reason, code=code, checkpoint=outcome.checkpoint)
         return code
 
-    def _prepare(self) -> "tuple[Trainer, torch.device, str | None]":
-        """Return the trainer where the last verified checkpoint left it, its device, and that checkpoint's name."""
-        from data.corpus.loader import TokenBatches
-        from executor import checkpoint, runtime
-        from executor.preflight import preflight
-        from executor.train import Trainer
-
-        job = self._assignment.job
-        manifest = preflight(job, self._folder.root)
-        self._entropy_nats = manifest.entropy_nats
-        device = runtime.prepare(job.recipe)
-        batches = TokenBatches(Path(job.corpus.path), manifest, job.recipe.seed, job.recipe.seq_len)
-        trainer = Trainer(job.shape, job.recipe, batches, device=device)
-        path = checkpoint.newest(self._folder.checkpoints, warn=self._warn)
-        if path is None:
-            return trainer, device, None
-        if checkpoint.load_state(path).job_digest != self._assignment.job_digest:
-            raise UserError(f"{path} is a checkpoint of another job", next_step="isoplan run starts this one afresh")
-        trainer.load(path)
-        return trainer, device, path.name
-
-    def _warn_of_leak(self, outcome: "Outcome") -> None:
+    def _warn_of_leak(self, outcome: "Outcome", entropy_nats: float | None) -> None:
         """On a source of exactly known entropy, say so when the held-out loss is below it."""
         from data.corpus.synthetic import leak_alarm
 
-        heldout, entropy = outcome.heldout, self._entropy_nats
-        if heldout is None or entropy is None:
+        heldout = outcome.heldout
+        if heldout is None or entropy_nats is None:
             return
-        alarm = leak_alarm(heldout.loss, standard_error=heldout.standard_error, entropy_nats=entropy)
+        alarm = leak_alarm(heldout.loss, standard_error=heldout.standard_error, entropy_nats=entropy_nats)
         if alarm:
             self._warn(alarm)
 
-    def _tell_ready(self, trainer: "Trainer", device: "torch.device", checkpoint: str | None) -> None:
+    def _tell_ready(self, begun: "Start") -> None:
         from executor.runtime import device_name
 
         num_steps = self._assignment.job.recipe.num_steps
         self._journal.add(
             Ready(
                 spent=self._spent(),
-                step=trainer.num_steps,
+                step=begun.trainer.num_steps,
                 num_steps=num_steps,
-                device=device_name(device),
-                checkpoint=checkpoint,
+                device=device_name(begun.device),
+                checkpoint=begun.checkpoint,
             )
         )
 
-    def _write_record(self, outcome: "Outcome", trainer: "Trainer", device: "torch.device") -> None:
+    def _write_record(self, outcome: "Outcome", begun: "Start") -> None:
         from executor import runtime
         from executor.record import Machine, build_record
 
         self._watch.lap("checkpoint")
-        machine = Machine(runtime.device_name(device), runtime.peak_memory_bytes(device))
+        machine = Machine(runtime.device_name(begun.device), runtime.peak_memory_bytes(begun.device))
         record = build_record(
             self._folder.run_id,
             self._assignment,
             read_history(self._folder),
             outcome,
             time=self._watch.spent,
-            num_steps=trainer.num_steps,
+            num_steps=begun.trainer.num_steps,
             machine=machine,
         )
         write_value(self._folder.record, record)

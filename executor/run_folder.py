@@ -61,6 +61,10 @@ class RunFolder:
         """Written every second by a living run."""
         return self.root / "heartbeat.json"
 
+    def rank_heartbeat(self, rank: int) -> Path:
+        """Written every second by a living rank; the leader's, rank 0, is the run's."""
+        return self.root / f"heartbeat-{rank:05d}.json" if rank else self.heartbeat
+
     @property
     def log(self) -> Path:
         """What happened, for a person."""

@@ -17,12 +17,14 @@ _M_MMAP_THRESHOLD = -3
 _KEEP_BYTES = (1 << 31) - 1
 
 
-def prepare(recipe: Recipe) -> torch.device:
-    """Make this process fit to train `recipe` and return the device.
+def prepare(recipe: Recipe, *, local_rank: int = 0) -> torch.device:
+    """Make this process fit to train `recipe` and return the device, of several on this host the `local_rank`-th.
 
     On the CPU the same threads give the same bits; torch is told to refuse any operation that would not.
     """
     device = device_of(recipe)
+    if device.type == "cuda":
+        torch.cuda.set_device(local_rank)
     if device.type == "cpu":
         torch.set_num_threads(recipe.num_threads)
         torch.use_deterministic_algorithms(True)

@@ -10,6 +10,7 @@ positions, M key blocks that one query block gathers.
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +59,13 @@ class Documents:
             is_same_NBCK = query_NBC1 == key_NBK1.transpose(2, 3)
             self._in_blocks[spec] = (is_same_NBCK & pattern.is_visible_N1CK).flatten(0, 1)[:, None]
         return self._in_blocks[spec]
+
+
+class Attend(Protocol):
+    """Attention of one layer, what it sees being settled."""
+
+    def __call__(self, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, documents: "Documents | None") -> Tensor:
+        """Return the output (B, H, T, D)."""
 
 
 def attend(

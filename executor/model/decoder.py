@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from typing_extensions import override
 
-from executor.model.attention import Documents, attend
+from executor.model.attention import Attend, Documents, attend
 from executor.model.experts import Experts
 from executor.model.feed_forward import FeedForward
 from executor.model.loss import LogitRules, cross_entropy, softcapped
@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        self.attend = partial(attend, spec=shape.attention, layer=layer)
+        self.attend: Attend = partial(attend, spec=shape.attention, layer=layer)
         self._head_dim, self.heads = shape.head_dim, (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
         self.qkv = nn.Linear(shape.width, sum(self.heads) * shape.head_dim, bias=False)
         self.out = nn.Linear(shape.num_heads * shape.head_dim, shape.width, bias=False)

@@ -25,7 +25,8 @@ _TIMEOUT = timedelta(minutes=10)
 class Grid:
     """This rank's place in the grid, and the groups it talks in.
 
-    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `ends` the first and last stage of this rank's pipeline.
+    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `ends` the
+    first and last stage of this rank's pipeline.
     """
 
     layout: Layout

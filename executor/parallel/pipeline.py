@@ -37,13 +37,15 @@ class Pipeline:
         schedule = self._schedule(len(micros))
         inputs = (torch.cat([micro.token_BT for micro in micros]),) if self._grid.is_first_stage else ()
         documents = [micro.document_BT for micro in micros if micro.document_BT is not None]
-        extra = {"document_BT": torch.cat(documents)} if documents else {}
+        document_BT = torch.cat(documents) if documents else None
         losses: list[Tensor] = []
         if self._grid.is_last_stage:
             target = torch.cat([micro.target_BT for micro in micros])
-            schedule.step(*inputs, target=target, target_BT=target, losses=losses, return_outputs=False, **extra)
+            schedule.step(
+                *inputs, target=target, target_BT=target, document_BT=document_BT, losses=losses, return_outputs=False
+            )
         else:
-            schedule.step(*inputs, return_outputs=False, **extra)
+            schedule.step(*inputs, document_BT=document_BT, return_outputs=False)
         return torch.stack(losses).mean().detach() if losses else torch.zeros((), device=self._device)
 
     def _share_of(self, loss: Tensor, _target: Tensor) -> Tensor:

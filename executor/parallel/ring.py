@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from typing_extensions import override
 
+from executor.model.attention import Documents
+
 
 def context_positions(seq_len: int, *, rank: int, size: int) -> Tensor:
     """Return the positions that `rank` of `size` holds (seq_len / size,): an early chunk and its mirror image."""
@@ -23,12 +25,13 @@ def context_positions(seq_len: int, *, rank: int, size: int) -> Tensor:
 
 
 def ring_attend(
-    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, group: dist.ProcessGroup, documents: None = None
+    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, group: dist.ProcessGroup, documents: Documents | None = None
 ) -> Tensor:
     """Return this rank's part of causal attention over the group's sequence, scaled by 1/sqrt(D).
 
-    `documents` is what `attention.attend` takes there; attention that keeps inside one is refused before a run starts.
+    Attention that keeps inside documents is refused before a run starts.
     """
+    assert documents is None, "refused by executor.parallel.support"
     out = _Ring.apply(q_BHTD, k_BGTD, v_BGTD, group)
     assert isinstance(out, Tensor)
     return out
@@ -47,7 +50,8 @@ class _Ring(torch.autograd.Function):
         for hop in range(1, size):
             arrived = passing.next()
             rows, keys = _visible(q.shape[2], sender=(rank - hop) % size, rank=rank)
-            part, part_lse = _attention(q[:, :, rows], *arrived[:, :, :, keys].unbind(), is_causal=False)
+            key, value = arrived[:, :, :, keys].unbind()
+            part, part_lse = _attention(q[:, :, rows], key, value, is_causal=False)
             _merge(out[:, :, rows], lse[:, :, rows], part, part_lse)
         out = out.to(q.dtype)
         ctx.save_for_backward(q, k, v, out, lse)
@@ -62,20 +66,15 @@ class _Ring(torch.autograd.Function):
         group: dist.ProcessGroup = ctx.group  # pyrefly: ignore[missing-attribute] - see forward
         grad_out = grads[0].contiguous()
         rank, size = group.rank(), group.size()
-        grad_q, *own = _attention_backward(grad_out, q, k, v, out, lse, is_causal=True)
+        grad_q, *own = _attention_backward(grad_out, q, out, lse, k, v, is_causal=True)
         grad_q, grad_kv = grad_q.float(), torch.stack(own).float()
         passing = _Passing(torch.stack((k, v)), group)
         for hop in range(1, size):
             arrived = passing.next()
             rows, keys = _visible(q.shape[2], sender=(rank - hop) % size, rank=rank)
-            grad_q_part, *part = _attention_backward(
-                grad_out[:, :, rows],
-                q[:, :, rows],
-                *arrived[:, :, :, keys].unbind(),
-                out[:, :, rows],
-                lse[:, :, rows],
-                is_causal=False,
-            )
+            key, value = arrived[:, :, :, keys].unbind()
+            grad_seen, q_seen, out_seen, lse_seen = (x[:, :, rows] for x in (grad_out, q, out, lse))
+            grad_q_part, *part = _attention_backward(grad_seen, q_seen, out_seen, lse_seen, key, value, is_causal=False)
             grad_q[:, :, rows] += grad_q_part
             grad_kv = _pass_on(grad_kv, group)
             grad_kv[:, :, :, keys] += torch.stack(part)
@@ -147,7 +146,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool) -> tuple[Ten
 
 
 def _attention_backward(
-    grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, *, is_causal: bool
+    grad_out: Tensor, q: Tensor, out: Tensor, lse: Tensor, k: Tensor, v: Tensor, *, is_causal: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of one block of keys and values, and its share of the queries'."""
     if q.device.type == "cpu":

@@ -6,7 +6,7 @@ must be one that all hosts see.
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from executor.checkpoint import (
@@ -14,15 +14,15 @@ from executor.checkpoint import (
     TrainingState,
     check_finite,
     check_room,
-    checkpoint_path,
     prune,
 )
+from executor.checkpoint_names import checkpoint_path
 from executor.parallel.team import Ranks
 from executor.pieces import Piece, write_pieces
 from executor.seal import STAGING, flaw, quarantine, seal, staging_folder
 from executor.value_files import write_value
 
-Kinds = dict[str, Sequence[Piece]]
+Kinds = Mapping[str, Sequence[Piece]]
 """This rank's pieces by kind: `model`, `optimiser`."""
 
 

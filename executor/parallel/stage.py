@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.parallel.style import ParallelStyle
 from torch.distributed.tensor.placement_types import Shard
 from typing_extensions import override
 
-from executor.model.decoder import Decoder
+from executor.model.decoder import Block, Decoder
 from executor.model.experts import Experts
 from executor.model.initialise import initialise
 from executor.model.rotary import turns
@@ -107,9 +108,10 @@ def _cut_stage(decoder: Decoder, shape: ModelShape, grid: Grid) -> int:
     if grid.is_last_stage and grid.layout.pp > 1 and decoder.head is None:
         decoder.head = nn.Linear(shape.width, shape.vocab_size, bias=False, device="meta")
     if not grid.is_first_stage:
-        decoder.embedding = nn.Identity()
+        decoder.add_module("embedding", nn.Identity())
     if not grid.is_last_stage:
-        decoder.norm, decoder.head, decoder.logit_scale = nn.Identity(), None, 1.0
+        decoder.add_module("norm", nn.Identity())
+        decoder.head, decoder.logit_scale = None, 1.0
     return first
 
 
@@ -122,13 +124,25 @@ def _spread_matrices(decoder: Decoder, grid: Grid) -> None:
     if size == 1:
         return
     columns, rows = ColwiseParallel(input_layouts=Shard(1)), RowwiseParallel(output_layouts=Shard(1))
-    plan = {"attention.qkv": columns, "attention.out": rows, "feed_forward.up": columns, "feed_forward.down": rows}
-    for block in decoder.blocks:
+    plan: dict[str, ParallelStyle] = {
+        "attention.qkv": columns,
+        "attention.out": rows,
+        "feed_forward.up": columns,
+        "feed_forward.down": rows,
+    }
+    for block in _blocks(decoder):
         parallelize_module(block, grid.mesh["tensor"], plan)
-        block.attention.heads = tuple(heads // size for heads in block.attention.heads)
+        queries, keys, values = block.attention.heads
+        block.attention.heads = queries // size, keys // size, values // size
         block.register_forward_pre_hook(partial(_all_turns, decoder))
     if grid.is_first_stage:
         decoder.embedding.register_forward_hook(partial(_own_slice, grid))
+
+
+def _blocks(decoder: Decoder) -> Iterator[Block]:
+    for block in decoder.blocks:
+        assert isinstance(block, Block), "a decoder is made of blocks"
+        yield block
 
 
 def _own_slice(grid: Grid, _module: nn.Module, _args: tuple[Tensor, ...], x_BTW: Tensor) -> Tensor:
@@ -159,12 +173,12 @@ def _other_axis(parameter: nn.Parameter) -> Shard:
 
 def _set_positions(decoder: Decoder, shape: ModelShape, recipe: Recipe, grid: Grid, device: torch.device) -> None:
     all_T1P = turns(recipe.seq_len, shape.head_dim, shape.rope, device=device)
-    if grid.layout.cp == 1:
+    if grid.context is None:
         decoder.turns_T1P = all_T1P
         return
     positions_T = context_positions(recipe.seq_len, rank=grid.context_rank, size=grid.layout.cp)
     decoder.turns_T1P = all_T1P[positions_T.to(device)]
-    for block in decoder.blocks:
+    for block in _blocks(decoder):
         block.attention.attend = partial(ring_attend, group=grid.context)
 
 

@@ -28,6 +28,8 @@ def _obstacles(job: Job) -> Iterator[str]:
         yield "compiling on several devices"
     if layout.pp > 1 and any(it.sequences % (layout.dp * recipe.micro_batch_sequences) for it in recipe.batch_warmup):
         yield "a batch warm-up that does not divide into whole micro-batches of the pipeline"
+    if layout.pp > 1 and shape.moe is not None:
+        yield "experts in pipeline stages"
     yield from _tensor_obstacles(job)
     yield from _context_obstacles(job)
 

@@ -101,7 +101,8 @@ class ParallelTrainer(Trainer):
         else:
             with self._precision():
                 loss = self._pipeline.gradients(micros)
-        gradients = {name: parameter.grad for name, parameter in self._share.parameters.items()}
+        parameters = self._share.parameters.items()
+        gradients = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
         sum_copies(gradients, self._grid, is_head_tied=self._is_head_tied)
         return self._clip(loss, gradients)
 

@@ -27,6 +27,9 @@ class World:
         return self.rank == 0
 
 
+ALONE = World()
+
+
 def world(environment: Mapping[str, str]) -> World:
     """Return what the environment says.
 
@@ -34,7 +37,7 @@ def world(environment: Mapping[str, str]) -> World:
         UserError: it names only some of the variables, or a rank outside the world.
     """
     if "WORLD_SIZE" not in environment:
-        return World()
+        return ALONE
     missing = [name for name in NAMES if name not in environment]
     if missing:
         raise UserError(

@@ -29,8 +29,13 @@ def test_a_job_that_can_run_passes(corpus: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda job: changed(job, rates={"num_devices": 4}), "trains on 4 devices"),
-        (lambda job: changed(job, recipe={"num_data_parallel": 2}, layout={"dp": 2}), "expected|one device"),
+        (lambda job: changed(job, rates={"num_devices": 4}), "pays for 4 devices and lays out 1"),
+        (
+            lambda job: changed(
+                job, recipe={"num_data_parallel": 2}, layout={"dp": 2, "ep": 2}, rates={"num_devices": 2}
+            ),
+            "does not run experts spread over 2 ranks",
+        ),
         (lambda job: changed(job, recipe={"num_threads": 4096}), "CPU cores are free"),
         (lambda job: changed(job, corpus={"path": "/nowhere"}), "corpus cannot be read"),
         (lambda job: changed(job, shape={"vocab_size": 8}), "tokenizer has 16 ids"),

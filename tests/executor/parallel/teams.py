@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import queue
 import socket
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def _answer(answers, processes) -> tuple[int, object]:
     while time.monotonic() < deadline:
         try:
             answer = answers.get(timeout=0.2)
-        except Exception:
+        except queue.Empty:
             if all(not process.is_alive() for process in processes) and answers.empty():
                 pytest.fail(f"ranks died: {[process.exitcode for process in processes]}")
             continue
