@@ -1,57 +1,52 @@
-"""What the screens cost in a pseudo-terminal: first paint, idle, and the run screen. `bench_tui.py FOLDER`.
+"""What the screens cost in a pseudo-terminal: `bench_tui.py [PART...]`; parts and targets: benchmarks/tui.md.
 
-CPU seconds are of the process, from /proc; the terminal is 130 by 40 and everything written to it is read.
+An example project is made in a temporary folder. Bytecode is compiled first, as an installed package has it, into a
+cache of this benchmark's own; the first line says what a start without it costs. The terminal is 130 by 40.
 """
 
-import fcntl
 import os
-import pty
-import select
-import struct
 import sys
-import termios
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median, quantiles
 
-ROWS, COLUMNS = 40, 130
-PAINTED = b"Next step"
+from terminal import Terminal
+
+from docs.make_screens import example
+from executor.events import EventLog
+from executor.paths import Workspace
+from executor.run_folder import RunFolder
+from planner.plan import load_plan
+from tests.samples import sample_step
+
+PAINTED, FILLED = b"Next step", b"r-0398"
 PAINT_LIMIT_SECONDS = 60.0
 SETTLE_SECONDS = 3.0
 WATCHED_SECONDS = 10.0
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+STARTS = 5
+EVENTS_PER_SECOND = 10
+MANY_LINES = 1_000_000
 
 
-class Terminal:
-    """One `isoplan tui` in a terminal of its own."""
+def start(folder: Path, cache: Path | None) -> Terminal:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    environment |= {"PYTHONPYCACHEPREFIX": str(cache)} if cache else {"PYTHONDONTWRITEBYTECODE": "1"}
+    return Terminal([sys.executable, "-P", "-m", "tui", "tui"], folder=folder, environment=environment)
 
-    def __init__(self, folder: Path) -> None:
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "tui", "tui"])
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
 
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
-
-    def memory_mib(self) -> float:
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
-
-    def read(self, seconds: float, *, until: bytes = b"") -> bytes:
-        found, end = b"", time.monotonic() + seconds
-        while time.monotonic() < end and not (until and until in found):
-            if select.select([self._fd], [], [], 0.05)[0]:
-                found += os.read(self._fd, 1 << 16)
-        return found
-
-    def press(self, keys: str) -> None:
-        os.write(self._fd, keys.encode())
-
-    def close(self) -> None:
-        os.kill(self.pid, 9)
-        os.waitpid(self.pid, 0)
+@contextmanager
+def opened(folder: Path, cache: Path | None, *, until: bytes = FILLED) -> Iterator[Terminal]:
+    terminal = start(folder, cache)
+    try:
+        if until not in terminal.read(PAINT_LIMIT_SECONDS, until=until):
+            raise SystemExit("nothing was painted")
+        yield terminal
+    finally:
+        terminal.close()
 
 
 def watched(terminal: Terminal) -> str:
@@ -61,18 +56,116 @@ def watched(terminal: Terminal) -> str:
     return f"{share:.1%} CPU, {written / WATCHED_SECONDS / 1e3:.1f} kB/s, {terminal.memory_mib():.0f} MiB"
 
 
-def main() -> None:
-    terminal = Terminal(Path(sys.argv[1]))
-    try:
-        if PAINTED not in terminal.read(PAINT_LIMIT_SECONDS, until=PAINTED):
-            raise SystemExit("nothing was painted")
-        print(f"first paint: {terminal.cpu_seconds():.2f} CPU s, {terminal.memory_mib():.0f} MiB")
-        for name, key in (("projects, idle", ""), ("run screen", "8")):
+def first_paint(folder: Path, cache: Path) -> None:
+    with opened(folder, None, until=PAINTED) as terminal:
+        print(f"first paint without bytecode: {terminal.cpu_seconds():.2f} CPU s")
+    for name, marker in (("first paint", PAINTED), ("plans and runs shown", FILLED)):
+        seconds, memory = [], []
+        for _ in range(STARTS):
+            with opened(folder, cache, until=marker) as terminal:
+                seconds.append(terminal.cpu_seconds())
+                memory.append(terminal.memory_mib())
+        print(f"{name}: {median(seconds):.2f} CPU s ({min(seconds):.2f} - {max(seconds):.2f}), {max(memory):.0f} MiB")
+
+
+def idle(folder: Path, cache: Path) -> None:
+    with opened(folder, cache) as terminal:
+        for name, key in (("projects", ""), ("what if", "3"), ("run screen, nothing new", "8")):
             terminal.press(key)
             terminal.read(SETTLE_SECONDS)
-            print(f"{name}: {watched(terminal)}")
-    finally:
-        terminal.close()
+            print(f"{name}, idle: {watched(terminal)}")
+
+
+def live(folder: Path, cache: Path) -> None:
+    """A run that writes ten events a second, looked at twice a second."""
+    run = RunFolder(folder / "runs" / "r-0412")
+    plan, log = load_plan(run.plan), EventLog(run.events)
+    first = int(plan.recipe.num_steps * 0.6)
+    if os.fork() == 0:
+        for step in range(first, first + round(EVENTS_PER_SECOND * (WATCHED_SECONDS + 4 * SETTLE_SECONDS))):
+            log.write(sample_step(plan, step))
+            run.heartbeat.write_text("{}")
+            time.sleep(1 / EVENTS_PER_SECOND)
+        os._exit(0)
+    with opened(folder, cache) as terminal:
+        terminal.press("8")
+        terminal.read(2 * SETTLE_SECONDS)
+        print(f"run screen, {EVENTS_PER_SECOND} events a second: {watched(terminal)}")
+    os.wait()
+
+
+def recommendation(folder: Path, cache: Path) -> None:
+    """CPU seconds from a key in the field Budget until the plan that follows it is drawn."""
+    with opened(folder, cache) as terminal:
+        terminal.press("3")
+        terminal.read(3 * SETTLE_SECONDS)
+        for name, keys in (("new figures", "0123456"), ("seen before", "\x7f" * 3)):
+            seconds = []
+            for key in keys:
+                before = terminal.cpu_seconds()
+                terminal.press(key)
+                terminal.read(SETTLE_SECONDS)
+                seconds.append(terminal.cpu_seconds() - before)
+            told = f"median {1e3 * median(seconds):.0f} ms CPU, max {1e3 * max(seconds):.0f} ms"
+            print(f"key to recommendation, {name}: {told}")
+
+
+def keys_while_fitting(folder: Path, cache: Path) -> None:
+    """Wall seconds from a key to the first byte of the answer, while a fit with 4,000 bootstraps runs."""
+    with opened(folder, cache) as terminal:
+        terminal.press("2")
+        terminal.read(2 * SETTLE_SECONDS)
+        for name, key in (("nothing else", ""), ("a fit", "f")):
+            terminal.press(key)
+            terminal.read(0.5)
+            waits = []
+            for index in range(40):
+                waits.append(terminal.answer_seconds("\x1b[B" if index % 20 < 10 else "\x1b[A", at_most=2.0))
+                terminal.read(0.1)
+            told = f"median {1e3 * median(waits):.0f} ms, p95 {1e3 * quantiles(waits, n=20)[-1]:.0f} ms"
+            print(f"key latency, {name} going on: {told}")
+
+
+def long_run(folder: Path, cache: Path) -> None:
+    """Opening a run of a million events, and following it."""
+    run = RunFolder(folder / "runs" / "r-0412")
+    plan = load_plan(run.plan)
+    line = sample_step(plan, 1).model_dump_json().replace('"step":1,', '"step":%d,')
+    with run.events.open("a") as file:
+        file.writelines(line % step + "\n" for step in range(14_000, 14_000 + MANY_LINES))
+    with opened(folder, cache, until=PAINTED) as terminal:
+        terminal.read(60.0, until=FILLED)
+        terminal.read(SETTLE_SECONDS)
+        before, memory = terminal.cpu_seconds(), terminal.memory_mib()
+        terminal.press("8")
+        terminal.read(2 * SETTLE_SECONDS)
+        took = terminal.cpu_seconds() - before
+        print(f"{MANY_LINES:,} events ({run.events.stat().st_size / 1e6:.0f} MB) opened: {took:.2f} CPU s")
+        with run.events.open("a") as file:
+            file.writelines(line % step + "\n" for step in range(2_000_000, 2_200_000))
+        terminal.read(2 * SETTLE_SECONDS)
+        print(f"memory {memory:.0f} MiB before, {terminal.memory_mib():.0f} MiB after and 200,000 events more")
+
+
+PARTS = {
+    "paint": first_paint,
+    "idle": idle,
+    "live": live,
+    "recommend": recommendation,
+    "keys": keys_while_fitting,
+    "long": long_run,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or PARTS:
+        with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
+            root, cache = Path(scratch) / "example", Path(tempfile.gettempdir()) / "isoplan-bench-bytecode"
+            root.mkdir()
+            example(Workspace(root), running)
+            with opened(root, cache):
+                pass
+            PARTS[name](root, cache)
 
 
 if __name__ == "__main__":

@@ -308,7 +308,7 @@ def write_sample_events(path: Path, plan: Plan, *, num_steps: int, thin: int = 2
     gates = {gate.step: gate for gate in plan.gates}
     for step in range(1, num_steps + 1):
         if step % thin == 0 or step == num_steps:
-            log.write(_stepped(plan, step))
+            log.write(sample_step(plan, step))
         if gate := gates.get(step):
             log.write(Gated(spent=_spent(plan, step), result=_gate_result(plan, gate), delta=SAMPLE_DELTA))
         if step % (10 * plan.recipe.checkpoint_every_steps) == 0:
@@ -321,7 +321,8 @@ def write_sample_events(path: Path, plan: Plan, *, num_steps: int, thin: int = 2
     log.close()
 
 
-def _stepped(plan: Plan, step: int) -> Stepped:
+def sample_step(plan: Plan, step: int) -> Stepped:
+    """One step of a run of the plan, as it is logged."""
     tokens = step * plan.recipe.tokens_per_step
     planned = loss_after(tokens).p50
     return Stepped(

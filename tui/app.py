@@ -1,14 +1,17 @@
 """The screens of isoplan: one sitting over one folder. They show what planner and executor say and decide nothing."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from typing import ClassVar
 
-from textual.app import App
-from textual.binding import Binding, BindingType
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
 from textual.screen import Screen
+from typing_extensions import override
 
-from tui.screens.help import HelpDialog
+from tui.actions import EVERYWHERE, actions_of
+from tui.bindings import bindings
 from tui.screens.page import PAGES, Page
 from tui.session import Session
 from tui.themes import DARK, THEMES
@@ -34,16 +37,18 @@ class IsoplanApp(App[None]):
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True
     DEFAULT_MODE = "projects"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(key, f"go('{mode}')", title, show=False) for key, mode, title in PAGES),
-        Binding("question_mark,f1", "help", "Help", key_display="?"),
-        Binding("t", "next_theme", "Theme", show=False),
-        Binding("q", "quit", "Quit"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, keymap: Mapping[str, str] | None = None, first: str = "projects") -> None:
         super().__init__()
         self.session = session
+        self._first = first
+        # Dressed before the style sheet is read: a change of theme afterwards has it parsed again.
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.set_reactive(App.theme, DARK.name)
+        self.keys = dict(keymap or {})
+        self.set_keymap(self.keys)
         for _, mode, _ in PAGES:
             self.add_mode(mode, partial(self._open, mode))
 
@@ -54,10 +59,9 @@ class IsoplanApp(App[None]):
         return page
 
     def on_mount(self) -> None:
-        """Dress."""
-        for theme in THEMES:
-            self.register_theme(theme)
-        self.theme = DARK.name
+        """Go where one wanted to."""
+        if self._first != self.current_mode:
+            self.switch_mode(self._first)
 
     def action_go(self, mode: str) -> None:
         """Go to a screen."""
@@ -70,20 +74,20 @@ class IsoplanApp(App[None]):
         self.theme = names[(place + 1) % len(names)]
 
     def action_help(self) -> None:
-        """Explain the screen and its keys."""
+        """Explain the screen and list its actions."""
+        from tui.screens.help import HelpDialog
+
         screen = self.screen
         if isinstance(screen, Page):
-            self.push_screen(HelpDialog(_title(screen), screen.HELP, _keys(screen), screen.twin))
+            self.push_screen(HelpDialog(screen.MODE, screen.HELP, screen.twin, self.keys))
 
-
-def _title(screen: Page[object]) -> str:
-    return next(title for _, mode, title in PAGES if mode == screen.MODE)
-
-
-def _keys(screen: Screen[object]) -> list[tuple[str, str]]:
-    found: dict[str, str] = {}
-    for binding in screen.active_bindings.values():
-        if binding.node in (screen, screen.app) and binding.enabled and binding.binding.description:
-            shown = binding.binding.key_display or binding.binding.key
-            found.setdefault(binding.binding.description, shown)
-    return sorted(((key, words) for words, key in found.items()), key=lambda pair: pair[0].lower())
+    @override
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: the actions of this screen, by their names, with their commands."""
+        if not isinstance(screen, Page):
+            return
+        for action in actions_of(screen.MODE):
+            owner = self if action.page == "app" else screen
+            title = action.title if action.page in EVERYWHERE else f"{action.page}: {action.title}"
+            call = partial(self.run_action, action.call, owner)
+            yield SystemCommand(title, action.twin or "the screen alone", call)

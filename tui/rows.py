@@ -4,9 +4,6 @@ from data.units import show_seconds, show_usd
 from planner.report.words import Show, show_loss
 from tui.listing import PlanRow, RunRow
 
-PLAN_COLUMNS = ("PLAN", "NAME", "STATE", "LOSS", "COST", "CAP", "TIME")
-RUN_COLUMNS = ("RUN", "PLAN", "STATE", "STEP", "LOSS", "COST")
-
 GLYPHS = {
     "draft": "○",
     "approved": "✓",
@@ -24,7 +21,7 @@ GLYPHS = {
 
 
 def plan_cells(row: PlanRow) -> tuple[str, ...]:
-    """Return a plan's cells, in the order of `PLAN_COLUMNS`."""
+    """Return a plan's cells, in the order of `tui.columns.PLAN_COLUMNS`."""
     return (
         row.id,
         row.name or row.problem,
@@ -37,7 +34,7 @@ def plan_cells(row: PlanRow) -> tuple[str, ...]:
 
 
 def run_cells(row: RunRow) -> tuple[str, ...]:
-    """Return a run's cells, in the order of `RUN_COLUMNS`."""
+    """Return a run's cells, in the order of `tui.columns.RUN_COLUMNS`."""
     total = f"/{row.num_steps:,}" if row.num_steps else ""
     return (
         row.id,

@@ -34,11 +34,13 @@ def fill(workspace: Workspace, changes: dict[str, Json] | None = None, *, steps:
 Act = Callable[[IsoplanApp, Pilot[None]], None]
 
 
-def drive(workspace: Workspace, *steps: str | Act, size: tuple[int, int] = (80, 24)) -> list[str]:
+def drive(
+    workspace: Workspace, *steps: str | Act, size: tuple[int, int] = (80, 24), keymap: dict[str, str] | None = None
+) -> list[str]:
     """Open the app, press keys or act, and return the text of the screen after each, the first screen first."""
 
     async def session() -> list[str]:
-        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
+        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)), keymap=keymap)
         async with app.run_test(size=size) as pilot:
             await settle(app, pilot)
             texts = [screen_text(app)]
@@ -55,8 +57,10 @@ def drive(workspace: Workspace, *steps: str | Act, size: tuple[int, int] = (80, 
 
 
 async def settle(app: IsoplanApp, pilot: Pilot[None]) -> None:
-    await pilot.pause()
-    await app.workers.wait_for_complete()
+    # Twice: a screen begins to read once it is painted.
+    for _ in range(2):
+        await pilot.pause()
+        await app.workers.wait_for_complete()
     await pilot.pause()
 
 

@@ -21,8 +21,9 @@ def ls(as_data: bool) -> None:
     """List the plans and runs of this folder, the newest first."""
     from executor.paths import Workspace
     from planner.plan import as_json
+    from tui.columns import PLAN_COLUMNS, RUN_COLUMNS
     from tui.listing import list_plans, list_runs
-    from tui.rows import PLAN_COLUMNS, RUN_COLUMNS, plan_cells, run_cells
+    from tui.rows import plan_cells, run_cells
 
     workspace = Workspace(Path.cwd())
     plans, runs = list_plans(workspace, now=datetime.now(UTC)), list_runs(workspace)

@@ -6,11 +6,17 @@ import click
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-def tui(folder: Path | None) -> None:
-    """Open the screens over FOLDER (default: this one). Closing them never touches a run."""
-    from executor.paths import Workspace
+@click.argument("path", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def tui(path: Path | None) -> None:
+    """Open the screens over a folder, or over one run, by PATH (default: this folder). Closing them touches no run."""
+    from executor.paths import Workspace, home
     from tui.app import IsoplanApp
+    from tui.keymap import load_keymap
     from tui.session import Session
 
-    IsoplanApp(Session(Workspace(folder or Path.cwd()))).run()
+    root = path or Path.cwd()
+    run = root if (root / "events.jsonl").exists() else None
+    if run is not None:
+        root = run.resolve().parent.parent
+    session = Session(Workspace(root), run_id=str(run) if run else None)
+    IsoplanApp(session, keymap=load_keymap((home(), root)), first="run" if run else "projects").run()

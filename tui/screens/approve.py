@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -18,6 +18,7 @@ from planner.plan_diff import FigureChange, figure_changes
 from planner.report.document import Block, Column, Facts, Notices, Row, Status, Table
 from planner.report.summary import decision
 from planner.report.words import devices, show_band, show_loss
+from tui.bindings import bindings
 from tui.consent import give_consent
 from tui.listing import newest_plan, plan_paths
 from tui.screens.page import Page
@@ -50,10 +51,7 @@ class ApprovePage(Page[Proposal | None]):
         "Approving signs the plan's digest with a cap in dollars: the run stops itself there. The approval is good for "
         "one start within seven days. c goes to the fields; enter in the cap signs; esc leaves them."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "type_cap", "Type the cap"),
-        Binding("escape", "leave", "Leave field", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("approve")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

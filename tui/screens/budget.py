@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.geometry import Size
 from textual.widget import Widget
@@ -15,6 +15,7 @@ from data.errors import UserError
 from planner.economics.values import Economics
 from planner.plan import Plan
 from planner.report.document import Block, Report, Table
+from tui.bindings import bindings
 from tui.reports import write_workbook
 from tui.screens.shown import Shown, ShownPage
 from tui.widgets.panel import Panel
@@ -66,10 +67,7 @@ class BudgetPage(ShownPage):
         "a dot and the cap as a dotted rule; the bars show the total at the P10 and P90 of one input with everything "
         "else in the middle. Every figure is a field of the plan, and the audit adds them up."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("h", "open_report", "Open report", id="budget.report", tooltip="isoplan report PLAN"),
-        Binding("x", "workbook", "Workbook", id="budget.workbook", tooltip="isoplan report PLAN --format xlsx"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("budget")
 
     @override
     def content(self) -> Iterable[Widget]:

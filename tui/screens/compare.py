@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from data.errors import UserError
 from planner.report.document import readable
+from tui.bindings import bindings
 from tui.screens.page import Page
 from tui.session import Session
 from tui.side_by_side import SideBySide, read_sides
@@ -31,10 +32,7 @@ class ComparePage(Page[SideBySide | None]):
         "shows what it measured where it measured it, its plan's figures elsewhere. Below stands every field of the "
         "plans that differs. d shows the figures that are the same, too; k unpins the column under the cursor."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "toggle_same", "All/differing", id="compare.same", tooltip="isoplan diff PLAN PLAN"),
-        Binding("k", "unpin", "Unpin", id="compare.unpin", tooltip="isoplan diff PLAN PLAN"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("compare")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

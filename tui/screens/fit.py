@@ -5,7 +5,7 @@ from time import monotonic
 from typing import ClassVar
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
@@ -15,6 +15,7 @@ from typing_extensions import override
 from data.errors import UserError
 from data.units import show_count, show_flop
 from planner.report.document import readable
+from tui.bindings import bindings
 from tui.fitting import REACH, Fitting, command_line, fit_words, read_fitting, refit
 from tui.output import table
 from tui.screens.page import Page
@@ -43,12 +44,7 @@ class FitPage(Page[Fitting | None]):
         "scatter of one run. Space leaves a run out or takes it back, f fits again in a process of its own: the old "
         "law stays in view, dimmed, until the new one is there, and esc gives up."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "leave_out", "Leave out", id="fit.leave-out", tooltip="isoplan fit runs.csv --without RUN"),
-        Binding("f", "fit", "Fit", id="fit.fit", tooltip="isoplan fit runs.csv"),
-        Binding("m", "next_form", "Other law", id="fit.form", tooltip="isoplan fit runs.csv --law FORM"),
-        Binding("escape", "give_up", "Give up", show=False, id="fit.give-up", tooltip="^C"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("fit")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

@@ -1,5 +1,6 @@
-"""Help for the screen one came from: what it shows, and every key with what it does."""
+"""Help for the screen one came from: what it shows, and every action with its key and its twin command."""
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -9,22 +10,33 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 from typing_extensions import override
 
+from tui.actions import EVERYWHERE, Action, actions_of
+from tui.keymap import FILE_NAME, shown_keys
 from tui.output import table
+
+REMAP = f"Keys are changed in {FILE_NAME}, here or in isoplan's own folder, by the name in the last column."
 
 
 class HelpDialog(ModalScreen[None]):
-    """Prose and keys."""
+    """Prose, and a table of actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f1,q", "dismiss", "Back")]
 
-    def __init__(self, title: str, prose: str, keys: list[tuple[str, str]], twin: str) -> None:
+    def __init__(self, mode: str, prose: str, twin: str, keymap: Mapping[str, str]) -> None:
         super().__init__()
-        self._title, self._prose, self._keys, self._twin = title, prose, keys, twin
+        self._mode, self._prose, self._twin, self._keymap = mode, prose, twin, keymap
 
     @override
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
-            yield Static(self._title, classes="dialog-title", markup=False)
+            yield Static(self._mode.capitalize().replace("-", " "), classes="dialog-title", markup=False)
             yield Static(self._prose, markup=False)
-            yield Static(table(self._keys), markup=False, classes="keys")
-            yield Static(f"On the command line: {self._twin}", markup=False)
+            actions = actions_of(self._mode)
+            yield self._table(action for action in actions if action.page not in EVERYWHERE)
+            yield Static("On every screen", classes="dialog-title", markup=False)
+            yield self._table(action for action in actions if action.page in EVERYWHERE)
+            yield Static(f"On the command line: {self._twin}\n{REMAP}", markup=False)
+
+    def _table(self, actions: Iterable[Action]) -> Static:
+        rows = [(shown_keys(one, self._keymap), one.title, one.twin or "–", one.id) for one in actions]
+        return Static(table(rows, header=("KEY", "ACTION", "COMMAND", "NAME")), markup=False, classes="keys")

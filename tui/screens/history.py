@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
@@ -15,6 +15,7 @@ from data.units import show_seconds, show_usd
 from planner.compare import Calibration, Comparison, calibration, compare_run
 from planner.report.outcome import comparison_table
 from planner.report.words import show_change, show_loss, show_percentile
+from tui.bindings import bindings
 from tui.rows import state_cell
 from tui.screens.page import Page
 from tui.session import Session
@@ -43,7 +44,7 @@ class HistoryPage(Page[Scores]):
         "runs the percentiles should be spread evenly: heaped in the middle, the bands are too wide; at the ends, too "
         "narrow. Enter opens the run."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("history")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

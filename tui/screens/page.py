@@ -6,17 +6,18 @@ from typing import ClassVar, Generic, TypeVar
 from rich.text import Text
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.binding import BindingType
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import get_current_worker
 from typing_extensions import override
 
 from data.errors import UserError
+from tui.bindings import bindings
 from tui.session import Session
+from tui.widgets.bars import KeyBar, PageBar
 
 M = TypeVar("M")
 X = TypeVar("X")
@@ -35,18 +36,6 @@ PAGES = (
 """Key, mode and title of each screen, in the order of the work."""
 
 
-class PageLabel(Static):
-    """The name of a screen in the bar; a click goes there."""
-
-    def __init__(self, key: str, mode: str, title: str) -> None:
-        super().__init__(f"{key} {title}", markup=False, classes="page-label")
-        self._mode = mode
-
-    def on_click(self) -> None:
-        """Go to the screen."""
-        self.app.switch_mode(self._mode)
-
-
 class Page(Screen[None], Generic[M]):
     """A screen over one model. `load` reads it in a thread, `show` puts it on the screen; both are a subclass's."""
 
@@ -55,10 +44,7 @@ class Page(Screen[None], Generic[M]):
     REFRESH_SECONDS: ClassVar[float] = 2.0
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 -- Textual's own name and type
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 -- same
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "reload", "Refresh", show=False),
-        Binding("y", "copy_twin", "Copy command"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("page")
 
     twin: reactive[str] = reactive("", init=False)
     """The command that shows or does the same on the command line."""
@@ -86,30 +72,37 @@ class Page(Screen[None], Generic[M]):
 
     @override
     def compose(self) -> ComposeResult:
-        with Horizontal(id="top"):
-            yield Static("isoplan", id="brand", markup=False)
-            for page in PAGES:
-                label = PageLabel(*page)
-                label.set_class(page[1] == self.MODE, "-current")
-                yield label
-            yield Static(self.session.workspace.root.resolve().name, id="folder", markup=False)
+        yield PageBar(PAGES, current=self.MODE)
         yield from self.content()
         yield Static("", id="twin", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Start refreshing."""
+        self._tell_place()
         self.set_interval(self.REFRESH_SECONDS, self.action_reload)
 
     def on_screen_resume(self) -> None:
-        """Show what changed while another screen was up."""
-        self.action_reload()
+        """Show what changed while another screen was up, once it is painted: what `load` imports would hold it up."""
+        self.call_after_refresh(self.action_reload)
 
     def action_reload(self) -> None:
         """Read again, unless that is going on."""
+        self._tell_place()
         if self.is_current and not self._is_loading:
             self._is_loading = True
             self._load_in_thread()
+
+    @property
+    def next_command(self) -> str:
+        """The command that `n` offers."""
+        return self.twin
+
+    def action_command(self) -> None:
+        """Offer the command that comes next, or show the one that goes on."""
+        from tui.screens.command import CommandDialog
+
+        self.app.push_screen(CommandDialog(self.session, self.next_command))
 
     def action_copy_twin(self) -> None:
         """Copy the twin command."""
@@ -119,6 +112,14 @@ class Page(Screen[None], Generic[M]):
     def watch_twin(self, twin: str) -> None:
         """Show the twin in its line."""
         self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"))
+
+    def _tell_place(self) -> None:
+        """Say above which folder this is, or which command goes on."""
+        place = self.session.workspace.root.resolve().name
+        command = self.session.command
+        if command is not None and command.exit_code is None:
+            place = f"● {command.words[0]} {command.seconds:.0f} s · {place}"
+        self.query_one(PageBar).tell(place)
 
     @work(thread=True, exit_on_error=False)
     def _load_in_thread(self) -> None:

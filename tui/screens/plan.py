@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
@@ -12,6 +12,7 @@ from typing_extensions import override
 from data.units import show_count
 from planner.report.document import Report
 from planner.report.words import show_loss
+from tui.bindings import bindings
 from tui.screens.shown import NO_PLAN, Shown, ShownPage
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import planned_scene
@@ -33,12 +34,7 @@ class PlanPage(ShownPage):
         "What the plan will cost, how good the model will be, what may go otherwise and what else one could do. "
         "The shaded band is P10 to P90, dotted rules are evaluations. d shows the engineer's details."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "toggle_details", "Details"),
-        Binding("e", "export", "Export report"),
-        Binding("left_square_bracket", "neighbour(1)", "Older", key_display="["),
-        Binding("right_square_bracket", "neighbour(-1)", "Newer", key_display="]"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("plan")
 
     @override
     def content(self) -> Iterable[Widget]:

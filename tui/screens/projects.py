@@ -1,37 +1,51 @@
-"""The first screen: the plans and runs of this folder, and the next step."""
+"""The first screen: the plans and runs of this folder, and the next step.
+
+What it reads costs more to import than to read, so it is imported in the thread that reads, after the first paint.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 from typing_extensions import override
 
 from data.errors import UserError
-from planner.report.document import readable
-from tui.listing import PlanRow, RunList, RunRow, list_plans, next_step
-from tui.rows import PLAN_COLUMNS, RUN_COLUMNS, plan_cells, run_cells
+from tui.bindings import bindings
+from tui.columns import PLAN_COLUMNS, RUN_COLUMNS
 from tui.screens.page import Page
 from tui.session import Session
-from tui.side_by_side import pin
 from tui.widgets.panel import Panel
 
-NO_PLANS = (
-    "No plans here.\n\nisoplan demo shows the whole loop in minutes,\n"
-    "isoplan plan --budget 75 --hardware h100-sxm makes one."
-)
-PINNED = "◆ "
+if TYPE_CHECKING:
+    from tui.listing import PlanRow, RunList, RunRow
+
+READING = "reading the folder"
+NO_PLANS = "No plans here.\n\nn takes the next step; isoplan demo shows the whole loop in minutes."
 NO_RUNS = "No runs here.\n\nisoplan run PLAN starts an approved plan."
+PINNED = "◆ "
+
+
+class Line(NamedTuple):
+    """One plan or run: its cells, in one word where it stands, and the command that takes it further."""
+
+    id: str
+    cells: tuple[str, ...]
+    state: str
+    command: str
+    is_run: bool
 
 
 class Listing(NamedTuple):
-    """Both lists as they stand."""
+    """Both lists as they stand, and the next command of the folder with its reason."""
 
-    plans: tuple[PlanRow, ...]
-    runs: tuple[RunRow, ...]
+    plans: tuple[Line, ...]
+    runs: tuple[Line, ...]
+    command: str
+    reason: str
 
 
 class ProjectsPage(Page[Listing]):
@@ -40,29 +54,37 @@ class ProjectsPage(Page[Listing]):
     MODE = "projects"
     HELP: ClassVar[str] = (
         "Everything in this folder. A plan is a draft until someone approves it with a dollar cap, and runs once. "
-        "Enter opens the plan or the run under the cursor; tab goes from one list to the other."
+        "Enter opens the plan or the run under the cursor; tab goes from one list to the other. The next step of the "
+        "folder stands below; n shows its command, which can be changed, and runs it in a process of its own."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", priority=True),
-        Binding("tab", "app.focus_next", "Other list"),
-        Binding("k", "pin", "Pin", id="projects.pin", tooltip="isoplan diff PLAN PLAN"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("projects")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._runs = RunList(session.workspace)
+        self._runs: RunList | None = None
         self._listing: Listing | None = None
         self._pins_shown: tuple[str, ...] = ()
 
     @override
     def content(self) -> Iterable[Widget]:
         plans, runs = _table("plans", PLAN_COLUMNS), _table("runs", RUN_COLUMNS)
-        yield Container(Panel("Plans", plans, id="plans-panel"), Panel("Runs", runs, id="runs-panel"), id="lists")
-        yield Panel("Next step", Static("", markup=False, id="next"), id="next-panel")
+        yield Container(
+            Panel("Plans", plans, id="plans-panel", loading=READING),
+            Panel("Runs", runs, id="runs-panel", loading=READING),
+            id="lists",
+        )
+        yield Panel("Next step", Static(READING, markup=False, id="next"), id="next-panel")
 
     @override
     def load(self) -> Listing:
-        return Listing(list_plans(self.session.workspace, now=self.session.now()), self._runs.rows())
+        from tui.listing import RunList, list_plans
+        from tui.next_command import next_command
+
+        if self._runs is None:
+            self._runs = RunList(self.session.workspace)
+        plans = list_plans(self.session.workspace, now=self.session.now())
+        runs = self._runs.rows()
+        return _listing(plans, runs, *next_command(self.session.workspace, plans, runs))
 
     @override
     def show(self, model: Listing) -> None:
@@ -70,7 +92,7 @@ class ProjectsPage(Page[Listing]):
         if model == self._listing and tuple(self.session.pinned) == self._pins_shown:
             return
         self._listing = model
-        self._fill_tables()
+        self._fill_tables(model)
         if is_first and not model.plans and model.runs:
             self.query_one("#runs", DataTable).focus()
         self._tell_next()
@@ -80,12 +102,21 @@ class ProjectsPage(Page[Listing]):
         for name in ("plans", "runs"):
             self.query_one(f"#{name}-panel", Panel).show_state("error", f"{error}\n\nr tries again")
 
+    @property
+    @override
+    def next_command(self) -> str:
+        """What the plan under the cursor waits for, else the next step of the folder."""
+        chosen = self._chosen()
+        if chosen is not None and chosen.state in ("draft", "approved"):
+            return chosen.command
+        return self._listing.command if self._listing else self.twin
+
     def on_data_table_row_highlighted(self) -> None:
-        """Follow the cursor with the next step."""
+        """Follow the cursor with the twin."""
         self._tell_next()
 
     def on_descendant_focus(self) -> None:
-        """Follow the focus with the next step."""
+        """Follow the focus with the twin."""
         self._tell_next()
 
     def on_data_table_row_selected(self) -> None:
@@ -95,59 +126,74 @@ class ProjectsPage(Page[Listing]):
     def action_open(self) -> None:
         """Go to the screen of the plan or run under the cursor."""
         chosen = self._chosen()
-        if isinstance(chosen, PlanRow):
-            self.session.plan_id = chosen.id
-            self.app.switch_mode("plan")
-        elif isinstance(chosen, RunRow):
+        if chosen is None:
+            return
+        if chosen.is_run:
             self.session.run_id = chosen.id
-            self.app.switch_mode("run")
+        else:
+            self.session.plan_id = chosen.id
+        self.app.switch_mode("run" if chosen.is_run else "plan")
 
     def action_pin(self) -> None:
         """Put the plan or run under the cursor among those that are compared, or take it away."""
+        from tui.side_by_side import pin
+
         chosen = self._chosen()
-        if chosen is None:
+        if chosen is None or self._listing is None:
             return
         try:
             pin(self.session.pinned, chosen.id)
         except UserError as error:
             self.notify(str(error), severity="warning", markup=False)
-        self._fill_tables()
+        self._fill_tables(self._listing)
 
-    def _fill_tables(self) -> None:
-        assert self._listing is not None, "filled only once read"
-        self._pins_shown = tuple(self.session.pinned)
-        self._fill("plans", [plan_cells(row) for row in self._listing.plans], NO_PLANS)
-        self._fill("runs", [run_cells(row) for row in self._listing.runs], NO_RUNS)
-
-    def _chosen(self) -> PlanRow | RunRow | None:
+    def _chosen(self) -> Line | None:
         if self._listing is None:
             return None
         runs = self.query_one("#runs", DataTable)
-        table, rows = (
+        table, lines = (
             (runs, self._listing.runs) if runs.has_focus else (self.query_one("#plans", DataTable), self._listing.plans)
         )
-        return rows[table.cursor_row] if 0 <= table.cursor_row < len(rows) else None
+        return lines[table.cursor_row] if 0 <= table.cursor_row < len(lines) else None
 
-    def _fill(self, name: str, rows: Sequence[tuple[str, ...]], empty: str) -> None:
+    def _fill_tables(self, listing: Listing) -> None:
+        self._pins_shown = tuple(self.session.pinned)
+        self._fill("plans", listing.plans, NO_PLANS)
+        self._fill("runs", listing.runs, NO_RUNS)
+
+    def _fill(self, name: str, lines: Sequence[Line], empty: str) -> None:
+        from planner.report.document import readable
+
         table = self.query_one(f"#{name}", DataTable)
-        panel = self.query_one(f"#{name}-panel", Panel)
-        panel.show_state("ready" if rows else "empty", "" if rows else empty)
+        self.query_one(f"#{name}-panel", Panel).show_state("ready" if lines else "empty", "" if lines else empty)
         cursor = table.cursor_row
         table.clear()
-        for name, *cells in rows:
-            mark = PINNED if name in self.session.pinned else ""
-            table.add_row(*(Text(readable(cell), justify=_justify(cell)) for cell in (f"{mark}{name}", *cells)))
-        table.move_cursor(row=min(cursor, len(rows) - 1), animate=False)
+        for line in lines:
+            first, *cells = line.cells
+            mark = PINNED if line.id in self.session.pinned else ""
+            table.add_row(*(Text(readable(cell), justify=_justify(cell)) for cell in (f"{mark}{first}", *cells)))
+        table.move_cursor(row=min(cursor, len(lines) - 1), animate=False)
 
     def _tell_next(self) -> None:
-        chosen = self._chosen()
-        if isinstance(chosen, PlanRow):
-            self.twin, words = next_step(chosen), f"{chosen.id} is {chosen.state}"
-        elif isinstance(chosen, RunRow):
-            self.twin, words = f"isoplan watch {chosen.id}", f"{chosen.id} is {chosen.state}"
-        else:
-            self.twin, words = "isoplan demo", "The whole loop on this machine, on real text, in minutes"
-        self.query_one("#next", Static).update(f"{words}:  {self.twin}")
+        chosen, listing = self._chosen(), self._listing
+        if listing is None:
+            return
+        self.twin = chosen.command if chosen else listing.command
+        self.query_one("#next", Static).update(
+            Text(f"{listing.reason}:  {listing.command}", no_wrap=True, overflow="ellipsis")
+        )
+
+
+def _listing(plans: Sequence["PlanRow"], runs: Sequence["RunRow"], command: str, reason: str) -> Listing:
+    from tui.listing import next_step
+    from tui.rows import plan_cells, run_cells
+
+    return Listing(
+        plans=tuple(Line(row.id, plan_cells(row), row.state, next_step(row), is_run=False) for row in plans),
+        runs=tuple(Line(row.id, run_cells(row), row.state, f"isoplan watch {row.id}", is_run=True) for row in runs),
+        command=command,
+        reason=reason,
+    )
 
 
 def _table(name: str, columns: Sequence[str]) -> DataTable[Text]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Grid, Horizontal
 from textual.widget import Widget
 from textual.widgets import RichLog, Static
@@ -18,6 +18,7 @@ from executor.run_folder import RunFolder
 from planner.plan import Plan, load_plan
 from planner.report.document import readable
 from planner.report.words import Show, show_loss
+from tui.bindings import bindings
 from tui.follower import Follower
 from tui.rows import state_cell
 from tui.screens.page import Page
@@ -58,12 +59,7 @@ class RunPage(Page[Seen | None]):
         "training loss's moving mean, dots are held-out evaluations. The lower chart is the difference to the plan. "
         "Quitting leaves the run alone; s asks it for a checkpoint and a stop."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "toggle_delta", "Loss/Δ"),
-        Binding("s", "stop", "Stop…"),
-        Binding("left_square_bracket", "neighbour(-1)", "Older", key_display="["),
-        Binding("right_square_bracket", "neighbour(1)", "Newer", key_display="]"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("run")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.timer import Timer
 from textual.widget import Widget
@@ -17,6 +17,7 @@ from planner.report.build import build_report
 from planner.report.document import Report
 from planner.report.words import plan_command, show_loss
 from planner.request import Request, make_request
+from tui.bindings import bindings
 from tui.screens.page import Page
 from tui.session import Session
 from tui.widgets.chart import Chart
@@ -65,10 +66,7 @@ class WhatIfPage(Page[Answer | None]):
         "Change a constraint and the plan follows. An empty field is no constraint. What limits the plan stands below "
         "the alternatives, with what 10 % more of it would bring. ctrl+s saves the plan; esc leaves the fields."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "save", "Save plan"),
-        Binding("escape", "leave", "Leave fields"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings("what-if")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)

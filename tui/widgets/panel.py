@@ -13,7 +13,10 @@ PanelState = Literal["ready", "empty", "loading", "error", "stale"]
 
 
 class Panel(Vertical):
-    """A box around one widget. The words of a state say what is so and the command that changes it."""
+    """A box around one widget. The words of a state say what is so and the command that changes it.
+
+    With words for `loading` it begins in that state, else ready.
+    """
 
     DEFAULT_CSS = """
     Panel {
@@ -34,11 +37,12 @@ class Panel(Vertical):
     }
     """
 
-    def __init__(self, title: str, content: Widget, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+    def __init__(self, title: str, content: Widget, *, id: str | None = None, loading: str = "") -> None:
+        state: PanelState = "loading" if loading else "ready"
+        super().__init__(id=id, classes=f"-{state}")
         self.border_title = Text(title).markup
-        self._state: tuple[str, str] | None = None
-        self._words = Static("", classes="panel--words", markup=False)
+        self._state: tuple[PanelState, str] = (state, loading)
+        self._words = Static(loading, classes="panel--words", markup=False)
         content.add_class("panel--content")
         self.content = content
 
@@ -51,8 +55,9 @@ class Panel(Vertical):
         """Change the state; `words` stand in the box, or in its lower edge where the content stays."""
         if (state, words) == self._state:
             return
-        self._state = (state, words)
-        for name in ("ready", "empty", "loading", "error", "stale"):
-            self.set_class(name == state, f"-{name}")
+        before, self._state = self._state[0], (state, words)
+        if before != state:
+            self.remove_class(f"-{before}")
+            self.add_class(f"-{state}")
         self._words.update(words)
         self.border_subtitle = Text(words).markup if state == "stale" else ""

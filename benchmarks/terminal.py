@@ -1,0 +1,65 @@
+"""A program in a pseudo-terminal of 130 by 40, as the benchmarks of the screens drive and watch it."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROWS, COLUMNS = 40, 130
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Terminal:
+    """One program; CPU seconds are the process's own, from /proc, user and system together."""
+
+    def __init__(self, words: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
+        # The child must be in its terminal's size before it looks: the parent holds it at this pipe until then.
+        ready, go = os.pipe()
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.read(ready, 1)
+            os.chdir(folder)
+            os.execvpe(words[0], list(words), dict(environment))
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        os.write(go, b".")
+        os.close(ready)
+        os.close(go)
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+    def memory_mib(self) -> float:
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
+
+    def read(self, seconds: float, *, until: bytes = b"") -> bytes:
+        """What it writes for `seconds`, or until `until` is in it."""
+        found, end = b"", time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not (until and until in found):
+            if select.select([self._fd], [], [], min(left, 0.05))[0]:
+                try:
+                    found += os.read(self._fd, 1 << 16)
+                except OSError:
+                    return found
+        return found
+
+    def answer_seconds(self, keys: str, *, at_most: float) -> float:
+        """Wall seconds from a key to the first byte written after it."""
+        began = time.monotonic()
+        self.press(keys)
+        select.select([self._fd], [], [], at_most)
+        return time.monotonic() - began
+
+    def press(self, keys: str) -> None:
+        os.write(self._fd, keys.encode())
+
+    def close(self) -> None:
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
