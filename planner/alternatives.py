@@ -18,7 +18,7 @@ from planner.economics.serving import Volume, closed_api, open_api, served, serv
 from planner.economics.spot import SPOT_SECONDS_BETWEEN_PREEMPTIONS, spot_useful_fraction
 from planner.facts import Facts
 from planner.model import num_active_params, num_params
-from planner.plan import Alternative
+from planner.plan import Alternative, SizeOption
 from planner.recipe import Rates, run_cost_usd
 from planner.request import Request
 
@@ -37,6 +37,7 @@ RETRIEVED_TOKENS = 4.0
 """Tokens read with retrieval over tokens read without (assumption)."""
 
 ADAPTATION_MFU = 0.35
+MAX_SIZES = 15
 QLORA_SLOWER = 1.3
 """Unpacking 4-bit weights in every product (assumption; QLoRA's paper reports memory, not time)."""
 
@@ -57,10 +58,11 @@ def alternatives(
     best: Candidate, others: Sequence[Candidate], request: Request, facts: Facts
 ) -> tuple[Alternative, ...]:
     """Other models of the same limits first, then the ways around pretraining."""
-    at = volume(request.scope or Scope(), inference_tokens=request.inference_tokens)
+    scope = request.scope or Scope()
+    at = volume(scope, inference_tokens=request.inference_tokens)
     return (
-        *_sizes(best, [one for one in others if _experts(one) == _experts(best)], facts, at),
-        *_other_kind(best, others, facts, at),
+        *_sizes(best, [one for one in others if _experts(one) == _experts(best)], facts, at, scope),
+        *_other_kind(best, others, facts, at, scope),
         *_spot(best, request, facts),
         *(_adapted(one, facts, at) for one in _adaptations(best)),
         *_bought(best, at),
@@ -68,21 +70,35 @@ def alternatives(
     )
 
 
-def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume) -> list[Alternative]:
+def sizes(best: Candidate, others: Sequence[Candidate]) -> tuple[SizeOption, ...]:
+    """The best candidate of each size of the chosen kind, at most `MAX_SIZES` of them, around the chosen one."""
+    kin = sorted((one for one in others if _experts(one) == _experts(best)), key=lambda one: one.loss, reverse=True)
+    by_size = sorted({num_params(one.shape): one for one in kin}.items())
+    chosen = [size for size, _ in by_size].index(num_params(best.shape))
+    first = max(0, min(chosen - MAX_SIZES // 2, len(by_size) - MAX_SIZES))
+    return tuple(
+        SizeOption(num_params=size, num_tokens=one.num_tokens, loss_p50=one.loss)
+        for size, one in by_size[first : first + MAX_SIZES]
+    )
+
+
+def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume, scope: Scope) -> list[Alternative]:
     chosen = num_params(best.shape)
     smaller = [one for one in others if num_params(one.shape) <= 0.6 * chosen]
     larger = [one for one in others if num_params(one.shape) >= 1.6 * chosen]
     rows: list[Alternative] = []
     if smaller:
         nearest = max(smaller, key=lambda one: num_params(one.shape))
-        rows.append(_size(nearest, best, facts, at, serving="cheaper to serve"))
+        rows.append(_size(nearest, best, facts, at, scope, serving="cheaper to serve"))
     if larger:
         nearest = min(larger, key=lambda one: num_params(one.shape))
-        rows.append(_size(nearest, best, facts, at, serving="dearer to serve"))
+        rows.append(_size(nearest, best, facts, at, scope, serving="dearer to serve"))
     return rows
 
 
-def _other_kind(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume) -> list[Alternative]:
+def _other_kind(
+    best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume, scope: Scope
+) -> list[Alternative]:
     """The best dense model where experts were chosen, the best with experts where they were only considered."""
     kin = [one for one in others if (_experts(one) == 1) != (_experts(best) == 1)]
     if not kin:
@@ -90,7 +106,7 @@ def _other_kind(best: Candidate, others: Sequence[Candidate], facts: Facts, at: 
     one = min(kin, key=lambda other: other.loss)
     name = "dense model" if _experts(one) == 1 else f"{_experts(one)} experts a layer"
     is_leaner = num_active_params(one.shape) < num_active_params(best.shape)
-    return [_size(one, best, facts, at, serving=f"{'cheaper' if is_leaner else 'dearer'} to serve", name=name)]
+    return [_size(one, best, facts, at, scope, serving=f"{'cheaper' if is_leaner else 'dearer'} to serve", name=name)]
 
 
 def _experts(one: Candidate) -> int:
@@ -98,7 +114,7 @@ def _experts(one: Candidate) -> int:
 
 
 def _size(
-    one: Candidate, best: Candidate, facts: Facts, at: Volume, *, serving: str, name: str | None = None
+    one: Candidate, best: Candidate, facts: Facts, at: Volume, scope: Scope, *, serving: str, name: str | None = None
 ) -> Alternative:
     params, active = num_params(one.shape), num_active_params(one.shape)
     ratio = active / num_active_params(best.shape)
@@ -112,7 +128,7 @@ def _size(
         num_params=params,
         num_tokens=one.num_tokens,
         note=f"{one.loss - best.loss:+.3f} nats; {serving} ({ratio:.2g}x)",
-        served=served(usd, usd_per_million=_serving(active, facts), against=open_api(params), at=at),
+        served=served(scope.whole_usd(usd), usd_per_million=_serving(active, facts), against=open_api(params), at=at),
     )
 
 
@@ -169,9 +185,9 @@ def _adaptations(best: Candidate) -> Iterator[Adaptation]:
 
 
 def _adapted(one: Adaptation, facts: Facts, at: Volume) -> Alternative:
-    flop_per_s = facts.hardware.peak_flop_per_s * facts.cluster.num_devices * ADAPTATION_MFU
-    seconds = one.flop / flop_per_s
-    usd = run_cost_usd(seconds, facts.rates)
+    used = min(facts.cluster.num_devices, facts.cluster.hardware.node_devices)
+    seconds = one.flop / (facts.hardware.peak_flop_per_s * used * ADAPTATION_MFU)
+    usd = run_cost_usd(seconds, Rates.model_validate(facts.rates.model_dump() | {"num_devices": used}))
     return Alternative(
         name=one.name,
         cost_usd=usd,
@@ -179,7 +195,7 @@ def _adapted(one: Adaptation, facts: Facts, at: Volume) -> Alternative:
         loss_p50=None,
         num_params=round(one.num_params),
         num_tokens=one.num_tokens,
-        note=f"{NOT_PREDICTED}; {one.note}; compute only, at {ADAPTATION_MFU:g} MFU on this hardware",
+        note=f"{NOT_PREDICTED}; {one.note}; compute only, at {ADAPTATION_MFU:g} MFU on one node of this hardware",
         served=served(usd, usd_per_million=_serving(one.num_params, facts), against=open_api(one.num_params), at=at),
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from data.values import Band
 from planner import hyperparameters
-from planner.alternatives import alternatives
+from planner.alternatives import alternatives, sizes
 from planner.budget import cost_lines
 from planner.candidates import Candidate
 from planner.economics.assess import economics
@@ -76,6 +76,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         caps=caps,
         gates=_gates(best, facts, recipe, steps),
         alternatives=alternatives(best, others, request, facts),
+        sizes=sizes(best, others),
         binding=binding,
         warnings=_warnings(best, facts),
     )

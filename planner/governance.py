@@ -16,8 +16,32 @@ NOTES = (
     "EU guidelines: whoever adapts another's model becomes its provider above a third of the original training compute",
     "an approval names a person, a dollar cap and this plan's digest; the run refuses without one",
 )
-PRICE_RISE = 0.1
-"""The price a tenth of the draws exceed."""
+DEAREST_TENTH = 0.1
+"""The share of the draws that exceed the 90th percentile of an input."""
+
+DRIVEN = (
+    (
+        "price of compute",
+        "compute is dearer when it is paid",
+        "price drift since the quote, at its 90th percentile",
+        "reserve capacity, or state the contract's price",
+        ("GOVERN 6.2", "MAP 3.2"),
+    ),
+    (
+        "experiments",
+        "experiments need more compute than planned",
+        "published multipliers around the stated one, at their 90th percentile",
+        "a cap for the experiments of their own, approved apart",
+        ("MAP 1.5", "MANAGE 2.1"),
+    ),
+    (
+        "failures",
+        "devices fail more often than expected",
+        "failures at their 90th percentile",
+        "spare nodes, and checkpoints as often as planned",
+        ("MANAGE 2.3",),
+    ),
+)
 
 
 def governance(plan: Plan, economics: Economics) -> Governance:
@@ -85,18 +109,7 @@ def _risks(plan: Plan, economics: Economics, scope: Scope) -> tuple[RiskItem, ..
             nist=("MAP 1.5", "MANAGE 2.4"),
         ),
     ]
-    price = next((driver for driver in economics.drivers if driver.name == "price of compute"), None)
-    if price is not None:
-        found.append(
-            _risk(
-                "compute is dearer when it is paid",
-                PRICE_RISE,
-                max(0.0, price.high_usd - economics.total_usd.p50),
-                basis="price drift since the quote, at its 90th percentile",
-                response="reserve capacity, or state the contract's price",
-                nist=("GOVERN 6.2", "MAP 3.2"),
-            )
-        )
+    found += _driven(economics)
     if economics.probability_late:
         found.append(
             _risk(
@@ -108,7 +121,21 @@ def _risks(plan: Plan, economics: Economics, scope: Scope) -> tuple[RiskItem, ..
                 nist=("MAP 1.5",),
             )
         )
+    found += [
+        _risk(one.name, one.probability, one.usd, basis="stated in the scope", response=one.response, nist=("MAP 1.5",))
+        for one in scope.risk
+    ]
     return tuple(sorted(found, key=lambda one: -one.expected_usd))
+
+
+def _driven(economics: Economics) -> list[RiskItem]:
+    """What moves the total, each at the tenth that is dearest."""
+    high = {driver.name: max(0.0, driver.high_usd - economics.total_usd.p50) for driver in economics.drivers}
+    return [
+        _risk(name, DEAREST_TENTH, high[driver], basis=basis, response=response, nist=nist)
+        for driver, name, basis, response, nist in DRIVEN
+        if high.get(driver, 0.0) > 0
+    ]
 
 
 def _risk(

@@ -155,6 +155,14 @@ class Alternative(Value):
     served: ServedCost | None = Field(default=None, description="serving it against an API; None: not an own model")
 
 
+class SizeOption(Value):
+    """A size that the same limits allow, trained as long as they do."""
+
+    num_params: Params
+    num_tokens: Tokens
+    loss_p50: float
+
+
 class Binding(Value):
     """The constraint that decides, and what loosening it by a tenth would buy."""
 
@@ -187,6 +195,7 @@ class Plan(Value):
     caps: Caps
     gates: tuple[Gate, ...]
     alternatives: tuple[Alternative, ...]
+    sizes: tuple[SizeOption, ...] = Field(default=(), description="the sizes around the chosen one, smallest first")
     binding: Binding
     warnings: tuple[str, ...]
     economics: Economics | None = Field(default=None, description="the whole budget around the run")

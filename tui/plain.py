@@ -16,6 +16,7 @@ from planner.report.document import (
     Notices,
     Report,
     SignOff,
+    SizeChart,
     Status,
     Table,
     Text,
@@ -66,7 +67,7 @@ def _lines(block: Block, width: int) -> Iterator[str]:
         case BandChart():
             bands = ((s.label, f"{s.label_p50} ({s.label_p10} – {s.label_p90})", s.label_limit) for s in block.strips)
             yield from _columns(bands, width)
-        case LossChart():
+        case LossChart() | SizeChart():
             yield from _wrapped(block.summary, width)
 
 

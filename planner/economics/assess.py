@@ -18,9 +18,9 @@ from planner.economics.cash_flow import SECONDS_PER_MONTH, Payment, months
 from planner.economics.dated_price import DRIFT_LOG_SD_PER_YEAR
 from planner.economics.footprint import BOUNDARY, footprint
 from planner.economics.gate_spacing import gate_spacing
-from planner.economics.owned import book_values, break_even_utilisation, device_price, owned_hour
+from planner.economics.owned import OwnedHour, book_values, break_even_utilisation, device_price, owned_hour
 from planner.economics.post_training import stages
-from planner.economics.scope import Scope
+from planner.economics.scope import Ownership, Scope
 from planner.economics.serving import open_api, served, serving_usd_per_million, volume
 from planner.economics.uncertainty import Uncertain, band_around, draw, drivers, share_above
 from planner.economics.values import (
@@ -258,21 +258,22 @@ def _owned(plan: Plan, scope: Scope) -> OwnedCost:
     chip, terms = _chip(plan), scope.own
     usd_per_device, bought = device_price(chip, terms)
     kwh_usd = electricity(scope.region or ASSUMED_REGION, year=plan.created_at.year).usd_per_kwh
-    hour = owned_hour(
-        chip, terms, usd_per_device=usd_per_device, usd_per_kwh=kwh_usd, utilisation=terms.utilisation
-    ).total_usd
+    hour = owned_hour(chip, terms, usd_per_device=usd_per_device, usd_per_kwh=kwh_usd, utilisation=terms.utilisation)
+    hours = plan.rates.num_devices * plan.predicted.wall_seconds.p50 / 3600.0
+    source = bought.source if bought else _stated(plan)
     rent = plan.rates.usd_per_device_hour
     purchase = usd_per_device * plan.rates.num_devices
     return OwnedCost(
         usd_per_device=usd_per_device,
-        usd_per_used_hour=hour,
+        usd_per_used_hour=hour.total_usd,
         rent_usd_per_hour=rent,
         utilisation=terms.utilisation,
         break_even_utilisation=break_even_utilisation(
             chip, terms, usd_per_device=usd_per_device, usd_per_kwh=kwh_usd, rent_usd_per_hour=rent
         ),
         purchase_usd=purchase,
-        run_usd=hour * plan.rates.num_devices * plan.predicted.wall_seconds.p50 / 3600.0,
+        run_usd=hour.total_usd * hours,
+        lines=tuple(_owned_lines(hour, hours, terms, source, plan.created_at.date())),
         book_value_usd=book_values(purchase, terms),
         depreciation=terms.depreciation,
         basis=(
@@ -280,8 +281,30 @@ def _owned(plan: Plan, scope: Scope) -> OwnedCost:
             f"{terms.cost_of_capital:.0%} cost of capital, colocation ${terms.colocation_usd_per_kw_month:g}/kW-month, "
             f"operations {terms.operations_fraction:.0%} a year, ${kwh_usd:g}/kWh"
         ),
-        source=bought.source if bought else _stated(plan),
+        source=source,
     )
+
+
+def _owned_lines(hour: OwnedHour, hours: float, terms: Ownership, source: Source, as_of: date) -> Iterator[ScopeLine]:
+    """The owned run by part, each its dollars per used hour times the hours."""
+    share = f"{terms.utilisation:.0%} of its hours used"
+    for name, usd_per_hour, basis, formula in (
+        ("capital", hour.capital_usd, f"cluster less its residual, {share}", "annuity / used hours a year"),
+        ("colocation", hour.colocation_usd, f"provisioned power, {share}", "kW x $/kW-month x 12 / used hours a year"),
+        ("operations", hour.operations_usd, share, "share of the purchase a year / used hours a year"),
+        ("electricity", hour.electricity_usd, "average draw with server and PUE", "kW x $/kWh"),
+    ):
+        yield ScopeLine(
+            name=name,
+            usd=usd_per_hour * hours,
+            basis=basis,
+            formula=formula,
+            quantity=hours,
+            unit="device-hours",
+            usd_per_unit=usd_per_hour,
+            source=source,
+            as_of=as_of,
+        )
 
 
 def _chip(plan: Plan) -> Chip:

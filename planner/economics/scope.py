@@ -26,6 +26,15 @@ class ExtraLine(Value):
     note: str = ""
 
 
+class StatedRisk(Value):
+    """A risk that no formula here knows: a licence that does not hold, a customer who leaves."""
+
+    name: Name
+    probability: Fraction
+    usd: Usd = Field(description="lost if it happens")
+    response: str = ""
+
+
 class PostTraining(Value):
     """What follows pretraining, by its tokens; priced on the plan's devices once the model's size is known."""
 
@@ -61,6 +70,7 @@ class Scope(Value):
     red_team_usd: Usd = Field(default=0.0, description="no public unit price was found")
     egress_usd: Usd = 0.0
     other: tuple[ExtraLine, ...] = ()
+    risk: tuple[StatedRisk, ...] = Field(default=(), description="for the register, beside the simulated ones")
     region: str | None = Field(default=None, description="for electricity and CO2; None: the world's, assumed")
     own: Ownership | None = Field(default=None, description="compare with owning; the run itself stays rented")
     served_tokens: Tokens = Field(default=0, description="that the model will serve over `horizon_months`")

@@ -53,6 +53,7 @@ class OwnedCost(Value):
     break_even_utilisation: float | None = Field(description="None: rent is cheaper at any utilisation")
     purchase_usd: Usd
     run_usd: Usd
+    lines: tuple[ScopeLine, ...] = Field(description="of `run_usd`: capital, colocation, operations, electricity")
     book_value_usd: tuple[Usd, ...] = Field(description="of the purchase after each whole year, by `depreciation`")
     depreciation: str
     basis: str

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data.errors import UserError
 from data.values import Band
+from planner.economics.values import Emissions
 from planner.model import flop_per_token, num_params
 from planner.plan import Plan
 from planner.record import RunRecord
@@ -73,8 +74,21 @@ def _money_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
     yield _same("the months' sum", sum(month.usd for month in known.months), known.total_usd.p50)
     yield _same("P90 less P50 of the budget", known.total_usd.p90 - known.total_usd.p50, known.contingency_usd)
     yield _ordered("budget", known.total_usd)
+    if known.owned is not None:
+        for line in known.owned.lines:
+            yield _same(f"owned {line.name}: quantity x rate", line.quantity * line.usd_per_unit, line.usd)
+        yield _same("the owned lines' sum", sum(line.usd for line in known.owned.lines), known.owned.run_usd)
+    yield from _footprint_checks(known.emissions)
+    for option in known.gate_spacing.options:
+        gates = known.gate_spacing.gate_usd / option.fraction
+        yield _same(f"gates every {option.fraction:g}: cost x number", gates, option.gates_usd)
     for risk in plan.governance.risks if plan.governance else ():
         yield _same(f"risk '{risk.name}': chance x loss", risk.probability * risk.loss_usd, risk.expected_usd)
+
+
+def _footprint_checks(emissions: Emissions) -> Iterator[tuple[bool, str]]:
+    yield _same("electricity: kWh x price", emissions.kwh * emissions.usd_per_kwh, emissions.usd)
+    yield _same("CO2: kWh x g/kWh", emissions.kwh * emissions.gco2_per_kwh / 1000.0, emissions.co2_kg)
 
 
 def _record_checks(plan: Plan, record: RunRecord) -> Iterator[tuple[bool, str]]:

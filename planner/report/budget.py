@@ -4,7 +4,7 @@ from data.units import show_count, show_fraction, show_usd
 from planner.economics.values import Economics, Governance, OwnedCost, Threshold
 from planner.plan import Plan
 from planner.report.document import Block, Column, Facts, Notices, Row, Section, Status, Table, Text
-from planner.report.words import show_source
+from planner.report.words import show_chance, show_source
 
 LIKELY, PROBABLE = 0.1, 0.5
 """A probability above the first is worth a warning, above the second it is to be expected."""
@@ -21,7 +21,7 @@ def budget(plan: Plan) -> Section | None:
         _chances(known),
         _drivers(known),
         _months(known),
-        *((_owned(known.owned),) if known.owned else ()),
+        *((_owned_lines(known.owned), _owned(known.owned)) if known.owned else ()),
         *((_served(plan),) if known.served else ()),
     )
     return Section(key="budget", title="The whole budget", part="summary", blocks=blocks)
@@ -66,7 +66,7 @@ def _chances(known: Economics) -> Notices:
         ("that it is late", known.probability_late),
     ):
         if probability is not None:
-            items.append((_level(probability), f"Chance {name}: {show_fraction(probability)}."))
+            items.append((_level(probability), f"Chance {name}: {show_chance(probability)}."))
     return Notices(items=tuple(items))
 
 
@@ -89,6 +89,15 @@ def _months(known: Economics) -> Table:
     return Table(
         columns=(Column(title="Month"), Column(title="Paid", is_number=True)),
         rows=tuple(Row(cells=(str(month.index + 1), show_usd(month.usd)), weight=month.usd) for month in known.months),
+    )
+
+
+def _owned_lines(owned: OwnedCost) -> Table:
+    rows = tuple(Row(cells=(line.name, line.basis, show_usd(line.usd)), weight=line.usd) for line in owned.lines)
+    total = Row(cells=("The run on owned devices", "", show_usd(owned.run_usd)), style="total")
+    return Table(
+        columns=(Column(title="Owned instead"), Column(title="Basis"), Column(title="US dollars", is_number=True)),
+        rows=(*rows, total),
     )
 
 
@@ -158,7 +167,7 @@ def _risks(known: Governance) -> Table:
             Row(
                 cells=(
                     risk.name,
-                    show_fraction(risk.probability),
+                    show_chance(risk.probability),
                     show_usd(risk.loss_usd),
                     show_usd(risk.expected_usd),
                     f"{risk.response} ({risk.basis})",
@@ -182,6 +191,7 @@ def _footprint(known: Economics) -> Facts:
 
 
 def _mapped(known: Governance) -> Table:
+    missing = sum(not one.is_present for one in known.mapped)
     return Table(
         columns=(
             Column(title="NIST AI RMF 1.0"),
@@ -196,7 +206,8 @@ def _mapped(known: Governance) -> Table:
             )
             for one in known.mapped
         ),
-        note="Mapped to, which is not a claim of compliance.",
+        note=f"Mapped to, which is not a claim of compliance; {missing} of {len(known.mapped)} are missing.",
+        is_folded=True,
     )
 
 

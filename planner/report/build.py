@@ -7,7 +7,7 @@ from planner.record import RunRecord
 from planner.report import budget, details, outcome, summary
 from planner.report.audit import audit
 from planner.report.document import Report, Section, Status
-from planner.report.words import plan_verdict, run_verdict
+from planner.report.words import plan_verdict, run_verdict, title
 
 RUN_STATUS: dict[Verdict, Status] = {"as planned": "good", "outside the band": "warn", "unfinished": "bad"}
 
@@ -36,11 +36,12 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
         details.machine(plan),
         details.corpus(plan),
         budget.governance(plan),
+        details.assumptions(plan),
         details.provenance(plan, approval, record),
         details.reproduce(plan, record),
     )
     return Report(
-        title=plan.request.name,
+        title=title(plan),
         subtitle=f"plan {plan.id} · made {plan.created_at:%Y-%m-%d} · valid until {plan.valid_until:%Y-%m-%d}",
         verdict=run_verdict(score) if score else plan_verdict(plan),
         status=_status(approval, score),

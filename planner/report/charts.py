@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from data.units import show_count
-from planner.report.document import LossChart, Strip
+from planner.report.document import LossChart, SizeChart, SizePoint, Strip
 
 SHOWN_FRACTION = 0.02
 """The loss chart starts at this share of the tokens: what comes before is warm-up and would flatten the rest."""
@@ -65,6 +65,39 @@ class StripPlot(NamedTuple):
     middle: float
     limit: float | None
     actual: float | None
+
+
+class SizePlot(NamedTuple):
+    """The path through the sizes, a mark on each, and one on the chosen; x on a log scale."""
+
+    line: str
+    marks: tuple[Mark, ...]
+    chosen: Mark
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def size_plot(chart: SizeChart) -> SizePlot:
+    """Place the sizes and their losses."""
+    x_low, x_high = _padded([math.log(point.x) for point in chart.points])
+    y_low, y_high = _padded([point.loss for point in chart.points])
+
+    def mark(point: SizePoint) -> Mark:
+        x, y = _percent(math.log(point.x), x_low, x_high), 100 - _percent(point.loss, y_low, y_high)
+        return Mark(x, y, f"{show_count(point.x)} parameters: {point.loss:.4g}")
+
+    marks = [mark(point) for point in chart.points]
+    nearest = min(range(len(marks)), key=lambda index: abs(chart.points[index].x - chart.chosen))
+    return SizePlot(
+        line=_path([(one.x, one.y) for one in marks]),
+        marks=tuple(marks),
+        chosen=marks[nearest],
+        x_ticks=tuple(
+            Tick(_percent(math.log(x), x_low, x_high), show_count(x), is_minor=f"{x:e}"[0] != "1")
+            for x in log_ticks(math.exp(x_low), math.exp(x_high))
+        ),
+        y_ticks=tuple(Tick(100 - _percent(y, y_low, y_high), f"{y:.4g}") for y in round_ticks(y_low, y_high)),
+    )
 
 
 def loss_plot(chart: LossChart) -> LossPlot:

@@ -165,6 +165,29 @@ def corpus(plan: Plan) -> Section:
     return _section("corpus", "Data", Facts(items=tuple(items)))
 
 
+def assumptions(plan: Plan) -> Section:
+    """The figures that were taken, not derived: what each is, where it comes from and of which day."""
+    price, used = plan.price, plan.hardware
+    rows = [
+        ("Price of a device-hour", show_usd(price.usd_per_device_hour), show_source(price.source), str(price.as_of)),
+        ("MFU of a step", f"{plan.predicted.mfu:.3f}", used.profile, str(used.source.accessed)),
+        ("Scaling law", plan.law.name, show_source(plan.law.source), str(plan.law.source.accessed)),
+        ("Useful share of time", show_fraction(plan.predicted.goodput_fraction), "failures, checkpoints, restarts", ""),
+    ]
+    if plan.economics is not None:
+        known, emitted = plan.economics, plan.economics.emissions
+        doomed = show_fraction(known.gate_spacing.doomed_probability)
+        rows += [
+            *((line.name, line.formula, show_source(line.source), str(line.as_of)) for line in known.lines[1:]),
+            ("A run not worth finishing", doomed, "stated, or 10 % assumed", ""),
+            ("Electricity", f"${emitted.usd_per_kwh:g}/kWh, {emitted.region}", emitted.source.note, ""),
+            ("Carbon", f"{emitted.gco2_per_kwh:.0f} g/kWh", show_source(emitted.source), str(emitted.year)),
+        ]
+    titles = ("Assumption", "Value", "From", "As of")
+    table = Table(columns=tuple(Column(title=title) for title in titles), rows=tuple(Row(cells=row) for row in rows))
+    return _section("assumptions", "Assumptions", table)
+
+
 def provenance(plan: Plan, approval: Approval | None, record: RunRecord | None) -> Section:
     """Digests, versions and sources."""
     items = [

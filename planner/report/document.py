@@ -70,6 +70,7 @@ class Table(Value):
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: Shown = ""
+    is_folded: bool = Field(default=False, description="long: a page shows it when asked")
 
 
 class Facts(Value):
@@ -132,6 +133,22 @@ class LossChart(Value):
     summary: Shown = Field(description="what a reader who does not see the picture needs")
 
 
+class SizePoint(Value):
+    """A size in parameters, and the loss it would end at."""
+
+    x: float
+    loss: float
+
+
+class SizeChart(Value):
+    """The predicted final loss over the size of the model, within the same limits, and the chosen size."""
+
+    kind: Literal["size-chart"] = "size-chart"
+    points: tuple[SizePoint, ...]
+    chosen: float
+    summary: Shown
+
+
 class Strip(Value):
     """One predicted band on a line, with a limit and the actual where there is one. `label_*` are their words."""
 
@@ -155,7 +172,7 @@ class BandChart(Value):
 
 
 Block = Annotated[
-    KeyFigures | Table | Facts | Text | Notices | Commands | SignOff | LossChart | BandChart,
+    KeyFigures | Table | Facts | Text | Notices | Commands | SignOff | LossChart | SizeChart | BandChart,
     Field(discriminator="kind"),
 ]
 

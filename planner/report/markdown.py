@@ -14,6 +14,7 @@ from planner.report.document import (
     Report,
     Section,
     SignOff,
+    SizeChart,
     Status,
     Table,
     Text,
@@ -61,6 +62,8 @@ def _lines(block: Block) -> Iterator[str]:
             yield from (f"- {GLYPHS[status]}{escape(text)}" for status, text in block.items)
         case Commands():
             yield from ("```sh", *(line.replace("```", "'''") for line in block.lines), "```")
+        case SizeChart():
+            yield escape(block.summary)
         case LossChart():
             yield f"{escape(block.summary)} The evaluations below have the curve in figures."
         case BandChart():

@@ -1,6 +1,6 @@
 """The executive's page: what it costs, what it brings, what may go wrong, what else one could do, who decides."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from data.units import show_count, show_fraction, show_seconds, show_usd
 from data.values import Band
@@ -20,21 +20,35 @@ from planner.report.document import (
     Row,
     Section,
     SignOff,
+    SizeChart,
+    SizePoint,
     Status,
     Strip,
     Table,
     Text,
 )
-from planner.report.words import Show, devices, own_note, reach, shared_clauses, show_band, show_loss
+from planner.report.words import (
+    Show,
+    devices,
+    is_whole_budget,
+    own_note,
+    reach,
+    shared_clauses,
+    show_band,
+    show_chance,
+    show_headline_usd,
+    show_loss,
+)
 
 
 def key_figures(plan: Plan, score: Comparison | None) -> Section:
     """The four figures a reader takes away."""
     predicted = plan.predicted
-    cap = show_usd(plan.caps.cost_usd)
+    cap = f"cap {show_headline_usd(plan.caps.cost_usd)}"
     spent, taken = (score.cost_usd.actual, score.wall_seconds.actual) if score else (None, None)
     figures = (
-        _figure("Cost", predicted.cost_usd, show_usd, f"cap {cap}", spent),
+        *_whole_budget(plan),
+        _figure("Final run" if is_whole_budget(plan) else "Cost", predicted.cost_usd, show_headline_usd, cap, spent),
         _figure("Time", predicted.wall_seconds, show_seconds, devices(plan), taken),
         _figure("Held-out loss", predicted.loss, show_loss, "nats per token", _final_loss(score)),
         KeyFigure(
@@ -46,15 +60,32 @@ def key_figures(plan: Plan, score: Comparison | None) -> Section:
     return Section(key="figures", title="In short", part="summary", blocks=(KeyFigures(figures=figures),))
 
 
+def _whole_budget(plan: Plan) -> tuple[KeyFigure, ...]:
+    known = plan.economics
+    if known is None or not is_whole_budget(plan):
+        return ()
+    over, budget = known.probability_over_budget, plan.request.budget_usd
+    detail = f"P10 – P90: {_range(known.total_usd, show_headline_usd)}"
+    if budget is not None and over is not None:
+        detail += f" · budget {show_headline_usd(budget)}, exceeded with {show_chance(over)}"
+    return (KeyFigure(label="Whole project", text=show_headline_usd(known.total_usd.p50), detail=detail),)
+
+
 def money(plan: Plan, approval: Approval | None, score: Comparison | None, *, num_checks: int) -> Section:
     """What it costs, line by line, with the basis of each."""
-    total = plan.predicted.cost_usd
+    total, shared = plan.predicted.cost_usd, _shared_basis(plan)
     cap = approval.statement.cap_usd if approval else plan.caps.cost_usd
     spent = (
         () if score is None else (Row(cells=("Actual", score.run_id, show_usd(score.cost_usd.actual)), style="chosen"),)
     )
     rows = (
-        *(Row(cells=(line.name, line.basis, show_usd(line.usd)), weight=line.usd) for line in plan.cost_lines),
+        *(
+            Row(
+                cells=(line.name, line.formula if line.basis == shared else line.basis, show_usd(line.usd)),
+                weight=line.usd,
+            )
+            for line in plan.cost_lines
+        ),
         Row(cells=("Expected total", f"P10 – P90: {_range(total, show_usd)}", show_usd(total.p50)), style="total"),
         *spent,
         Row(cells=("Cap", f"{'approved' if approval else 'planned'}; the run stops itself here", show_usd(cap))),
@@ -63,9 +94,17 @@ def money(plan: Plan, approval: Approval | None, score: Comparison | None, *, nu
         columns=(Column(title="Line"), Column(title="Basis"), Column(title="US dollars", is_number=True)),
         rows=rows,
         note=f"Audit ✓ {len(plan.cost_lines)} lines sum to the expected total; {num_checks} checks of figures held. "
-        f"Price: {show_usd(plan.price.usd_per_device_hour)} per device hour, as of {plan.price.as_of}.",
+        f"Price: {show_usd(plan.price.usd_per_device_hour)} per device hour, as of {plan.price.as_of}."
+        + (f" Device time: {shared}." if shared else ""),
     )
     return Section(key="cost", title="What it costs", part="summary", blocks=(table,))
+
+
+def _shared_basis(plan: Plan) -> str:
+    """The basis that most lines repeat; said once below them, so that each can say its formula instead."""
+    bases = [line.basis for line in plan.cost_lines]
+    most = max(bases, key=bases.count, default="")
+    return most if bases.count(most) > 2 else ""
 
 
 def quality(plan: Plan, record: RunRecord | None) -> Section:
@@ -79,14 +118,32 @@ def quality(plan: Plan, record: RunRecord | None) -> Section:
     )
     law = plan.law
     lead = Text(text=f"Predicted by the law {law.name} ({law.status}); reach: {reach(law)}.")
-    return Section(key="quality", title="How good the model will be", part="summary", blocks=(lead, chart))
+    return Section(
+        key="quality", title="How good the model will be", part="summary", blocks=(lead, chart, *_sizes(plan))
+    )
+
+
+def _sizes(plan: Plan) -> tuple[SizeChart, ...]:
+    """Every size within the same limits; the chosen one is the lowest, or as low as the law can tell."""
+    if len(plan.sizes) < 3:
+        return ()
+    points = tuple(SizePoint(x=float(size.num_params), loss=size.loss_p50) for size in plan.sizes)
+    ends = f"{show_count(plan.sizes[0].num_params)} to {show_count(plan.sizes[-1].num_params)}"
+    return (
+        SizeChart(
+            points=points,
+            chosen=float(plan.model.num_params),
+            summary=f"Predicted loss of sizes from {ends} within the same limits; {show_count(plan.model.num_params)}"
+            f" is chosen at {show_loss(plan.predicted.loss.p50)}.",
+        ),
+    )
 
 
 def risk(plan: Plan) -> Section:
     """How far it may go otherwise."""
     predicted, caps = plan.predicted, plan.caps
     strips = (
-        _strip("Cost", predicted.cost_usd, show_usd, limit=caps.cost_usd, limit_name="cap"),
+        _strip("Cost", predicted.cost_usd, show_headline_usd, limit=caps.cost_usd, limit_name="cap"),
         _strip("Time", predicted.wall_seconds, show_seconds, limit=caps.wall_seconds, limit_name="limit"),
         _strip("Held-out loss", predicted.loss, show_loss),
     )
@@ -97,7 +154,7 @@ def risk(plan: Plan) -> Section:
         items=(
             (
                 level,
-                f"Chance that the cost reaches the cap before the end: {show_fraction(over)}. It then stops itself.",
+                f"Chance that the cost reaches the cap before the end: {show_chance(over)}. It then stops itself.",
             ),
             ("plain", f"Expected useful share of the time: {show_fraction(predicted.goodput_fraction)}."),
             *(("warn", warning) for warning in plan.warnings),
@@ -107,27 +164,61 @@ def risk(plan: Plan) -> Section:
 
 
 def alternatives(plan: Plan) -> Section:
-    """What else one could do, the chosen plan first."""
+    """What else one could do, the chosen plan first; where tokens are served, also from when and how much it pays."""
     predicted, shared = plan.predicted, shared_clauses(plan.alternatives)
-    chosen = Row(
-        cells=(
-            "★ this plan",
-            show_count(plan.model.num_params),
-            show_count(plan.data.num_tokens),
-            show_loss(predicted.loss.p50),
-            show_usd(predicted.cost_usd.p50),
-            show_seconds(predicted.wall_seconds.p50),
-            "",
-        ),
-        style="chosen",
+    served = plan.economics.served if plan.economics else None
+    chosen = Alternative(
+        name="★ this plan",
+        cost_usd=predicted.cost_usd.p50,
+        wall_seconds=predicted.wall_seconds.p50,
+        loss_p50=predicted.loss.p50,
+        num_params=plan.model.num_params,
+        num_tokens=plan.data.num_tokens,
+        note="",
+        served=served,
     )
-    titles = ("Instead", "Parameters", "Tokens", "Loss", "Cost", "Time", "Note")
+    everything = (chosen, *plan.alternatives)
+    titles = [title for title, show in COMPARED if any(show(one) != "–" for one in everything)]
+    rows = tuple(
+        Row(
+            cells=(*(show(one) for title, show in COMPARED if title in titles), own_note(one, shared)),
+            style="chosen" if one is chosen else "plain",
+        )
+        for one in everything
+    )
     table = Table(
-        columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title in titles),
-        rows=(chosen, *(_alternative(alternative, shared) for alternative in plan.alternatives)),
-        note=_binding(plan) + (f" Where no loss stands: {'; '.join(shared)}." if shared else ""),
+        columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title in (*titles, "Note")),
+        rows=rows,
+        note=_binding(plan)
+        + (f" Where no loss stands: {'; '.join(shared)}." if shared else "")
+        + " Pays from: served tokens from which it is cheaper than the open-weight API nearest in size"
+        + ("; what surrounds a training counts." if is_whole_budget(plan) else "."),
     )
     return Section(key="alternatives", title="What else one could do", part="summary", blocks=(table,))
+
+
+def _shown(value: float | None, show: Show) -> str:
+    return "–" if value is None else show(value)
+
+
+def _pays_from(one: Alternative) -> str:
+    if one.served is None:
+        return "–"
+    even = one.served.break_even_tokens
+    return "never" if even is None else show_count(even)
+
+
+COMPARED: tuple[tuple[str, Callable[[Alternative], str]], ...] = (
+    ("Instead", lambda one: one.name),
+    ("Parameters", lambda one: _shown(one.num_params, show_count)),
+    ("Tokens", lambda one: _shown(one.num_tokens, show_count)),
+    ("Loss", lambda one: _shown(one.loss_p50, show_loss)),
+    ("Cost", lambda one: _shown(one.cost_usd, show_headline_usd)),
+    ("Time", lambda one: _shown(one.wall_seconds or None, show_seconds)),
+    ("Pays from", _pays_from),
+    ("Present value", lambda one: _shown(one.served.npv_usd if one.served else None, show_headline_usd)),
+)
+"""The columns of the alternatives and how each reads one; a column that nothing fills is left out."""
 
 
 def decision(plan: Plan, approval: Approval | None) -> Section:
@@ -179,23 +270,6 @@ def _strip(label: str, band: Band, show: Show, *, limit: float | None = None, li
         label_p90=show(band.p90),
         limit=limit,
         label_limit=f"{limit_name} {show(limit)}" if limit is not None else "",
-    )
-
-
-def _alternative(alternative: Alternative, shared: Sequence[str]) -> Row:
-    def known(value: float | None, show: Show) -> str:
-        return "–" if value is None else show(value)
-
-    return Row(
-        cells=(
-            alternative.name,
-            known(alternative.num_params, show_count),
-            known(alternative.num_tokens, show_count),
-            known(alternative.loss_p50, show_loss),
-            known(alternative.cost_usd, show_usd),
-            known(alternative.wall_seconds or None, show_seconds),
-            own_note(alternative, shared),
-        )
     )
 
 

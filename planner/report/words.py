@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from data.source import Source
-from data.units import show_count, show_delta, show_seconds, show_usd
+from data.units import show_count, show_delta, show_fraction, show_seconds, show_usd
 from data.values import Band
 from planner.compare import Comparison, Scored
 from planner.model import num_active_params
@@ -42,6 +42,35 @@ FLAGS = {
 """The option of `isoplan plan` that sets each field of a request."""
 
 Show = Callable[[float], str]
+
+
+def show_headline_usd(value: float) -> str:
+    """Return dollars as one says them: $1.81M, $85.8k, $2,273. Tables of costs keep every one."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            shown = abs(value) / (1e3 if letter == "k" else size)
+            return f"{'-' if value < 0 else ''}${shown:,.3g}{letter}" if shown < 1000 else show_usd(value)
+    return f"{'-' if value < 0 else ''}${abs(value):,.0f}" if abs(value) >= 1000 else show_usd(value)
+
+
+def show_chance(probability: float) -> str:
+    """Return a probability from simulated draws: 9.8 %; what no draw or every draw shows is a bound."""
+    if probability < 0.001:
+        return "below 0.1 %"
+    return "above 99.9 %" if probability > 0.999 else show_fraction(probability)
+
+
+def title(plan: Plan) -> str:
+    """Return the request's name, or what is trained where it was left at its default."""
+    name = plan.request.name
+    if name != Request.model_fields["name"].default:
+        return name
+    return f"Pretraining a {show_count(plan.model.num_params)} model"
+
+
+def is_whole_budget(plan: Plan) -> bool:
+    """Whether the plan costs more than its run alone."""
+    return plan.economics is not None and len(plan.economics.lines) > 1
 
 
 def show_loss(value: float) -> str:
@@ -100,9 +129,17 @@ def plan_verdict(plan: Plan) -> str:
     return (
         f"Train {parameters(plan.model)} on {show_count(plan.data.num_tokens)} tokens"
         f" with {devices(plan)}: held-out loss {show_band(predicted.loss, show_loss)},"
-        f" {show_usd(predicted.cost_usd.p50)} under a cap of {show_usd(plan.caps.cost_usd)},"
-        f" {show_seconds(predicted.wall_seconds.p50)}. Limited by: {plan.binding.constraint}."
+        f" {show_headline_usd(predicted.cost_usd.p50)} under a cap of {show_headline_usd(plan.caps.cost_usd)},"
+        f" {show_seconds(predicted.wall_seconds.p50)}.{_whole(plan)} Limited by: {plan.binding.constraint}."
     )
+
+
+def _whole(plan: Plan) -> str:
+    if plan.economics is None or not is_whole_budget(plan):
+        return ""
+    total, budget = plan.economics.total_usd, plan.request.budget_usd
+    of_budget = "" if budget is None else f" of a budget of {show_headline_usd(budget)}"
+    return f" The whole project: {show_band(total, show_headline_usd)}{of_budget}."
 
 
 def run_verdict(score: Comparison) -> str:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("subject")
-@click.option("--format", "formats", default="html,md", show_default=True, help="html, md, json, csv, xlsx, by comma.")
+@click.option("--format", "formats", default="html,md", show_default=True, help="html, md, pdf, json, csv, xlsx.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder."
 )
 def report(subject: str, formats: str, out: Path) -> None:
     """Write SUBJECT, a plan or a run, as a page to read and sign; prints the paths.
 
-    html, md and json hold the whole report, csv the cost lines with FOCUS columns, xlsx a workbook of live formulas.
+    html, md, pdf and json hold the whole report, csv the cost lines with FOCUS columns, xlsx live formulas.
     """
     from data.durable import write_atomic
     from executor.paths import Workspace
@@ -45,6 +45,7 @@ def _writer(name: str) -> "Callable[[Subject], bytes]":
     from planner.report.html import render_html
     from planner.report.json import render_json
     from planner.report.markdown import render_markdown
+    from planner.report.pdf import render_pdf
     from planner.report.xlsx import render_xlsx
 
     def built(subject: "Subject") -> "Report":
@@ -53,6 +54,7 @@ def _writer(name: str) -> "Callable[[Subject], bytes]":
     writers: dict[str, Callable[[Subject], bytes]] = {
         "html": lambda subject: render_html(built(subject)).encode(),
         "md": lambda subject: render_markdown(built(subject)).encode(),
+        "pdf": lambda subject: render_pdf(built(subject)),
         "json": lambda subject: render_json(built(subject)).encode(),
         "csv": lambda subject: render_csv(subject.plan).encode(),
         "xlsx": lambda subject: render_xlsx(subject.plan),
