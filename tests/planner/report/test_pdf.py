@@ -31,7 +31,7 @@ def test_the_rules_for_paper_have_their_place_in_the_page() -> None:
 @pytest.mark.skipif(not HAS_WEASYPRINT, reason="the extra [pdf] is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_same_report_gives_the_same_bytes_and_fetches_nothing() -> None:
-    hostile = build_report(sample_plan({"request.name": '<img src="http://example.com/x.png">'}))
+    hostile = build_report(sample_plan({"cost_lines.0.name": '<img src="http://example.com/x.png">'}))
     once = render_pdf(hostile)
 
     assert once.startswith(b"%PDF-")
