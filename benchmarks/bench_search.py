@@ -1,20 +1,34 @@
-"""Search speed and what it chooses: GPT-3 175B on A100s, Llama-3 405B on 16,384 H100s.
+"""Search speed and what it chooses: GPT-3 175B on A100s, Llama-3 405B on 16,384 H100s, and beside published runs.
 
     python benchmarks/bench_search.py
 
-Rates are in CPU seconds of one process, memory and time of every configuration included. Calculon's exhaustive search
-of the first case takes about 5.8 ms of CPU a configuration (reference, section 3).
+For each published run of 175B and 405B parameters: what we predict for its own layout, and the layout we would choose,
+so that "faster than published" can be told from "optimistic". Rates are in CPU seconds of one process, memory and time
+of every configuration included. Calculon's exhaustive search of the first case takes about 5.8 ms of CPU a
+configuration (reference, section 3).
 """
 
 import time
+from collections.abc import Iterator
+
+from throughput_rows import Run, runs
 
 from data.catalog.hardware import hardware
+from planner.abilities import abilities_of
 from planner.cluster import Cluster, ComputePrecision
 from planner.model import ModelShape
 from planner.profiles import profile_for
-from planner.search import Search, Space, default_space, divisors, search
+from planner.search import Search, Space, default_space, divisors, evaluated, search
+from planner.why import why_more
 
 CALCULON_PER_CPU_SECOND = 170.0
+PUBLISHED = (
+    *("korth-175B-full", "korth-175B-selsp", "sc21-145B", "korth-1T-selsp"),
+    *("dgxc-gpt3-bf16-512", "dgxc-gpt3-bf16-1024", "dgxc-gpt3-bf16-2048"),
+    *("dgxc-405b-bf16-576", "dgxc-405b-bf16-1152", "dgxc-405b-bf16-2304"),
+)
+"""Runs of models near 175B and 405B parameters whose layout and step time are both published."""
+
 GPT3_175B = ModelShape(
     num_layers=96,
     width=12288,
@@ -87,6 +101,33 @@ def timed(
     return found
 
 
+def beside_published() -> Iterator[str]:
+    """One line a published run: measured, predicted for its layout, our choice, and where the difference lies."""
+    yield "| run | measured | predicted for its layout | chosen | beside measured | the published layout loses by |"
+    yield "|---|---|---|---|---|---|"
+    for run in runs():
+        if run.row["id"] in PUBLISHED:
+            yield _beside(run)
+
+
+def _beside(run: Run) -> str:
+    one = run.configuration
+    profile = profile_for(one.cluster.hardware, stack=one.stack)
+    settings = {"seq_len": one.seq_len, "sequences_per_step": one.sequences_per_step}
+    space = default_space(one.shape, one.cluster, abilities=abilities_of(one.stack), **settings)
+    best = search(one.shape, one.cluster, profile, space, precision=one.precision, num_best=1, **settings).best[0]
+    theirs = evaluated(one.shape, one.layout, one.cluster, profile, precision=one.precision, **settings).best[0]
+    cells = (
+        run.row["id"],
+        f"{run.step_seconds:.2f} s",
+        f"{theirs.step.step_seconds:.2f} s ({theirs.step.step_seconds / run.step_seconds - 1:+.1%})",
+        f"{best.step.step_seconds:.2f} s, {best.layout.text}",
+        f"{best.step.step_seconds / run.step_seconds - 1:+.1%}",
+        why_more(theirs.step, best.step),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     for num_devices in (512, 1024):
         cluster = Cluster(hardware=hardware("a100-sxm-80gb"), num_devices=num_devices)
@@ -94,8 +135,10 @@ def main() -> None:
         name = f"GPT-3 175B on {num_devices} A100"
         timed(name, GPT3_175B, cluster, space, stack="megatron-te", seq_len=2048, sequences=num_devices)
     many = Cluster(hardware=hardware("h100-sxm"), num_devices=16384)
-    space = default_space(LLAMA_405B, many, seq_len=8192, sequences_per_step=2048)
+    abilities = abilities_of("megatron-te")
+    space = default_space(LLAMA_405B, many, seq_len=8192, sequences_per_step=2048, abilities=abilities)
     timed("Llama-3 405B on 16,384 H100", LLAMA_405B, many, space, stack="megatron-te", seq_len=8192, sequences=2048)
+    print("\n".join(beside_published()))
 
 
 if __name__ == "__main__":

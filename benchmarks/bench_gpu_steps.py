@@ -1,0 +1,285 @@
+"""Predicted against measured step time, MFU and memory on this GPU, through the executor: one short script.
+
+    python benchmarks/bench_gpu_steps.py [--steps 8] [--only 0.1B]
+
+Dense models of 0.1 to 3B parameters, grouped queries, a sliding window, bf16, with and without compilation and with
+every block recomputed; beside them the rates of a few products and of flash attention. Predictions use the shipped
+profile of the chip and, in the last column, that profile calibrated on the first case measured. Prints a table in
+Markdown; without a GPU it says so and ends well.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+
+from data.catalog.chips import chip_named
+from data.catalog.hardware import Hardware, hardware
+from data.errors import UserError
+from executor.train import Trainer
+from planner.attention import AttentionSpec
+from planner.calibrate import MeasuredStep, calibrated
+from planner.cluster import Cluster, Layout
+from planner.memory import memory_per_device
+from planner.model import ModelShape, flop_per_token, num_params
+from planner.profile import Profile
+from planner.profiles import profile_for
+from planner.recipe import Optimiser, Recipe, Schedule
+from planner.shapes import standard_shape
+from planner.step import step_breakdown
+from planner.workload import workload
+
+VOCAB = 32_768
+WARM_UP_STEPS = 3
+ATTENTION_SHAPE = (4, 16, 4096, 128)  # sequences, heads, tokens, head size
+PRODUCT_SIZES = ((8192, 1024, 1024), (8192, 2048, 8192), (8192, 4096, 4096), (16384, 4096, 16384))
+
+
+class Case(NamedTuple):
+    """One configuration to step."""
+
+    name: str
+    params: float
+    seq_len: int = 2048
+    sequences: int = 8
+    is_compiled: bool = True
+    is_recomputed: bool = False
+    num_kv_heads: int | None = None
+    window: int | None = None
+
+    @property
+    def shape(self) -> ModelShape:
+        """The conventional model of that size, with this case's attention."""
+        base = standard_shape(self.params, vocab_size=VOCAB, seq_len=self.seq_len).model_dump()
+        if self.num_kv_heads:
+            base["num_kv_heads"] = self.num_kv_heads
+        if self.window:
+            base["attention"] = AttentionSpec(kind="sliding_window", window=self.window)
+        return ModelShape.model_validate(base)
+
+    @property
+    def layout(self) -> Layout:
+        """One device: fp32 weights and 16-bit copies, which autocast holds as FSDP does, and what is computed again."""
+        recompute = "full" if self.is_recomputed else "none"
+        return Layout(micro_batch=self.sequences, sharding="fsdp", recompute=recompute)
+
+    @property
+    def stack(self) -> str:
+        """The profile nearest to the executor."""
+        return "torch-fsdp2" if self.is_compiled else "torch-fsdp2-eager"
+
+
+CASES = (
+    Case("0.1B", 0.1e9, sequences=16),
+    Case("0.1B eager", 0.1e9, sequences=16, is_compiled=False),
+    Case("0.4B", 0.4e9),
+    Case("0.4B eager", 0.4e9, is_compiled=False),
+    Case("0.4B one KV head", 0.4e9, num_kv_heads=1),
+    Case("0.4B window 512, 8k", 0.4e9, seq_len=8192, sequences=2, window=512),
+    Case("0.4B 8k", 0.4e9, seq_len=8192, sequences=2),
+    Case("1.3B", 1.3e9, sequences=4),
+    Case("1.3B eager", 1.3e9, sequences=4, is_compiled=False),
+    Case("1.3B recomputed", 1.3e9, sequences=8, is_recomputed=True),
+    Case("3B", 3e9, sequences=2),
+    Case("3B recomputed", 3e9, sequences=4, is_recomputed=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the planner says of a case on a chip."""
+
+    step_seconds: float
+    mfu: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the chip took."""
+
+    step_seconds: float
+    mfu: float
+    memory_bytes: float
+
+
+def prediction(case: Case, chip: Hardware, profile: Profile) -> Prediction:
+    """One case on one device under a profile."""
+    cluster = Cluster(hardware=chip, num_devices=1)
+    settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences}
+    step = step_breakdown(case.shape, case.layout, cluster, profile, precision="bf16", **settings)
+    memory = memory_per_device(case.shape, case.layout, cluster, precision="bf16", **settings)
+    return Prediction(step.step_seconds, step.mfu, memory.allocated_bytes)
+
+
+def calibrated_on(case: Case, seconds: float, chip: Hardware, profile: Profile) -> Profile:
+    """The profile after one measured step of a case."""
+    work = workload(
+        case.shape,
+        case.layout,
+        Cluster(hardware=chip, num_devices=1),
+        seq_len=case.seq_len,
+        sequences_per_step=case.sequences,
+        precision="bf16",
+    )
+    return calibrated(profile, [MeasuredStep(work=work, step_seconds=seconds)], version="one run")
+
+
+def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
+    """The case stepped by the executor's trainer on the GPU: the median of `num_steps`, and the peak allocated."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    trainer = Trainer(case.shape, _recipe(case), _RandomTokens(case), device=torch.device("cuda"))
+    if case.is_recomputed:
+        _recompute_blocks(trainer)
+    seconds = list(_step_times(trainer, WARM_UP_STEPS + num_steps))[WARM_UP_STEPS:]
+    taken = median(seconds)
+    flop = flop_per_token(case.shape, seq_len=case.seq_len) * case.sequences * case.seq_len
+    return Measurement(taken, flop / taken / chip.peak_flop_per_s("bf16"), float(torch.cuda.max_memory_allocated()))
+
+
+def _step_times(trainer: Trainer, count: int) -> Iterator[float]:
+    for _ in range(count):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        trainer.step()
+        torch.cuda.synchronize()
+        yield time.perf_counter() - began
+
+
+def _recompute_blocks(trainer: Trainer) -> None:
+    # The executor has no such option to ask for.
+    for block in trainer._model.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+class _RandomTokens:
+    """Random tokens: what a step costs does not depend on what it reads."""
+
+    def __init__(self, case: Case) -> None:
+        self._tokens = np.random.default_rng(0).integers(0, VOCAB, (case.sequences, case.seq_len + 1))
+
+    def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        return self._tokens[:num_samples]
+
+    def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
+        return self._tokens[:num_sequences, : seq_len + 1], num_sequences * seq_len
+
+
+def _recipe(case: Case) -> Recipe:
+    return Recipe(
+        seq_len=case.seq_len,
+        micro_batch_sequences=case.sequences,
+        num_steps=1000,
+        optimiser=Optimiser(peak_lr=1e-4),
+        schedule=Schedule(warmup_steps=0, decay_steps=0),
+        precision="bf16",
+        is_compiled=case.is_compiled,
+        eval_sequences=1,
+        checkpoint_every_steps=1000,
+        seed=0,
+    )
+
+
+def kernel_rates(chip: Hardware) -> Iterator[str]:
+    """Fractions of the dense peak that products and flash attention reach alone, one line each."""
+    peak = chip.peak_flop_per_s("bf16")
+    for rows, inner, cols in PRODUCT_SIZES:
+        left, right = _random(rows, inner), _random(inner, cols)
+        rate = 2.0 * rows * inner * cols / _seconds_per_call(lambda: left @ right)  # noqa: B023 - called at once
+        yield f"| product {rows} x {inner} x {cols} | {rate / 1e12:.0f} TFLOP/s | {rate / peak:.1%} |"
+    q, k, v = (_random(*ATTENTION_SHAPE).requires_grad_() for _ in range(3))
+    sequences, heads, tokens, size = ATTENTION_SHAPE
+    flop = 2.0 * sequences * heads * tokens * tokens * size  # scores and values, causal
+    forward = _seconds_per_call(lambda: scaled_dot_product_attention(q, k, v, is_causal=True))
+    yield f"| attention forward | {flop / forward / 1e12:.0f} TFLOP/s | {flop / forward / peak:.1%} |"
+    both = _seconds_per_call(lambda: scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward())
+    yield f"| attention, both | {3.5 * flop / both / 1e12:.0f} TFLOP/s | {3.5 * flop / both / peak:.1%} |"
+
+
+def _random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
+
+
+def _seconds_per_call(call: Callable[[], object], *, num_calls: int = 20) -> float:
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(num_calls):
+        call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - began) / num_calls
+
+
+def gpu() -> Hardware | None:
+    """The catalog's entry of this GPU; None without one.
+
+    Raises:
+        UserError: a GPU the catalog does not have.
+    """
+    return hardware(chip_named(torch.cuda.get_device_name()).name) if torch.cuda.is_available() else None
+
+
+def row(case: Case, said: Prediction, after: Prediction, was: Measurement) -> str:
+    """One line of the table."""
+    cells = (
+        case.name,
+        f"{num_params(case.shape) / 1e9:.2f}B",
+        f"{case.sequences} x {case.seq_len}",
+        f"{was.step_seconds * 1e3:.0f} ms",
+        f"{was.mfu:.1%}",
+        f"{said.step_seconds * 1e3:.0f} ms",
+        f"{said.step_seconds / was.step_seconds - 1:+.1%}",
+        f"{after.step_seconds / was.step_seconds - 1:+.1%}",
+        f"{was.memory_bytes / 2**30:.1f} GiB",
+        f"{said.memory_bytes / was.memory_bytes - 1:+.1%}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(chip: Hardware, cases: Sequence[Case], *, num_steps: int) -> Iterator[str]:
+    """Every case measured and predicted, one line each; the first of each stack calibrates the last time column."""
+    yield "| case | params | batch | measured | MFU | predicted | error | after one run | peak | error |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    learned: dict[str, Profile] = {}
+    for case in cases:
+        profile = profile_for(chip, stack=case.stack)
+        was = measurement(case, chip, num_steps=num_steps)
+        if case.stack not in learned:
+            learned[case.stack] = calibrated_on(case, was.step_seconds, chip, profile)
+        yield row(case, prediction(case, chip, profile), prediction(case, chip, learned[case.stack]), was)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--only", default="", help="cases whose name begins with this")
+    given = parser.parse_args()
+    try:
+        chip = gpu()
+    except UserError as error:
+        raise SystemExit(str(error)) from error
+    if chip is None:
+        print("No GPU here: nothing is measured. The predictions alone: isoplan estimate --hardware h200-sxm ...")
+        return
+    print(f"{datetime.now(UTC).date()}, {torch.cuda.get_device_name()} as {chip.name}, torch {torch.__version__}\n")
+    for line in table(chip, [case for case in CASES if case.name.startswith(given.only)], num_steps=given.steps):
+        print(line, flush=True)
+    print("\n| kernel | rate | of the peak |\n|---|---|---|")
+    for line in kernel_rates(chip):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
