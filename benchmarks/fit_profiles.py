@@ -10,6 +10,7 @@ Priors are physics and vendors' microbenchmarks, each with its source below; the
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ from throughput_rows import ALL, Run, runs
 from data.catalog.hardware import hardware, hardware_names
 from planner.calibrate import Fit, map_fit, profile_of
 from planner.profile import CONSTANT_NAMES, Profile
+from planner.profiles import USUAL_BEST_MATMUL, best_matmul_fraction
 from planner.workload import stacked
 
 OUT = Path(__file__).parents[1] / "data" / "catalog" / "profiles.json"
-NOISE = 0.03  # log scatter of one run within a source: quartiles of the weak-scaling series (reference, section 2)
+NOISE = 0.05  # of a run's log seconds: 0.03 of the machine (quartiles of weak scaling, reference, section 2), and what
+# the model leaves out, which rows of one source share, so that each says less than a run of its own would
 MOE_NOISE = 0.12  # the same of a mixture of experts: container versions of one table differ by a third
-USUAL_BEST_MATMUL = 0.78  # of the peak, where a chip's best product was not measured: median of the catalog
 STACKS = ("megatron-te", "megatron-unfused", "torch-fsdp1", "torch-fsdp2", "torch-fsdp2-eager", "torch-ddp", "maxtext")
 
 
@@ -63,8 +65,8 @@ PRIORS = {
     "overlap_fraction": Prior(0.8, 0.1, 0.1, 0.02, 0.02),
     "exposed_data_fraction": Prior(0.3, 0.5, 0.4, 0.05, 0.1),
     "exposed_tensor_fraction": Prior(0.7, 0.2, 0.2, 0.05, 0.05),
-    # Ten to twenty kernels forward and twice that backward at 5 us each, mostly hidden by the queue.
-    "layer_overhead_seconds": Prior(1e-4, 0.5, 0.3, 0.1, 0.1),
+    # Some hundred kernels forward and backward at 5 to 10 us each (launch: 3-5 us, reference, 5.6), not hidden.
+    "layer_overhead_seconds": Prior(1e-3, 0.5, 0.3, 0.1, 0.1),
     # Data loading, logging, gradient norm: 5-20 ms (reference, 5.7).
     "step_overhead_seconds": Prior(8e-3, 0.5, 0.3, 0.1, 0.1),
     "optimizer_passes": Prior(1.8, 0.3, 0.2, 0.05, 0.1),
@@ -73,11 +75,19 @@ PRIORS = {
     "slowness": Prior(1.0, 0.0, 0.0, 0.0, 0.06),
 }
 # What a source not seen adds, so that 80 % intervals hold 80 % of its rows: benchmarks/throughput.md.
-MISFIT_SD, UNSEEN_MISFIT_SD = 0.06, 0.15
+MISFIT_SD, UNSEEN_MISFIT_SD = 0.05, 0.10
+RUN_SD, UNSEEN_RUN_SD = 0.04, 0.08
 NEW_SOURCE_RUNS = 8.0  # assumption: the weight of sources not seen, in runs (a Chinese restaurant process)
 MOE_CONSTANTS = ("expert_fraction", "dispatch_passes")
-SOURCE_SD = 0.06  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
+SOURCE_SD = 0.08  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
 assert tuple(PRIORS) == CONSTANT_NAMES
+
+
+FLASH_2_STACKS = ("torch-fsdp1", "torch-fsdp2", "torch-fsdp2-eager", "torch-ddp")
+FLASH_2_BEST, FLASH_2_BEST_SINCE_HOPPER = 0.73, 0.35
+"""Of the peak, FlashAttention-2 at its best on A100 (Dao 2023, arXiv 2307.08691, abstract) and on H100, whose
+asynchronous units it does not use (Shah et al. 2024, arXiv 2407.08608, abstract; cuDNN reaches 0.75 there)."""
+FIRST_HOPPER = "2022-09"  # released; what came later is assumed to suit it no better
 
 
 class Hierarchy(NamedTuple):
@@ -117,15 +127,24 @@ def _mean(level: str, rest: list[str]) -> NDArray[np.float64]:
     if level == "common":
         return np.log([prior.median for prior in PRIORS.values()])
     mean = np.zeros(len(CONSTANT_NAMES))
+    if level == "pair":
+        mean[CONSTANT_NAMES.index("attention_fraction")] = np.log(kernel_fit(*rest))
     if level == "chip":
         for name in ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction"):
             mean[CONSTANT_NAMES.index(name)] = np.log(best_matmul(rest[0]))
     return mean
 
 
+def kernel_fit(chip: str, stack: str) -> float:
+    """How much of its usual fraction of the peak a stack's attention kernel reaches on a chip's generation."""
+    if chip == "*" or stack not in FLASH_2_STACKS or hardware(chip).released < FIRST_HOPPER:
+        return 1.0
+    return FLASH_2_BEST_SINCE_HOPPER / FLASH_2_BEST
+
+
 def best_matmul(chip: str) -> float:
     """The best product measured on a chip, as a fraction of its peak."""
-    return hardware(chip).best_matmul_fraction or USUAL_BEST_MATMUL
+    return best_matmul_fraction(hardware(chip))
 
 
 def _sd(level: str) -> NDArray[np.float64]:
@@ -174,7 +193,7 @@ def with_experts(blocks: Hierarchy, result: Fit, moe_runs: Sequence[Run]) -> Fit
     )
     new = result.blocks.copy()
     new[blocks.names.index(("common",)), at] += moved.blocks[-1, at]
-    return Fit(blocks=new, covariance=result.covariance, residuals=result.residuals)
+    return replace(result, blocks=new)
 
 
 def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: int) -> Profile:
@@ -194,6 +213,7 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
             mean += result.blocks[index]
             columns.append(np.arange(index * size, (index + 1) * size))
         else:
+            mean += _mean(name[0], list(name[1:]))
             unseen = unseen + _sd(name[0]) ** 2
     # Another run of a pair comes from a source of its runs with probability count / (all + NEW_SOURCE_RUNS).
     sources = [name for name in blocks.names if name[0] == "source" and name[2:] == (chip, stack)]
@@ -210,7 +230,7 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
         stack=stack,
         version="published",
         num_runs=num_runs,
-        residual_log_sd=NOISE,
+        residual_log_sd=float(np.hypot(NOISE, RUN_SD if wanted[-1] in blocks.names else UNSEEN_RUN_SD)),
         note="" if num_runs else "not measured together: put together from the chip and the stack; measure one run",
     )
 

@@ -22,7 +22,7 @@ HUBER_SIGMAS = (
 MAX_ITERATIONS = 60
 MAX_DAMPING = 1e8  # no step along the gradient helps any more
 TOLERANCE = 1e-6  # relative fall of the objective that ends the fit
-
+SCATTER_ROUNDS = 4  # of fitting under a scatter and learning the scatter from the fit: EM, settled within a per cent
 
 BELIEF_IN_RUNS = 5.0
 """How many measured runs the believed scatter weighs: a choice, between trusting it and trusting five runs."""
@@ -38,29 +38,37 @@ class MeasuredStep:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The most probable blocks (blocks x constants, logarithms), their covariance, and what the data left over."""
+    """The most probable blocks (blocks x constants, logarithms), their covariance, and what the data left over.
+
+    `spread` is the variance of each run's predicted log seconds that the blocks' uncertainty leaves (n).
+    """
 
     blocks: NDArray[np.float64]
     covariance: NDArray[np.float64]
     residuals: NDArray[np.float64]
+    spread: NDArray[np.float64]
 
 
 def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str) -> Profile:
-    """The profile after seeing measured steps; where they scatter more than the profile believed, it believes them.
+    """The profile after seeing measured steps: its constants moved, and how far single runs scatter learned anew.
 
     Raises:
         ValueError: no steps.
     """
     if not steps:
         raise ValueError("no measured steps")
-    fit = map_fit(
-        stacked([step.work for step in steps]),
-        np.array([step.step_seconds for step in steps]),
-        members=np.zeros((len(steps), 1), dtype=np.intp),
-        prior_mean=np.log(profile.values)[np.newaxis],
-        prior_covariance=profile.covariance[np.newaxis],
-        noise=profile.residual_log_sd,
-    )
+    work, seconds = stacked([step.work for step in steps]), np.array([step.step_seconds for step in steps])
+    scatter = profile.residual_log_sd
+    for _ in range(SCATTER_ROUNDS):
+        fit = map_fit(
+            work,
+            seconds,
+            members=np.zeros((len(steps), 1), dtype=np.intp),
+            prior_mean=np.log(profile.values)[np.newaxis],
+            prior_covariance=profile.covariance[np.newaxis],
+            noise=scatter,
+        )
+        scatter = _scatter(fit, believed=profile.residual_log_sd)
     return profile_of(
         fit.blocks[0],
         fit.covariance,
@@ -68,14 +76,19 @@ def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str)
         stack=profile.stack,
         version=version,
         num_runs=profile.num_runs + len(steps),
-        residual_log_sd=_scatter(fit.residuals, believed=profile.residual_log_sd),
+        residual_log_sd=scatter,
     )
 
 
-def _scatter(residuals: NDArray[np.float64], *, believed: float) -> float:
-    """Scatter of single runs: what was believed, as so many runs' worth, pooled with the residuals; never less."""
-    weight = BELIEF_IN_RUNS * believed**2 + float(np.sum(residuals**2))
-    return max(believed, float(np.sqrt(weight / (BELIEF_IN_RUNS + len(residuals)))))
+def _scatter(fit: Fit, *, believed: float) -> float:
+    """Scatter of single runs: what was believed, as so many runs' worth, pooled with the expected squared residuals.
+
+    A residual at the fit is smaller than at the true constants by their uncertainty, which is added back: the
+    expectation step of EM (Dempster, Laird and Rubin 1977), so that one run fitted exactly does not pass for certainty.
+    """
+    expected = fit.residuals**2 + fit.spread
+    weight = BELIEF_IN_RUNS * believed**2 + float(np.sum(expected))
+    return float(np.sqrt(weight / (BELIEF_IN_RUNS + len(expected))))
 
 
 def unidentified(prior: Profile, posterior: Profile) -> tuple[str, ...]:
@@ -146,7 +159,7 @@ def map_fit(
         gradient, hessian = problem.derivatives(blocks)
         if has_converged:
             break
-    return Fit(blocks, problem.full_covariance(hessian), problem.residuals(blocks))
+    return Fit(blocks, problem.full_covariance(hessian), problem.residuals(blocks), problem.spread(blocks, hessian))
 
 
 class _Problem:
@@ -196,6 +209,11 @@ class _Problem:
         covariance = np.zeros((self._prior_mean.size, self._prior_mean.size))
         covariance[np.ix_(self._free, self._free)] = np.linalg.inv(hessian)
         return covariance
+
+    def spread(self, blocks: NDArray[np.float64], hessian: NDArray[np.float64]) -> Numbers:
+        """Variance of each run's predicted log seconds, from the blocks' uncertainty (n)."""
+        jacobian = self._jacobian(blocks)
+        return np.einsum("nf,nf->n", jacobian, np.linalg.solve(hessian, jacobian.T).T)
 
     def _shift(self, blocks: NDArray[np.float64]) -> NDArray[np.float64]:
         return (blocks - self._prior_mean).ravel()[self._free]

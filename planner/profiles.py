@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalog.hardware import DTYPES, Hardware, Peak
+from data.catalog.hardware import DTYPES, Hardware, Peak, hardware, hardware_names
 from data.catalog.profiles import ANY_CHIP, profile_rows
 from data.errors import UserError, nearest
 from data.source import Source
@@ -78,9 +78,7 @@ def profile_for(device: Hardware, *, stack: str) -> Profile:
         return found
     mean = np.log(found.values)
     for name in MATMUL_FRACTIONS:
-        mean[CONSTANT_NAMES.index(name)] += np.log(
-            (device.best_matmul_fraction or USUAL_BEST_MATMUL) / USUAL_BEST_MATMUL
-        )
+        mean[CONSTANT_NAMES.index(name)] += np.log(best_matmul_fraction(device) / USUAL_BEST_MATMUL)
     return profile_of(
         mean,
         found.covariance,
@@ -91,6 +89,21 @@ def profile_for(device: Hardware, *, stack: str) -> Profile:
         residual_log_sd=found.residual_log_sd,
         note="nobody measured this chip under this stack: measure one run",
     )
+
+
+def best_matmul_fraction(device: Hardware) -> float:
+    """The best product of a device over its peak: measured, or by power from a board of its die, or the usual.
+
+    At a power limit the clock follows the cube root of the power, since dynamic power is a voltage squared times a
+    clock and the voltage rises with the clock (Weste and Harris, "CMOS VLSI Design", section 5.2).
+    """
+    if device.best_matmul_fraction is not None:
+        return device.best_matmul_fraction
+    for other in map(hardware, hardware_names()):
+        if other.silicon == device.silicon and other.best_matmul_fraction is not None and other.has_peak("bf16"):
+            clock = float(np.cbrt(device.tdp_watts / other.tdp_watts))
+            return other.best_matmul_fraction * clock * other.peak_flop_per_s("bf16") / device.peak_flop_per_s("bf16")
+    return USUAL_BEST_MATMUL
 
 
 def default_profile(device: Hardware) -> Profile:

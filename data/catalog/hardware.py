@@ -33,6 +33,14 @@ class Peak(Value):
     flop_per_s: FlopPerS
 
 
+class Host(Value):
+    """The machine around a node's devices, where offloading puts what their own memory lacks room for."""
+
+    link_bytes_per_s: BytesPerS = Field(description="one device to the host's memory, one direction")
+    memory_bytes_per_node: Bytes
+    memory_bytes_per_s_per_node: BytesPerS
+
+
 class Hardware(Value):
     """One kind of device and the machine it usually sits in."""
 
@@ -50,6 +58,7 @@ class Hardware(Value):
     link_domain: Count = Field(description="devices that reach each other over the link")
     node_devices: Count
     network_bytes_per_s_per_node: BytesPerS
+    host: Host | None = Field(default=None, description="of the vendor's reference machine; None: unknown")
     tdp_watts: Watts
     server_power_ratio: float = Field(ge=1, description="server power over the power of its chips (Epoch AI)")
     average_power_fraction: Fraction = Field(description="average draw over TDP while training (Epoch AI)")
@@ -120,11 +129,22 @@ def _device(row: dict[str, str]) -> Hardware:
         link_domain=int(row["link_domain"]),
         node_devices=int(row["node_devices"]),
         network_bytes_per_s_per_node=float(row["network_gb_per_s_per_node"]) * _GIGA,
+        host=_host(row),
         tdp_watts=float(row["tdp_w"]),
         server_power_ratio=float(row["server_power_ratio"]),
         average_power_fraction=float(row["average_power_fraction"]),
         released=row["released"],
         source=Source(url=row["source_url"], accessed=date.fromisoformat(row["accessed"]), note=row["note"]),
+    )
+
+
+def _host(row: dict[str, str]) -> Host | None:
+    if not row.get("host_link_gb_per_s"):
+        return None
+    return Host(
+        link_bytes_per_s=float(row["host_link_gb_per_s"]) * _GIGA,
+        memory_bytes_per_node=float(row["host_memory_gib"]) * _GIB,
+        memory_bytes_per_s_per_node=float(row["host_memory_gb_per_s"]) * _GIGA,
     )
 
 
@@ -163,6 +183,7 @@ def _base_row(name: str) -> dict[str, str]:
             "vendor": "user",
             "silicon": "user",
             "best_matmul_fraction": "",
+            "host_link_gb_per_s": "",
             "accessed": "1970-01-01",
             "source_url": "user",
             "note": "",
