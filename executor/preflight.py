@@ -73,6 +73,10 @@ def _check_support(job: Job, num_ranks: int) -> None:
             expected="capacity_factor 0: this executor's experts take every token",
             next_step="isoplan plan ...",
         )
+    if job.shape.latent is not None:
+        raise PreflightError(
+            "the plan's model has latent attention", expected="grouped-query attention", next_step="isoplan plan ..."
+        )
 
 
 def _check_device(job: Job, num_local: int) -> None:

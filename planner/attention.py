@@ -8,7 +8,7 @@ twice as much; see docs/conventions.md.
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from data.units import Count
 from data.values import Value
@@ -67,6 +67,32 @@ class AttentionSpec(Value):
             reach = min(self.window, seq_len)
             return reach - reach * (reach - 1) / (2 * seq_len)
         return _block_sparse_keys(self, seq_len) / seq_len
+
+
+class LatentAttention(Value):
+    """Keys and values rebuilt from one small latent a token (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+
+    A key is `nope_dim` values of its head, rebuilt, and `rope_dim` rotary ones that all heads share; a value has
+    `value_dim`. With `query_rank` above 0 queries come through a latent too. Training rebuilds keys and values;
+    serving keeps `kv_rank + rope_dim` numbers a token and layer.
+    """
+
+    kv_rank: Count
+    query_rank: int = Field(default=0, ge=0)
+    nope_dim: Count
+    rope_dim: Count
+    value_dim: Count
+
+    @model_validator(mode="after")
+    def _rotates(self) -> "LatentAttention":
+        if self.rope_dim % 2:
+            raise ValueError(f"rotary positions need an even rope_dim, not {self.rope_dim}")
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Size of one head's query and key."""
+        return self.nope_dim + self.rope_dim
 
 
 def _block_sparse_keys(spec: AttentionSpec, seq_len: int) -> float:

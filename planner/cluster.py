@@ -20,6 +20,15 @@ Recompute = Literal["none", "selective", "alternate", "full"]
 """What backward computes again: nothing; the attention core, which flash attention does anyway; every second product
 (torchtitan's operator policy) or every second layer; everything."""
 
+Schedule = Literal["1f1b", "zb-h1", "zb-h2"]
+"""The order of a pipeline's passes: one forward, one backward (interleaved where a stage has several chunks); weight
+gradients put off to fill the bubble, in the memory of 1F1B; and with twice the micro-batches in flight, which leaves no
+bubble where forward, input and weight gradients take as long (Qi et al. 2023, arXiv 2401.10241, table 2)."""
+
+Offload = Literal["none", "optimizer", "activations"]
+"""What lies in the host's memory: nothing; optimizer states and master weights, updated there; activations between
+their forward and their backward."""
+
 ComputePrecision = Literal["fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4"]
 
 MATMUL_DTYPE: dict[ComputePrecision, Dtype] = {
@@ -59,6 +68,8 @@ class Layout(Value):
     num_model_chunks: Count = 1
     sharding: Sharding = "none"
     recompute: Recompute = "none"
+    schedule: Schedule = "1f1b"
+    offload: Offload = "none"
     is_sequence_parallel: bool = True
     has_fused_head: bool = True
 
@@ -66,6 +77,10 @@ class Layout(Value):
     def _consistent(self) -> "Layout":
         if self.num_model_chunks > 1 and self.pp == 1:
             raise ValueError("model chunks interleave pipeline stages; there is one stage")
+        if self.schedule != "1f1b" and (self.pp == 1 or self.num_model_chunks > 1):
+            raise ValueError(f"{self.schedule} is a schedule of several stages, each in one chunk")
+        if self.schedule != "1f1b" and self.offload == "activations":
+            raise ValueError(f"{self.schedule} needs activations twice, so they cannot wait in the host's memory")
         if (self.dp * self.cp * self.tp) % self.ep:
             raise ValueError(f"ep {self.ep} does not divide the {self.dp * self.cp * self.tp} ranks of one stage")
         return self
@@ -82,6 +97,8 @@ class Layout(Value):
         chunks = [f"chunks={self.num_model_chunks}"] if self.num_model_chunks > 1 else []
         kinds = [f"sharding={self.sharding}"] if self.sharding != "none" else []
         kinds += [f"recompute={self.recompute}"] if self.recompute != "none" else []
+        kinds += [f"schedule={self.schedule}"] if self.schedule != "1f1b" else []
+        kinds += [f"offload={self.offload}"] if self.offload != "none" else []
         return ",".join([*axes, f"micro-batch={self.micro_batch}", *chunks, *kinds])
 
 

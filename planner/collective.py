@@ -49,7 +49,7 @@ def tensor_seconds(work: Workload, k: Constants) -> Numbers:
 def context_seconds(work: Workload, k: Constants) -> Numbers:
     """Seconds of one layer and micro-batch passing keys and values around the context ring, forward and twice back."""
     layout = work.layout
-    block = 2.0 * rows(work) * work.shape.kv_width / layout.tp * work.device.element_bytes
+    block = rows(work) * (work.shape.key_width + work.shape.value_width) / layout.tp * work.device.element_bytes
     moved = 3.0 * (layout.cp - 1) * block
     return np.where(layout.cp > 1, moved / bytes_per_s(work, k, group=layout.cp, inner=layout.tp), 0.0)
 

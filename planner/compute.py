@@ -38,10 +38,40 @@ def product_seconds(work: Workload, k: Constants, *, inner: Numbers, cols: Numbe
 def attention_projection_seconds(work: Workload, k: Constants) -> Numbers:
     """Forward seconds of one layer's query, key, value and output projections."""
     shape, tp, tokens = work.shape, work.layout.tp, rows(work)
-    into = product_seconds(
-        work, k, inner=shape.width, cols=(shape.query_width + 2 * shape.kv_width) / tp, tokens=tokens
-    )
-    return into + product_seconds(work, k, inner=shape.query_width / tp, cols=shape.width, tokens=tokens)
+    cols = (shape.query_width + shape.key_width + shape.value_width) / tp
+    into = product_seconds(work, k, inner=shape.width, cols=cols, tokens=tokens)
+    if np.any(shape.kv_rank > 0):
+        into = np.where(shape.kv_rank > 0, latent_projection_seconds(work, k), into)
+    return into + product_seconds(work, k, inner=shape.output_width / tp, cols=shape.width, tokens=tokens)
+
+
+def latent_projection_seconds(work: Workload, k: Constants) -> Numbers:
+    """Forward seconds of one layer's way down to the latents and up to queries, keys and values.
+
+    The way down is not split by tensor parallelism, only its tokens are, under sequence parallelism (Megatron's).
+    """
+    shape, tp, tokens = work.shape, work.layout.tp, rows(work)
+    own = tokens / norm_split(work)
+    down = product_seconds(work, k, inner=shape.width, cols=np.maximum(latent_width(work), 1.0), tokens=own)
+    query_inner = np.where(shape.query_rank > 0, shape.query_rank, shape.width)
+    queries = product_seconds(work, k, inner=query_inner, cols=shape.query_width / tp, tokens=tokens)
+    rebuilt = rebuilt_width(work) / tp
+    return down + queries + product_seconds(work, k, inner=np.maximum(shape.kv_rank, 1.0), cols=rebuilt, tokens=tokens)
+
+
+def latent_width(work: Workload) -> Numbers:
+    """Numbers a token is pressed into before its queries, keys and values: both latents and the shared rotary key."""
+    return work.shape.query_rank + work.shape.kv_rank + work.shape.rope_dim
+
+
+def rebuilt_width(work: Workload) -> Numbers:
+    """Width of the keys without their rotary part, and of the values, that latent attention rebuilds."""
+    return work.shape.key_width - work.shape.num_heads * work.shape.rope_dim + work.shape.value_width
+
+
+def norm_split(work: Workload) -> Numbers:
+    """Devices that share the tokens of norms and residuals: those of tensor parallelism, if sequences are split."""
+    return np.where(work.layout.is_sequence_parallel > 0, work.layout.tp, 1.0)
 
 
 def mlp_seconds(work: Workload, k: Constants, *, width: Numbers) -> Numbers:
@@ -86,7 +116,7 @@ def core_seconds(work: Workload, k: Constants) -> Numbers:
     Flash attention ramps up with the keys a query sees (FlashAttention-2, figures 5 and 6), as `half_keys`.
     """
     keys = np.where(work.layout.has_flash > 0, work.shape.mean_keys, work.layout.seq_len)
-    flop = 4.0 * rows(work) * work.shape.query_width / work.layout.tp * keys
+    flop = 4.0 * rows(work) * work.shape.core_width / work.layout.tp * keys
     return flop / (work.device.core_flop_per_s * k.attention_fraction) * (1.0 + k.half_keys / keys)
 
 
@@ -99,17 +129,18 @@ def layer_elements(work: Workload) -> Numbers:
     """Elements one layer's forward moves besides its products: norms, residuals, rotary, activation, unfused softmax.
 
     A norm reads and writes the width and a residual addition moves it three times; both twice a layer, and split by
-    sequence parallelism only. Rotary positions read and write queries and keys; the activation reads its inputs and
-    writes the width. Without flash attention the scores go through memory six times (mask, softmax, dropout).
+    sequence parallelism only, as latents are, normed once. Rotary positions read and write queries and keys; the
+    activation reads its inputs and writes the width. Without flash attention the scores go through memory six times
+    (mask, softmax, dropout).
     """
     shape, layout, tokens = work.shape, work.layout, rows(work)
-    norm_split = np.where(layout.is_sequence_parallel > 0, layout.tp, 1.0)
     moe_share = shape.num_moe_layers / shape.num_layers
     experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
     ffn = (1 - moe_share) * shape.ffn_width + moe_share * experts
-    inner = 2.0 * (shape.query_width + shape.kv_width) + shape.num_mlp_matrices * ffn
+    inner = 2.0 * (shape.query_width + shape.key_width) + shape.num_mlp_matrices * ffn
     scores = np.where(layout.has_flash > 0, 0.0, 6.0 * shape.num_heads * layout.seq_len)
-    return tokens * (10.0 * shape.width / norm_split + (inner + scores) / layout.tp)
+    outer = 10.0 * shape.width + 2.0 * latent_width(work)
+    return tokens * (outer / norm_split(work) + (inner + scores) / layout.tp)
 
 
 def dispatch_elements(work: Workload) -> Numbers:

@@ -35,7 +35,7 @@ def full_attention_flop_per_token(shape: ModelShape, *, seq_len: int) -> float:
 
     About twice `attention_flop_per_token`, and more where windows hide keys.
     """
-    return 12.0 * shape.num_layers * shape.num_heads * shape.head_dim * seq_len
+    return 12.0 * shape.num_layers * shape.core_width * seq_len
 
 
 def converted_mfu(

@@ -90,7 +90,7 @@ def _memory(one: Configuration) -> MemoryBreakdown:
             precision=one.precision,
             has_flash=one.has_flash,
         )
-        if memory.allocated_bytes <= one.cluster.hardware.memory_bytes:
+        if memory.total_bytes <= one.cluster.hardware.memory_bytes:
             break
     return memory
 

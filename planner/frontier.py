@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from data.catalog.hardware import Hardware
 from data.errors import UserError
+from planner.abilities import abilities_of
 from planner.cluster import Cluster, ComputePrecision
 from planner.model import ModelShape
 from planner.profile import Profile
@@ -92,7 +93,7 @@ def frontier(
     for offer in offers:
         for count in device_counts(offer.hardware, max_devices=max_devices):
             cluster = Cluster(hardware=offer.hardware, num_devices=count)
-            space = default_space(shape, cluster, **settings)
+            space = default_space(shape, cluster, abilities=abilities_of(offer.profile.stack), **settings)
             result = search(shape, cluster, offer.profile, space, precision=precision, num_best=1, **settings)
             num_clusters, num_layouts = num_clusters + 1, num_layouts + result.num_considered
             choices.extend(_choice(offer, count, found, num_steps=num_steps) for found in result.best)

@@ -9,29 +9,31 @@ what torch's max_memory_allocated counts; the total adds the CUDA context and fr
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.units import Bytes
 from data.values import Value
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.collective import shard_ranks
-from planner.compute import rows
+from planner.compute import latent_width, norm_split, rebuilt_width, rows
 from planner.model import ModelShape
+from planner.offload import GRADIENT_BYTES, LAYERS_ON_DEVICE
 from planner.workload import Numbers, Workload, workload
 
 ADAM_BYTES = 8.0  # two fp32 moments a parameter
 MASTER_BYTES = 4.0  # the fp32 weights an optimizer of 16-bit weights keeps
-GRADIENT_BYTES = 4.0  # Megatron's main gradients and PyTorch's FSDP2 reduce in fp32
 FUSED_LOGIT_BYTES = 6.0  # Megatron's fused cross-entropy: a 16-bit logit that becomes its gradient, an fp32 softmax
-PLAIN_LOGIT_BYTES = 8.0  # PyTorch's: an fp32 logarithm of the softmax and its fp32 gradient
+PLAIN_LOGIT_BYTES = 12.0  # PyTorch's backward: the fp32 logarithm of the softmax, its gradient, that of its input
 WORKSPACE_BYTES = 0.5 * 2**30  # assumption: cuBLAS and communication workspaces that the framework allocates
 SCORE_BYTES = 5.0  # unfused attention: scores and probabilities in 16 bits, a dropout mask (Korthikanti, section 4.1)
-FRAGMENTATION = 0.04  # assumption: of what is allocated, what the allocator cannot use; torchtitan's reserved agree
-CONTEXT_BYTES = 2.0**30  # assumption: the CUDA context and NCCL take 0.5-2 GiB outside of the allocator
+FRAGMENTATION = 0.04  # of what is allocated, lost between blocks: benchmarks/throughput.md has reserved beside it
+CONTEXT_BYTES = 0.5 * 2**30  # CUDA's 0.3 GiB, kernels loaded when needed (pytorch/pytorch#107667), and its libraries'
+COMMUNICATOR_BYTES = 0.25 * 2**30  # NCCL: two buffers of 4 MiB (NCCL_BUFFSIZE) a channel; 32 channels: assumption
 PROCESS_BYTES = 0.4 * 2**30  # on a CPU: Python, torch, mapped text, freed memory kept; 0.37-0.40 on five demo runs
 
 
 class MemoryBreakdown(Value):
-    """Bytes of one device at its peak; they add up to `total_bytes`."""
+    """Bytes of one device at its peak, which add up to `total_bytes`; `host_bytes` lie in the host's memory for it."""
 
     weights_bytes: Bytes
     gradients_bytes: Bytes
@@ -40,6 +42,7 @@ class MemoryBreakdown(Value):
     logits_bytes: Bytes
     buffers_bytes: Bytes
     overhead_bytes: Bytes
+    host_bytes: Bytes = 0.0
 
     @property
     def allocated_bytes(self) -> float:
@@ -64,10 +67,11 @@ class MemoryTerms:
     logits: Numbers
     buffers: Numbers
     overhead: Numbers
+    host: Numbers
 
     @property
     def total(self) -> Numbers:
-        """All of it."""
+        """All of it but the host's."""
         held = self.weights + self.gradients + self.optimizer
         return held + self.activations + self.logits + self.buffers + self.overhead
 
@@ -104,9 +108,12 @@ def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float =
     """Bytes of keys and values that serving one sequence of `num_tokens` keeps, all layers, in 16 bits unless said.
 
     Grouped queries keep their KV heads only; a window keeps no more than it sees (Shazeer 2019; Ainslie et al. 2023).
+    Latent attention keeps its latent and one rotary key for all heads (DeepSeek-V2, table 1).
     """
     keys = sum(shape.attention.cached_keys(num_tokens, layer=layer) for layer in range(shape.num_layers))
-    return 2.0 * shape.num_kv_heads * shape.head_dim * keys * element_bytes
+    latent = shape.latent
+    per_key = latent.kv_rank + latent.rope_dim if latent else 2.0 * shape.num_kv_heads * shape.head_dim
+    return per_key * keys * element_bytes
 
 
 def memory_terms(work: Workload) -> MemoryTerms:
@@ -118,13 +125,27 @@ def memory_terms(work: Workload) -> MemoryTerms:
     )
 
 
+def fits(work: Workload, needed: MemoryTerms) -> NDArray[np.bool_]:
+    """Whether each configuration fits into its device, and what is offloaded by all of a node into its host."""
+    device = work.device
+    return (needed.total <= device.memory_bytes) & (needed.host * device.node_devices <= device.host_memory_bytes)
+
+
 def layer_params(work: Workload) -> Numbers:
     """Weights of one average layer on one device, split by tensor and expert parallelism."""
     shape, layout = work.shape, work.layout
-    attention = 2.0 * shape.width * (shape.query_width + shape.kv_width) / layout.tp
     dense = shape.num_mlp_matrices * shape.width * shape.ffn_width / layout.tp
     moe_share = shape.num_moe_layers / shape.num_layers
-    return attention + (1 - moe_share) * dense + moe_share * (expert_params(work) + _shared_params(work))
+    return attention_params(work) + (1 - moe_share) * dense + moe_share * (expert_params(work) + _shared_params(work))
+
+
+def attention_params(work: Workload) -> Numbers:
+    """Weights of one layer's projections on one device; the way down to latents is whole on every one."""
+    shape, tp = work.shape, work.layout.tp
+    straight = shape.width * (shape.query_width + shape.key_width + shape.value_width) / tp
+    up = np.where(shape.query_rank > 0, shape.query_rank, shape.width) * shape.query_width
+    latent = shape.width * latent_width(work) + (up + shape.kv_rank * rebuilt_width(work)) / tp
+    return np.where(shape.kv_rank > 0, latent, straight) + shape.output_width * shape.width / tp
 
 
 def expert_params(work: Workload) -> Numbers:
@@ -180,7 +201,8 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
     # FSDP keeps the fp32 weights themselves in shards and gathers 16-bit copies into the buffers.
     weights = np.where(layout.shards_weights > 0, MASTER_BYTES, element)
-    activations = _activations(work, is_first=is_first)
+    activations, away = _activations(work, is_first=is_first)
+    optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
     logits = np.zeros_like(activations)
     if not is_first:
         per_logit = np.where(layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
@@ -188,11 +210,12 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     held = MemoryTerms(
         weights=spread(weights, layout.shards_weights),
         gradients=spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients),
-        optimizer=spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer),
+        optimizer=np.where(layout.offloads_optimizer > 0, 0.0, optimizer),
         activations=activations,
         logits=logits,
         buffers=_buffers(work),
         overhead=np.zeros_like(activations),
+        host=np.where(layout.offloads_optimizer > 0, optimizer, away),
     )
     return MemoryTerms(
         held.weights,
@@ -201,8 +224,16 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
         held.activations,
         held.logits,
         held.buffers,
-        FRAGMENTATION * held.total + np.where(_is_accelerator(work) > 0, CONTEXT_BYTES, PROCESS_BYTES),
+        FRAGMENTATION * held.total + _outside(work),
+        held.host,
     )
+
+
+def _outside(work: Workload) -> Numbers:
+    """What a process takes of the device beside its allocator: a context, and NCCL's buffers for each of its groups."""
+    layout = work.layout
+    groups = sum(np.where(size > 1, 1.0, 0.0) for size in (layout.dp * layout.cp, layout.tp, layout.pp, layout.ep))
+    return np.where(_is_accelerator(work) > 0, CONTEXT_BYTES + COMMUNICATOR_BYTES * groups, PROCESS_BYTES)
 
 
 def _buffers(work: Workload) -> Numbers:
@@ -226,35 +257,57 @@ def layer_activation_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps of one micro-batch for its backward, nothing recomputed but what selective frees."""
     shape, layout = work.shape, work.layout
     element = work.device.element_bytes
-    norm_split = np.where(layout.is_sequence_parallel > 0, layout.tp, 1.0)
     moe_share = shape.num_moe_layers / shape.num_layers
     routed = shape.experts_per_token * (shape.num_mlp_matrices * shape.expert_ffn_width + 2.0 * shape.width)
     routed = routed + shape.num_mlp_matrices * shape.shared_ffn_width
     ffn = (1 - moe_share) * shape.num_mlp_matrices * shape.ffn_width + moe_share * routed
-    inner = 2.0 * shape.query_width + 2.0 * shape.kv_width + ffn
+    inner = shape.query_width + shape.key_width + shape.value_width + shape.output_width + ffn
+    outer = 4.0 * shape.width + 2.0 * latent_width(work)
     keeps_scores = (layout.has_flash == 0) & (layout.recomputes_core == 0)
     scores = np.where(keeps_scores, SCORE_BYTES * shape.num_heads * layout.seq_len, 0.0)
-    return rows(work) * (element * (4.0 * shape.width / norm_split + inner / layout.tp) + scores / layout.tp)
+    return rows(work) * (element * (outer / norm_split(work) + inner / layout.tp) + scores / layout.tp)
 
 
-def _activations(work: Workload, *, is_first: bool) -> Numbers:
-    shape, layout = work.shape, work.layout
+def _activations(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
+    """Bytes of activations on the device, and those in its host's memory."""
+    layout = work.layout
     kept = layer_activation_bytes(work)
-    norm_split = np.where(layout.is_sequence_parallel > 0, layout.tp, 1.0)
-    border = rows(work) * shape.width * work.device.element_bytes / norm_split
-    per_layer = layout.recomputed * border + (1 - layout.recomputed) * kept
+    per_layer = kept_layer_bytes(work)
     live = np.where(layout.recomputed > 0, kept, 0.0)
-    return layers_in_flight(work, is_first=is_first) * per_layer + live
+    everything = layers_in_flight(work, is_first=is_first) * per_layer
+    on_device = np.minimum(everything, LAYERS_ON_DEVICE * per_layer)
+    is_away = layout.offloads_activations > 0
+    return np.where(is_away, on_device, everything) + live, np.where(is_away, everything, 0.0)
+
+
+def kept_layer_bytes(work: Workload) -> Numbers:
+    """Bytes one layer keeps of one micro-batch for its backward: all, every second product, or its input alone.
+
+    Every second product, as torchtitan's operator policy counts them, is the query's, the value's, the first of the
+    feed-forward and the last; the attention core's output and the layer's input are kept too.
+    """
+    shape, element, again = work.shape, work.device.element_bytes, work.layout.recomputed
+    border = rows(work) * shape.width * element / norm_split(work)
+    moe_share = shape.num_moe_layers / shape.num_layers
+    ffn = (1 - moe_share) * shape.ffn_width + moe_share * (shape.experts_per_token * shape.expert_ffn_width)
+    split = shape.query_width + shape.value_width + shape.output_width + ffn
+    every_second = 2.0 * border + rows(work) * element * split / work.layout.tp
+    some = np.where(again < 1, np.minimum(every_second, layer_activation_bytes(work)), border)
+    return np.where(again > 0, some, layer_activation_bytes(work))
 
 
 def layers_in_flight(work: Workload, *, is_first: bool) -> Numbers:
     """Layers times micro-batches whose activations wait for their backward: 1F1B, interleaved where chunked.
 
-    The first stage holds one micro-batch per stage, and (p-1)/(p v) more when interleaved (Narayanan et al. 2021).
+    The first stage holds one micro-batch per stage, and (p-1)/(p v) more when interleaved (Narayanan et al. 2021). With
+    weight gradients put off every stage holds as many, 2p - 1 where the warm-up is doubled: what a weight gradient
+    needs, 32 of 34 bytes, counts as all (Qi et al. 2023, table 1).
     """
     layers, layout = work.shape.num_layers, work.layout
     stage = layers / layout.pp
+    most = layout.num_micro_batches * stage
     if not is_first:
-        return stage
+        return np.where(layout.defers_weights > 0, np.minimum(layers, most), stage)
     extra = np.where(layout.num_model_chunks > 1, (layout.pp - 1) / (layout.pp * layout.num_model_chunks), 0.0)
-    return np.minimum(layers * (1.0 + extra), layout.num_micro_batches * stage)
+    extra = np.where(layout.warms_up_twice > 0, (layout.pp - 1) / layout.pp, extra)
+    return np.minimum(layers * (1.0 + extra), most)

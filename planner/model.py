@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from data.units import Count
 from data.values import NConvention, Value
-from planner.attention import AttentionSpec
+from planner.attention import AttentionSpec, LatentAttention
 from planner.positions import RopeSpec
 
 MlpKind = Literal["swiglu", "gelu"]
@@ -40,12 +40,13 @@ class MoeSpec(Value):
 
 
 class ModelShape(Value):
-    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, no biases.
+    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query or latent attention, no biases.
 
     `logit_softcap` = c bounds the logits by c tanh(logits / c) (Gemma 2, arXiv:2408.00118). `mup_base_width` makes a
     learning rate tuned at that width hold at this one (muP, arXiv:2203.03466, table 8): rates of hidden matrices and
     the logits are multiplied by base / width, the embedding starts as at the base. None of these has parameters or
     counted FLOP.
+    With latent attention every head has its own keys and `head_dim` is theirs: `latent.nope_dim + latent.rope_dim`.
     """
 
     num_layers: Count
@@ -63,6 +64,7 @@ class ModelShape(Value):
     logit_softcap: float | None = Field(default=None, gt=0)
     mup_base_width: Count | None = None
     moe: MoeSpec | None = None
+    latent: LatentAttention | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelShape":
@@ -70,6 +72,10 @@ class ModelShape(Value):
             raise ValueError(f"{self.num_heads} heads are not a multiple of {self.num_kv_heads} KV heads")
         if self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
+        if self.latent and (self.head_dim, self.num_kv_heads) != (self.latent.head_dim, self.num_heads):
+            raise ValueError(f"latent attention needs head_dim {self.latent.head_dim} and a KV head for every head")
+        if self.latent and self.has_qk_norm:
+            raise ValueError("latent attention norms its latents, not its queries and keys")
         if self.moe and self.moe.num_dense_layers > self.num_layers:
             raise ValueError(f"{self.moe.num_dense_layers} dense layers of {self.num_layers}")
         return self
@@ -80,14 +86,33 @@ class ModelShape(Value):
         return self.num_layers - self.moe.num_dense_layers if self.moe else 0
 
     @property
+    def value_dim(self) -> int:
+        """Size of one head's value: that of its key, but for latent attention."""
+        return self.latent.value_dim if self.latent else self.head_dim
+
+    @property
+    def core_width(self) -> float:
+        """Mean size of what all heads' scores and values multiply: the query's width and the value's, averaged."""
+        return self.num_heads * (self.head_dim + self.value_dim) / 2
+
+    @property
     def num_mlp_matrices(self) -> int:
         """Matrices of one feed-forward: three for SwiGLU (gate, up, down), two for GELU."""
         return 3 if self.mlp == "swiglu" else 2
 
 
 def attention_matmul_params(shape: ModelShape) -> int:
-    """Parameters of one layer's query, key, value and output projections."""
+    """Parameters of one layer's query, key, value and output projections, through latents where the shape has them."""
+    if shape.latent is not None:
+        return _latent_matmul_params(shape, shape.latent)
     return 2 * shape.width * shape.head_dim * (shape.num_heads + shape.num_kv_heads)
+
+
+def _latent_matmul_params(shape: ModelShape, latent: LatentAttention) -> int:
+    down = shape.width * (latent.query_rank + latent.kv_rank + latent.rope_dim)
+    queries = (latent.query_rank or shape.width) * shape.num_heads * latent.head_dim
+    rebuilt = latent.kv_rank * shape.num_heads * (latent.nope_dim + latent.value_dim)
+    return down + queries + rebuilt + shape.num_heads * latent.value_dim * shape.width
 
 
 def mlp_matmul_params(shape: ModelShape) -> int:
@@ -113,9 +138,10 @@ def moe_active_matmul_params(shape: ModelShape) -> float:
 
 
 def norm_params(shape: ModelShape) -> int:
-    """Parameters of every RMSNorm, the final one and the per-head QK norms included."""
+    """Parameters of every RMSNorm: the final one, and the per-head QK norms or those of the latents, included."""
     qk_norm = 2 * shape.head_dim if shape.has_qk_norm else 0
-    return shape.num_layers * (2 * shape.width + qk_norm) + shape.width
+    latents = shape.latent.query_rank + shape.latent.kv_rank if shape.latent else 0
+    return shape.num_layers * (2 * shape.width + qk_norm + latents) + shape.width
 
 
 def num_params(shape: ModelShape, *, convention: NConvention = "total") -> int:
@@ -162,7 +188,7 @@ def attention_flop_per_token(shape: ModelShape, *, seq_len: int) -> float:
     2x more; see docs/conventions.md). Excludes the projections, which `matmul_flop_per_token` counts.
     """
     keys = shape.attention.total_keys(seq_len, num_layers=shape.num_layers)
-    return 12.0 * shape.num_heads * shape.head_dim * keys
+    return 12.0 * shape.core_width * keys
 
 
 def flop_per_token(shape: ModelShape, *, seq_len: int) -> float:

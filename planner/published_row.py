@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from data.catalog.hardware import Hardware, hardware, hardware_names
 from data.errors import UserError
+from planner.attention import LatentAttention
 from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
 from planner.model import ModelShape, MoeSpec
 from planner.workload import Workload, workload
@@ -119,19 +120,22 @@ def _shape(row: Mapping[str, str]) -> ModelShape:
     heads, width = _count(row, "heads"), _count(row, "hidden")
     num_experts = _count(row, "n_experts", usual=0)
     ffn = _count(row, "ffn")
+    latent = DEEPSEEK_LATENT if _deepseek(row) else None
+    dim = latent.head_dim if latent else _count(row, "head_dim", usual=max(2, round(width / heads / 2) * 2))
     try:
         return ModelShape(
             num_layers=_count(row, "layers"),
             width=width,
             num_heads=heads,
-            num_kv_heads=_count(row, "kv_heads", usual=heads),
-            head_dim=_count(row, "head_dim", usual=max(2, round(width / heads / 2) * 2)),
+            num_kv_heads=heads if latent else _count(row, "kv_heads", usual=heads),
+            head_dim=dim,
             ffn_width=ffn,
             vocab_size=_count(row, "vocab"),
             mlp="swiglu" if _text(row, "swiglu") in ("1", "True", "true") else "gelu",
             is_head_tied=False,
             has_qk_norm=False,
             moe=_experts(row, num_experts, ffn=ffn) if num_experts > 1 else None,
+            latent=latent,
         )
     except ValidationError as error:
         raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
@@ -142,9 +146,17 @@ KNOWN_EXPERTS = {7168: (2048, 2048, 3 / 61), 5120: (1536, 3072, 1 / 60)}
 dense width only (config.json of both; technical reports arXiv 2412.19437 and 2405.04434)."""
 
 
+DEEPSEEK_LATENT = LatentAttention(query_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, value_dim=128)
+"""Attention of DeepSeek-V2 and V3 (section 2.1.2 of the first report, 4.2 of the second), which tables do not print."""
+
+
+def _deepseek(row: Mapping[str, str]) -> tuple[int, int, float] | None:
+    """Expert widths of a row of DeepSeek-V2 or V3; None for other models."""
+    return KNOWN_EXPERTS.get(_count(row, "hidden")) if "deepseek" in row.get("model_name", "").lower() else None
+
+
 def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int) -> MoeSpec:
-    is_deepseek = "deepseek" in row.get("model_name", "").lower()
-    width, shared, dense = KNOWN_EXPERTS.get(_count(row, "hidden"), (ffn, 0, 0.0)) if is_deepseek else (ffn, 0, 0.0)
+    width, shared, dense = _deepseek(row) or (ffn, 0, 0.0)
     return MoeSpec(
         num_experts=num_experts,
         experts_per_token=_count(row, "topk"),
@@ -170,11 +182,24 @@ def _layout(row: Mapping[str, str]) -> Layout:
             sharding=_sharding(row),
             recompute=_recompute(row),
             is_sequence_parallel=row.get("SP", "") != "0",
-            # Pure bf16 training never widens the logits, which weighs what a fused head does.
-            has_fused_head=not stack_of(row).startswith("torch") or "pure" in row.get("precision", "").lower(),
+            has_fused_head=_has_fused_head(row),
         )
     except ValidationError as error:
         raise UserError(f"not a layout: {error.errors()[0]['msg']}") from error
+
+
+COMPILED_LOSS_SINCE = "2025-04"
+"""From when torchtitan compiles the loss with the model (pytorch/torchtitan#1033), which never writes it in fp32."""
+
+
+def _has_fused_head(row: Mapping[str, str]) -> bool:
+    """Whether the logits are not held in fp32, as Megatron's, pure bf16 training's and a compiled loss's are not.
+
+    Nor are llm-foundry's, whose MPT has flash-attn's fused cross-entropy by default (`loss_fn: fused_crossentropy`).
+    """
+    is_compiled = "compile" in row.get("notes", "") and row.get("date", "") >= COMPILED_LOSS_SINCE
+    is_fused = "llm-foundry" in row.get("source", "") or "pure" in row.get("precision", "").lower()
+    return is_compiled or is_fused or not stack_of(row).startswith("torch")
 
 
 def _sharding(row: Mapping[str, str]) -> Sharding:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
-from planner.memory import MemoryBreakdown, memory_per_device, memory_terms
+from planner.abilities import PLAIN, Abilities, abilities_of
+from planner.cluster import Cluster, ComputePrecision, Layout, Offload, Recompute, Schedule, Sharding
+from planner.memory import MemoryBreakdown, fits, memory_per_device, memory_terms
 from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown, step_breakdown
@@ -35,6 +36,8 @@ class Space:
     sharding: tuple[Sharding, ...]
     recompute: tuple[Recompute, ...]
     is_sequence_parallel: tuple[bool, ...] = (True,)
+    schedule: tuple[Schedule, ...] = ("1f1b",)
+    offload: tuple[Offload, ...] = ("none",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ def fastest_layouts(
     num_best: int = 1,
 ) -> tuple[Found, ...]:
     """The `num_best` fastest layouts that fit in memory, fastest first; none when nothing fits."""
-    space = default_space(shape, cluster, seq_len=seq_len, sequences_per_step=sequences_per_step)
+    settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step}
+    space = default_space(shape, cluster, abilities=abilities_of(profile.stack), **settings)
     return search(
         shape,
         cluster,
@@ -103,13 +107,13 @@ def search(
     least, num_over = math.inf, 0
     for start in range(0, len(seconds), BLOCK):
         block = choices.part(slice(start, start + BLOCK))
-        work = _workload(shape, cluster, space, block, seq_len=seq_len, precision=precision)
-        bytes_needed = memory_terms(work).total
-        fits = bytes_needed <= cluster.hardware.memory_bytes
-        num_over += int(np.count_nonzero(~fits))
-        least = min(least, float(bytes_needed.min()))
-        if fits.any():
-            seconds[start : start + BLOCK][fits] = step_terms(_subset(work, fits), profile.constants).total
+        work = _workload(shape, cluster, space, block, profile, seq_len=seq_len, precision=precision)
+        needed = memory_terms(work)
+        is_held = fits(work, needed)
+        num_over += int(np.count_nonzero(~is_held))
+        least = min(least, float(needed.total.min()))
+        if is_held.any():
+            seconds[start : start + BLOCK][is_held] = step_terms(_subset(work, is_held), profile.constants).total
     order = np.argsort(seconds, kind="stable")[:num_best]
     layouts = [choices.layout(int(index), space) for index in order if np.isfinite(seconds[index])]
     best = tuple(_valued(shape, layout, cluster, profile, seq_len, sequences_per_step, precision) for layout in layouts)
@@ -145,7 +149,8 @@ def _valued(
     sequences_per_step: int,
     precision: ComputePrecision,
 ) -> Found:
-    settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step}
+    has_flash = abilities_of(profile.stack).has_flash
+    settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step, "has_flash": has_flash}
     return Found(
         layout=layout,
         step=step_breakdown(shape, layout, cluster, profile, precision=precision, **settings),
@@ -153,8 +158,13 @@ def _valued(
     )
 
 
-def default_space(shape: ModelShape, cluster: Cluster, *, seq_len: int, sequences_per_step: int) -> Space:
-    """What frameworks run: tensor parallelism inside the fast links, pipelines, contexts of 2048 tokens and more."""
+def default_space(
+    shape: ModelShape, cluster: Cluster, *, seq_len: int, sequences_per_step: int, abilities: Abilities = PLAIN
+) -> Space:
+    """What frameworks run: tensor parallelism inside the fast links, pipelines, contexts of 2048 tokens and more.
+
+    Schedules and offloading are those of `abilities`, the latter where the device's host is known.
+    """
     devices = cluster.num_devices
     fast = max(cluster.devices_per_node, min(8, cluster.hardware.link_domain, devices))
     many = devices > 1
@@ -166,7 +176,9 @@ def default_space(shape: ModelShape, cluster: Cluster, *, seq_len: int, sequence
         micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= 64),
         num_model_chunks=tuple(sorted({n for k in (0, 2) for n in divisors(shape.num_layers + k) if n <= 16})),
         sharding=("none", "zero1", "fsdp") if many else ("none",),
-        recompute=("none", "alternate", "full"),
+        recompute=("none", "alternate", "full") if abilities.has_flash else ("none", "selective", "full"),
+        schedule=abilities.schedules,
+        offload=abilities.offloads if cluster.hardware.host else ("none",),
     )
 
 
@@ -178,7 +190,7 @@ def divisors(number: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The configurations of a search, one per element; sharding and recompute are indices into the space."""
+    """The configurations of a search, one per element; names are indices into the space."""
 
     dp: NDArray[np.int64]
     tp: NDArray[np.int64]
@@ -191,6 +203,8 @@ class Choices:
     sharding: NDArray[np.int64]
     recompute: NDArray[np.int64]
     is_sequence_parallel: NDArray[np.int64]
+    schedule: NDArray[np.int64]
+    offload: NDArray[np.int64]
 
     def part(self, which: slice | NDArray[np.bool_]) -> "Choices":
         """Some of them."""
@@ -209,6 +223,8 @@ class Choices:
             sharding=space.sharding[self.sharding[index]],
             recompute=space.recompute[self.recompute[index]],
             is_sequence_parallel=bool(self.is_sequence_parallel[index]),
+            schedule=space.schedule[self.schedule[index]],
+            offload=space.offload[self.offload[index]],
         )
 
 
@@ -217,6 +233,7 @@ def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, seq
     axes = [np.array(getattr(space, field.name), dtype=np.int64) for field in fields(Space)[:6]]
     axes += [np.arange(len(space.sharding)), np.arange(len(space.recompute))]
     axes += [np.array(space.is_sequence_parallel, dtype=np.int64)]
+    axes += [np.arange(len(space.schedule)), np.arange(len(space.offload))]
     # Devices and batch first: they rule out most combinations before the other axes multiply them.
     tp, pp, cp = (axis.ravel() for axis in np.meshgrid(*axes[:3], indexing="ij"))
     group = tp * pp * cp
@@ -224,7 +241,7 @@ def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, seq
     keep &= sequences_per_step % np.maximum(cluster.num_devices // group, 1) == 0
     tp, pp, cp = tp[keep], pp[keep], cp[keep]
     outer = np.arange(len(tp))
-    at, ep, micro, chunks, sharding, recompute, sequence = (
+    at, ep, micro, chunks, sharding, recompute, sequence, schedule, offload = (
         axis.ravel() for axis in np.meshgrid(outer, *axes[3:], indexing="ij")
     )
     dp = cluster.num_devices // (tp * pp * cp)
@@ -240,6 +257,8 @@ def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, seq
         sharding,
         recompute,
         sequence,
+        schedule,
+        offload,
     )
     return everything.part(_is_valid(everything, shape, space, sequences_per_step=sequences_per_step))
 
@@ -256,6 +275,10 @@ def _is_valid(one: Choices, shape: ModelShape, space: Space, *, sequences_per_st
     # Gathering every layer again for every micro-batch in flight is what nobody runs.
     is_valid &= ~(shards_weights & (one.pp > 1))
     is_valid &= (one.sharding == 0) | (one.dp * one.cp > 1)
+    defers = np.array([kind != "1f1b" for kind in space.schedule])[one.schedule]
+    is_valid &= ~defers | ((one.pp > 1) & (one.num_model_chunks == 1) & (one.num_micro_batches >= one.pp))
+    # Frameworks that offload activations do so without a pipeline (planner.abilities).
+    is_valid &= (np.array([kind != "activations" for kind in space.offload])[one.offload]) | (one.pp == 1)
     if shape.moe:
         is_valid &= shape.moe.num_experts % one.ep == 0
     return is_valid
@@ -266,6 +289,7 @@ def _workload(
     cluster: Cluster,
     space: Space,
     block: Choices,
+    profile: Profile,
     *,
     seq_len: int,
     precision: ComputePrecision,
@@ -292,8 +316,12 @@ def _workload(
         shards_within_node=table([kind == "hsdp" for kind in shards], block.sharding),
         recomputed=table([RECOMPUTED[kind] for kind in space.recompute], block.recompute),
         recomputes_core=table([kind in ("selective", "full") for kind in space.recompute], block.recompute),
-        has_flash=np.ones(1),
+        has_flash=np.array([float(abilities_of(profile.stack).has_flash)]),
         has_fused_head=np.ones(1),
+        defers_weights=table([kind != "1f1b" for kind in space.schedule], block.schedule),
+        warms_up_twice=table([kind == "zb-h2" for kind in space.schedule], block.schedule),
+        offloads_optimizer=table([kind == "optimizer" for kind in space.offload], block.offload),
+        offloads_activations=table([kind == "activations" for kind in space.offload], block.offload),
     )
     return Workload(shape_numbers(shape, seq_len=seq_len), layout, device_numbers(cluster, precision=precision))
 

@@ -19,7 +19,7 @@ from planner.workload import RECOMPUTED, Numbers, Workload, workload
 
 P90_SIGMAS = 1.2815515655446004  # of a normal distribution
 COMPUTE_TERMS = ("products", "attention", "head", "recompute")
-LINK_TERMS = ("tensor", "context", "expert", "pipeline", "data", "stragglers")
+LINK_TERMS = ("tensor", "context", "expert", "pipeline", "data", "offload", "stragglers")
 MEMORY_TERMS = ("elementwise", "optimizer")
 
 
@@ -43,6 +43,7 @@ class StepBreakdown(Value):
     pipeline_seconds: Seconds
     bubble_seconds: Seconds
     data_seconds: Seconds
+    offload_seconds: Seconds
     optimizer_seconds: Seconds
     overhead_seconds: Seconds
     stragglers_seconds: Seconds

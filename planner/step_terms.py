@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from planner import collective, compute
-from planner.memory import expert_ranks, held_params, layer_params, shard
+from planner import collective, compute, offload
+from planner.memory import expert_ranks, held_params, kept_layer_bytes, layer_params, shard
 from planner.profile import Constants
 from planner.workload import Numbers, Workload
 
-UPDATE_BYTES = 30.0  # fused AdamW, per parameter: fp32 gradient, master, two moments read, three written, 16-bit copy
 SHARE_BACKWARD = 2.0 / 3.0  # of the compute of one micro-batch, forward plus backward
 
 
@@ -32,6 +31,7 @@ class StepTerms:
     pipeline: Numbers
     bubble: Numbers
     data: Numbers
+    offload: Numbers
     optimizer: Numbers
     overhead: Numbers
     stragglers: Numbers
@@ -54,10 +54,11 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
     context = np.maximum(collective.context_seconds(work, k) - k.overlap_fraction * core_total, 0.0)
     tensor, expert = collective.tensor_seconds(work, k), collective.expert_seconds(work, k)
     gather = _exposed_gather(work, k, layer_seconds=layer + context + tensor + expert)
+    moving = _moving(work, k, forward_seconds=product + traffic + core, busy_seconds=layer + context + tensor + expert)
     head = compute.head_seconds(work, k) * _head_share(work)
     dispatch = stage * k.layer_overhead_seconds
     pipeline = collective.pipeline_seconds(work, k)
-    micro = stage * (layer + context + tensor + expert + gather) + head + dispatch + pipeline
+    micro = stage * (layer + context + tensor + expert + gather + moving) + head + dispatch + pipeline
     m = layout.num_micro_batches
     exchange = _exposed_gradients(work, k, backward_seconds=SHARE_BACKWARD * (stage * layer + head))
     steady = StepTerms(
@@ -70,8 +71,9 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
         context=m * stage * context,
         expert=m * stage * expert,
         pipeline=m * pipeline,
-        bubble=(layout.pp - 1) / layout.num_model_chunks * micro,
+        bubble=(layout.pp - 1) / layout.num_model_chunks * _bubble_slot(work, micro, weight_pass=stage * product),
         data=m * stage * gather + exchange,
+        offload=m * stage * moving,
         optimizer=_optimizer_seconds(work, k),
         overhead=m * dispatch + k.step_overhead_seconds,
         stragglers=np.zeros_like(micro),
@@ -79,11 +81,29 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
     return _paced(steady, stragglers=collective.straggler_factor(work, k) - 1.0, slowness=k.slowness)
 
 
+def _bubble_slot(work: Workload, micro: Numbers, *, weight_pass: Numbers) -> Numbers:
+    """Idle seconds of a stage for each other stage: a micro-batch, less the weight gradients put off to fill it.
+
+    F + B + W under 1F1B, F + B - W for ZB-H1, F + B - 2 W for ZB-H2 (Qi et al. 2023, table 2).
+    """
+    filled = (2.0 * work.layout.defers_weights + work.layout.warms_up_twice) * weight_pass
+    return np.maximum(micro - filled, 0.0)
+
+
 def _core_recomputes(work: Workload) -> Numbers:
     """Extra forwards of the attention core: one under full recompute, or selective where attention is unfused."""
     layout = work.layout
     is_again = (layout.recomputed >= 1) | ((layout.recomputes_core > 0) & (layout.has_flash == 0))
     return np.where(is_again, 1.0, 0.0)
+
+
+def _moving(work: Workload, k: Constants, *, forward_seconds: Numbers, busy_seconds: Numbers) -> Numbers:
+    """Seconds a layer waits for its host. What the other links expose hides it too: they are other wires."""
+    backward = busy_seconds - forward_seconds
+    kept = kept_layer_bytes(work)
+    return offload.activation_seconds(
+        work, k, layer_bytes=kept, forward_seconds=forward_seconds, backward_seconds=backward
+    )
 
 
 def _exposed_gather(work: Workload, k: Constants, *, layer_seconds: Numbers) -> Numbers:
@@ -118,7 +138,8 @@ def _head_share(work: Workload) -> Numbers:
 def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
     experts, others = held_params(work, is_first=False)
     local = np.where(work.layout.shards_optimizer > 0, shard(work, experts=experts, others=others), experts + others)
-    return UPDATE_BYTES * k.optimizer_passes * local / work.device.memory_bytes_per_s
+    here = offload.UPDATE_BYTES * k.optimizer_passes * local / work.device.memory_bytes_per_s
+    return np.where(work.layout.offloads_optimizer > 0, offload.host_update_seconds(work, params=local), here)
 
 
 def _paced(terms: StepTerms, *, stragglers: Numbers, slowness: Numbers) -> StepTerms:

@@ -14,6 +14,7 @@ WORDS = {
     "pipeline": "pipeline hand-over",
     "bubble": "pipeline bubble",
     "data": "data-parallel traffic",
+    "offload": "activations on their way to the host",
     "optimizer": "optimizer",
     "overhead": "launch overhead",
     "stragglers": "waiting for stragglers",

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import UserError
 from planner.cluster import MATMUL_DTYPE, Cluster, ComputePrecision, Layout, Recompute, num_micro_batches
 from planner.model import ModelShape
 
@@ -19,13 +20,22 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ShapeNumbers:
-    """A model. The expert fields are 0 for a dense one; `mean_keys` is the causal mean over layers and queries."""
+    """A model. The expert fields are 0 for a dense one, the ranks and `rope_dim` without latent attention.
+
+    `mean_keys` is the causal mean over layers and queries; `core_width` the mean of the widths of scores and values.
+    """
 
     num_layers: Numbers
     num_moe_layers: Numbers
     width: Numbers
     query_width: Numbers
-    kv_width: Numbers
+    key_width: Numbers
+    value_width: Numbers
+    output_width: Numbers
+    core_width: Numbers
+    query_rank: Numbers
+    kv_rank: Numbers
+    rope_dim: Numbers
     num_heads: Numbers
     ffn_width: Numbers
     num_mlp_matrices: Numbers
@@ -60,11 +70,19 @@ class LayoutNumbers:
     recomputes_core: Numbers
     has_flash: Numbers
     has_fused_head: Numbers
+    defers_weights: Numbers
+    warms_up_twice: Numbers
+    offloads_optimizer: Numbers
+    offloads_activations: Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceNumbers:
-    """One device at one precision. `matmul_flop_per_s` is the dense peak of the products with weights."""
+    """One device at one precision. `matmul_flop_per_s` is the dense peak of the products with weights.
+
+    `host_*` are those of the machine around it, of the whole node but for the link; infinite rates and no memory where
+    it is unknown.
+    """
 
     matmul_flop_per_s: Numbers
     core_flop_per_s: Numbers
@@ -74,6 +92,9 @@ class DeviceNumbers:
     link_domain: Numbers
     node_devices: Numbers
     network_bytes_per_s_per_node: Numbers
+    host_link_bytes_per_s: Numbers
+    host_memory_bytes: Numbers
+    host_memory_bytes_per_s: Numbers
     element_bytes: Numbers
     is_fp8: Numbers
     is_fp4: Numbers
@@ -101,8 +122,13 @@ def workload(
     """One configuration as arrays of one element.
 
     Raises:
-        UserError: the batch does not divide, or the device lacks the precision.
+        UserError: the batch does not divide, the device lacks the precision, or its host is unknown and used.
     """
+    if layout.offload != "none" and cluster.hardware.host is None:
+        raise UserError(
+            f"the host around {cluster.hardware.name} is unknown, so nothing can be offloaded to it",
+            expected="offload=none, or its three host columns in hardware.toml",
+        )
     return Workload(
         shape=shape_numbers(shape, seq_len=seq_len),
         layout=layout_numbers(layout, seq_len=seq_len, sequences_per_step=sequences_per_step, has_flash=has_flash),
@@ -112,14 +138,20 @@ def workload(
 
 def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
     """A model's sizes at one sequence length."""
-    moe = shape.moe
+    moe, latent = shape.moe, shape.latent
     keys = shape.attention.total_keys(seq_len, num_layers=shape.num_layers)
     return ShapeNumbers(
         num_layers=_one(shape.num_layers),
         num_moe_layers=_one(shape.num_moe_layers),
         width=_one(shape.width),
         query_width=_one(shape.num_heads * shape.head_dim),
-        kv_width=_one(shape.num_kv_heads * shape.head_dim),
+        key_width=_one(shape.num_kv_heads * shape.head_dim),
+        value_width=_one(shape.num_kv_heads * shape.value_dim),
+        output_width=_one(shape.num_heads * shape.value_dim),
+        core_width=_one(shape.core_width),
+        query_rank=_one(latent.query_rank if latent else 0),
+        kv_rank=_one(latent.kv_rank if latent else 0),
+        rope_dim=_one(latent.rope_dim if latent else 0),
         num_heads=_one(shape.num_heads),
         ffn_width=_one(shape.ffn_width),
         num_mlp_matrices=_one(shape.num_mlp_matrices),
@@ -161,6 +193,10 @@ def layout_numbers(layout: Layout, *, seq_len: int, sequences_per_step: int, has
         recomputes_core=_one(layout.recompute in ("selective", "full")),
         has_flash=_one(has_flash),
         has_fused_head=_one(layout.has_fused_head),
+        defers_weights=_one(layout.schedule != "1f1b"),
+        warms_up_twice=_one(layout.schedule == "zb-h2"),
+        offloads_optimizer=_one(layout.offload == "optimizer"),
+        offloads_activations=_one(layout.offload == "activations"),
     )
 
 
@@ -170,7 +206,7 @@ def device_numbers(cluster: Cluster, *, precision: ComputePrecision) -> DeviceNu
     Raises:
         UserError: the device lacks the precision.
     """
-    hardware = cluster.hardware
+    hardware, host = cluster.hardware, cluster.hardware.host
     dtype = MATMUL_DTYPE[precision]
     # Attention cores run in 16 bits under FP8 and FP4 recipes (Transformer Engine's default).
     core = "bf16" if dtype in ("fp8", "fp4") else dtype
@@ -183,6 +219,9 @@ def device_numbers(cluster: Cluster, *, precision: ComputePrecision) -> DeviceNu
         link_domain=_one(hardware.link_domain),
         node_devices=_one(cluster.devices_per_node),
         network_bytes_per_s_per_node=_one(hardware.network_bytes_per_s_per_node),
+        host_link_bytes_per_s=_one(host.link_bytes_per_s if host else np.inf),
+        host_memory_bytes=_one(host.memory_bytes_per_node if host else 0.0),
+        host_memory_bytes_per_s=_one(host.memory_bytes_per_s_per_node if host else np.inf),
         element_bytes=_one(4 if precision == "fp32" else 2),
         is_fp8=_one(dtype == "fp8"),
         is_fp4=_one(dtype == "fp4"),

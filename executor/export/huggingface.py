@@ -147,6 +147,8 @@ def _check_counterpart(shape: ModelShape) -> None:
     lacks = ""
     if shape.moe is not None:
         lacks = "experts"
+    elif shape.latent is not None:
+        lacks = "latent attention"
     elif shape.mlp != "swiglu":
         lacks = "a GELU feed-forward without biases"
     elif shape.logit_softcap is not None:

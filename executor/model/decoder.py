@@ -74,6 +74,8 @@ class Decoder(nn.Module):
     """
 
     def __init__(self, shape: ModelShape, *, seq_len: int, z_loss: float = 0.0) -> None:
+        if shape.latent is not None:
+            raise ValueError("the decoder has no latent attention")
         super().__init__()
         self._rules = LogitRules(softcap=shape.logit_softcap, z_loss=z_loss)
         self.logit_scale = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from planner.attention import AttentionSpec
+from planner.attention import AttentionSpec, LatentAttention
 from planner.conventions import flop_per_token_by
 from planner.model import ModelShape, MoeSpec, flop_per_token, num_params
 
@@ -28,7 +28,18 @@ def random_spec(rng: random.Random) -> AttentionSpec:
     return AttentionSpec(kind="block_sparse", block=block, window=block * 2, num_sink_blocks=rng.choice((0, 1)))
 
 
-def random_shape(rng: random.Random, *, moe: bool) -> ModelShape:
+def random_latent(rng: random.Random) -> LatentAttention:
+    return LatentAttention(
+        kv_rank=rng.choice((3, 5)),
+        query_rank=rng.choice((0, 4)),
+        nope_dim=rng.choice((2, 3)),
+        rope_dim=2,
+        value_dim=rng.choice((1, 4)),
+    )
+
+
+def random_shape(rng: random.Random, *, moe: bool, may_be_latent: bool = False) -> ModelShape:
+    latent = random_latent(rng) if may_be_latent and rng.random() < 0.3 else None
     heads = rng.choice((2, 4, 6))
     experts = MoeSpec(
         num_experts=rng.choice((2, 4)),
@@ -41,15 +52,16 @@ def random_shape(rng: random.Random, *, moe: bool) -> ModelShape:
         num_layers=rng.choice((1, 2, 3)),
         width=rng.choice((6, 8, 14)),
         num_heads=heads,
-        num_kv_heads=rng.choice([n for n in (1, 2, heads) if heads % n == 0]),
-        head_dim=rng.choice((2, 4)),
+        num_kv_heads=heads if latent else rng.choice([n for n in (1, 2, heads) if heads % n == 0]),
+        head_dim=latent.head_dim if latent else rng.choice((2, 4)),
         ffn_width=rng.choice((6, 12)),
         vocab_size=rng.choice((11, 32)),
         mlp=rng.choice(("swiglu", "gelu")),
         is_head_tied=rng.random() < 0.5,
-        has_qk_norm=rng.random() < 0.5,
+        has_qk_norm=latent is None and rng.random() < 0.5,
         attention=random_spec(rng),
         moe=experts if moe else None,
+        latent=latent,
     )
 
 
@@ -89,22 +101,39 @@ def written_out(shape: ModelShape, seq_len: int):
     return (x @ weight(shape.width, shape.vocab_size)).square().mean()
 
 
-def attention(shape: ModelShape, x, layer: int, weight):
+def grouped_heads(shape: ModelShape, x, weight):
     heads, dim, group = shape.num_heads, shape.head_dim, shape.num_heads // shape.num_kv_heads
-    q = (x @ weight(shape.width, heads * dim)).unflatten(-1, (heads, dim)).transpose(0, 1)
+    q = (x @ weight(shape.width, heads * dim)).unflatten(-1, (heads, dim))
     k, v = (
         (x @ weight(shape.width, shape.num_kv_heads * dim))
         .unflatten(-1, (shape.num_kv_heads, dim))
         .repeat_interleave(group, dim=1)
-        .transpose(0, 1)
         for _ in range(2)
     )
+    return q, k, v
+
+
+def latent_heads(shape: ModelShape, latent: LatentAttention, x, weight):
+    """Queries, keys and values as DeepSeek-V2 trains them: rebuilt, one rotary key for all heads."""
+    heads = shape.num_heads
+    down = x @ weight(shape.width, latent.query_rank + latent.kv_rank + latent.rope_dim)
+    to_query, to_key, rotary = down.split([latent.query_rank, latent.kv_rank, latent.rope_dim], dim=-1)
+    inner = to_query if latent.query_rank else x
+    q = (inner @ weight(inner.shape[-1], heads * latent.head_dim)).unflatten(-1, (heads, latent.head_dim))
+    rebuilt = to_key @ weight(latent.kv_rank, heads * (latent.nope_dim + latent.value_dim))
+    nope, v = rebuilt.unflatten(-1, (heads, -1)).split([latent.nope_dim, latent.value_dim], dim=-1)
+    return q, torch.cat([nope, rotary[:, None].expand(-1, heads, -1)], dim=-1), v
+
+
+def attention(shape: ModelShape, x, layer: int, weight):
+    found = latent_heads(shape, shape.latent, x, weight) if shape.latent else grouped_heads(shape, x, weight)
+    q, k, v = (part.transpose(0, 1) for part in found)
     rows = []
     for query in range(x.shape[0]):
         keys = [key for key in range(x.shape[0]) if sees(shape.attention, query, key, layer)]
         scores = torch.bmm(q[:, query : query + 1], k[:, keys].transpose(1, 2)).softmax(-1)
         rows.append(torch.bmm(scores, v[:, keys]))
-    return torch.cat(rows, dim=1).transpose(0, 1).flatten(1) @ weight(heads * dim, shape.width)
+    return torch.cat(rows, dim=1).transpose(0, 1).flatten(1) @ weight(shape.num_heads * shape.value_dim, shape.width)
 
 
 def counted_flop(shape: ModelShape, seq_len: int) -> int:
@@ -116,7 +145,7 @@ def counted_flop(shape: ModelShape, seq_len: int) -> int:
 def check(num_shapes: int, *, seed: int) -> None:
     rng = random.Random(seed)
     for index in range(num_shapes):
-        shape, seq_len = random_shape(rng, moe=index % 2 == 1), rng.choice((5, 7))
+        shape, seq_len = random_shape(rng, moe=index % 2 == 1, may_be_latent=True), rng.choice((5, 7))
 
         assert counted_flop(shape, seq_len) == pytest.approx(
             flop_per_token(shape, seq_len=seq_len) * seq_len, rel=1e-12

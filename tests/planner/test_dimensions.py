@@ -11,12 +11,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from planner import collective, compute, memory
+from planner import collective, compute, memory, offload
 from planner.cluster import Layout
 from planner.memory import MemoryTerms, memory_terms
 from planner.profile import CONSTANT_NAMES, Constants, constants_of
 from planner.workload import DeviceNumbers, Numbers, Workload, stacked
-from tests.planner.workloads import LLAMA_7B, MIXTRAL, PROFILE, work
+from tests.planner.workloads import DEEPSEEK_V2, LLAMA_7B, MIXTRAL, PROFILE, work
 
 FACTOR = 1e3
 WORK = stacked(
@@ -24,10 +24,13 @@ WORK = stacked(
         work(LLAMA_7B, Layout(dp=8, sharding="fsdp", recompute="full")),
         work(LLAMA_7B, Layout(dp=8, tp=2, pp=4, cp=2, num_model_chunks=2, sharding="zero1")),
         work(MIXTRAL, Layout(dp=8, ep=8, tp=2, is_sequence_parallel=False)),
+        work(DEEPSEEK_V2, Layout(dp=8, ep=8, tp=2, pp=4, schedule="zb-h2", offload="optimizer")),
+        work(LLAMA_7B, Layout(dp=8, sharding="zero1", offload="activations")),
     ]
 )
 SIZES = {"size": 1e9, "layer_bytes": 1e8, "gradient_bytes": 1e9}  # arguments in bytes
-COUNTS = {"group": 16.0, "inner": 2.0, "cols": 4096.0, "tokens": 8192.0, "width": 11008.0}
+COUNTS = {"group": 16.0, "inner": 2.0, "cols": 4096.0, "tokens": 8192.0, "width": 11008.0, "params": 1e9}
+SECONDS_TAKEN = {"forward_seconds": 1e-3, "backward_seconds": 2e-3}  # arguments in seconds
 
 
 def named(module: ModuleType, suffix: str) -> list[Callable[..., Numbers]]:
@@ -38,16 +41,30 @@ def named(module: ModuleType, suffix: str) -> list[Callable[..., Numbers]]:
     ]
 
 
-SECONDS = [*named(compute, "_seconds"), *named(collective, "_seconds")]
-RATES = named(collective, "bytes_per_s")
-PURE = [*named(compute, "_elements"), *named(compute, "_passes"), *named(memory, "_params"), *named(memory, "_ranks")]
+SECONDS = [*named(compute, "_seconds"), *named(collective, "_seconds"), *named(offload, "_seconds")]
+RATES = [*named(collective, "bytes_per_s"), *named(offload, "bytes_per_s")]
+PURE = [
+    *named(compute, "_elements"),
+    *named(compute, "_passes"),
+    *named(compute, "_width"),
+    *named(memory, "_params"),
+    *named(memory, "_ranks"),
+]
 
 
-def value(function: Callable[..., Numbers], one: Workload, k: Constants, *, bytes_factor: float = 1.0) -> Numbers:
-    """The function on one workload, whatever arguments it takes; sizes in bytes follow the unit of a byte."""
+def value(
+    function: Callable[..., Numbers],
+    one: Workload,
+    k: Constants,
+    *,
+    bytes_factor: float = 1.0,
+    seconds_factor: float = 1.0,
+) -> Numbers:
+    """The function on one workload, whatever arguments it takes; sizes in bytes and times follow their units."""
     known = {"work": one, "k": k, "is_first": True}
     known |= {name: np.array([count]) for name, count in COUNTS.items()}
     known |= {name: np.array([size * bytes_factor]) for name, size in SIZES.items()}
+    known |= {name: np.array([taken * seconds_factor]) for name, taken in SECONDS_TAKEN.items()}
     found = function(**{name: known[name] for name in inspect.signature(function).parameters})
     return np.asarray(found, dtype=np.float64)
 
@@ -74,12 +91,16 @@ def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("function", SECONDS, ids=lambda one: one.__name__)
-def test_seconds_scale_with_the_unit_of_time_alone(function: Callable[..., Numbers]) -> None:
+def test_seconds_scale_with_the_unit_of_time_alone(
+    function: Callable[..., Numbers], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = value(function, WORK, constants())
-    slower = value(function, rescaled(WORK, seconds=FACTOR), constants(seconds=FACTOR))
+    slower = value(function, rescaled(WORK, seconds=FACTOR), constants(seconds=FACTOR), seconds_factor=FACTOR)
 
     assert before.max() > 0
     assert slower == pytest.approx(before * FACTOR, rel=1e-12)
+    for name in ("UPDATE_BYTES", "GRADIENT_BYTES"):
+        monkeypatch.setattr(offload, name, getattr(offload, name) * FACTOR)
     assert value(function, rescaled(WORK, nbytes=FACTOR), constants(), bytes_factor=FACTOR) == pytest.approx(
         bytes_kept(function, before), rel=1e-12
     )
@@ -123,6 +144,6 @@ def test_memory_scales_with_the_byte_and_nothing_else(monkeypatch: pytest.Monkey
 
 
 def test_the_formulas_are_found() -> None:
-    assert len(SECONDS) >= 14
-    assert {one.__name__ for one in RATES} == {"bytes_per_s"}
-    assert len(PURE) >= 6
+    assert len(SECONDS) >= 17
+    assert {one.__name__ for one in RATES} == {"bytes_per_s", "host_link_bytes_per_s"}
+    assert len(PURE) >= 9

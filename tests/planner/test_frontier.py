@@ -78,8 +78,15 @@ def test_a_price_of_half_wins_the_cheap_end() -> None:
 
 
 def test_what_fits_nowhere_is_said() -> None:
+    without_offload = Offer(hardware("h100-sxm"), profile("h100-sxm", "torch-ddp"), 3.0)
+
     with pytest.raises(UserError, match="no layout fits in memory"):
-        found(H100, max_devices=1)
+        found(without_offload, max_devices=1)
+
+
+def test_an_optimizer_in_the_hosts_memory_makes_room_on_one_device() -> None:
+    # ZeRO-Offload (Ren et al. 2021, arXiv 2101.06840) trains 13B parameters on one 32 GB device.
+    assert found(H100, max_devices=1).best[0].found.layout.offload == "optimizer"
 
 
 def test_counts_are_parts_of_a_node_and_whole_nodes() -> None:

@@ -1,6 +1,6 @@
 """Memory per device: published sums, what must never grow, and what adds up."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from planner.cluster import Layout
 from planner.memory import (
+    COMMUNICATOR_BYTES,
+    CONTEXT_BYTES,
+    FRAGMENTATION,
     PROCESS_BYTES,
     MemoryTerms,
+    fits,
+    kept_layer_bytes,
     kv_cache_bytes,
     layer_activation_bytes,
     layers_in_flight,
@@ -17,7 +22,7 @@ from planner.memory import (
     memory_terms,
 )
 from planner.model import ModelShape, num_params
-from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, layouts, shapes, work
+from tests.planner.workloads import DEEPSEEK_V2, H100S, LLAMA_7B, MIXTRAL, layouts, shapes, work
 
 
 def total(shape: ModelShape, layout: Layout) -> float:
@@ -38,7 +43,7 @@ def test_the_parts_add_up() -> None:
     )
     parts = found.model_dump()
 
-    assert found.total_bytes == pytest.approx(sum(parts.values()))
+    assert found.total_bytes == pytest.approx(sum(parts.values()) - found.host_bytes)
     assert found.allocated_bytes == pytest.approx(found.total_bytes - found.overhead_bytes)
 
 
@@ -76,6 +81,52 @@ def test_a_pipelines_first_stage_holds_all_layers_once_and_interleaving_more() -
     assert float(plain[0]) == 32
     # Narayanan et al. 2021: 1 + (p - 1) / (p v).
     assert float(chunked[0]) == pytest.approx(32 * (1 + 3 / 8))
+
+
+def test_weights_put_off_keep_every_stage_full_and_a_double_warm_up_twice_as_full() -> None:
+    h1, h2 = (Layout(pp=4, schedule=kind) for kind in ("zb-h1", "zb-h2"))
+
+    # Qi et al. 2023, table 2: p micro-batches on every stage, 2 p - 1 on the first.
+    assert float(layers_in_flight(work(LLAMA_7B, h1), is_first=True)[0]) == 32
+    assert float(layers_in_flight(work(LLAMA_7B, h1), is_first=False)[0]) == 32
+    assert float(layers_in_flight(work(LLAMA_7B, h2), is_first=True)[0]) == pytest.approx(32 * 7 / 4)
+
+
+def test_what_is_offloaded_leaves_the_device_and_lies_in_the_host() -> None:
+    plain, optimizer, activations = (
+        memory_terms(work(LLAMA_7B, Layout(dp=8, sharding="zero1", offload=kind)))
+        for kind in ("none", "optimizer", "activations")
+    )
+
+    assert float(plain.host[0]) == 0
+    assert float(optimizer.host[0]) == pytest.approx(12 / 8 * num_params(LLAMA_7B), rel=1e-3)
+    assert float(plain.total[0] - optimizer.total[0]) == pytest.approx(1.04 * float(optimizer.host[0]), rel=1e-3)
+    # Two of 32 layers stay.
+    assert float(activations.activations[0]) == pytest.approx(float(plain.activations[0]) * 2 / 32)
+    assert float(activations.host[0]) == pytest.approx(float(plain.activations[0]))
+
+
+def test_a_full_host_fits_no_more() -> None:
+    one = work(LLAMA_7B, Layout(dp=8, sharding="zero1", offload="optimizer"))
+    small = replace(one, device=replace(one.device, host_memory_bytes=one.device.host_memory_bytes / 1e3))
+
+    assert fits(one, memory_terms(one)).all()
+    assert not fits(small, memory_terms(small)).any()
+
+
+def test_the_operator_policy_keeps_every_second_product() -> None:
+    one = work(LLAMA_7B, Layout(recompute="alternate"))
+
+    # torchtitan's: products 1, 3, 5 and 7 of a layer (query, value, gate, down), attention's output, the layer's input.
+    per_token = 4096 + 1024 + 11008 + 4096 + 4096 + 4096
+    assert float(kept_layer_bytes(one)[0]) == 2 * 4096 * per_token
+
+
+def test_each_kind_of_group_holds_buffers_of_its_own() -> None:
+    alone, grouped = memory_terms(work(LLAMA_7B, Layout())), memory_terms(work(LLAMA_7B, Layout(tp=2, pp=2, dp=2)))
+    fixed = [float((one.overhead - FRAGMENTATION * (one.total - one.overhead))[0]) for one in (alone, grouped)]
+
+    assert fixed == pytest.approx([CONTEXT_BYTES, CONTEXT_BYTES + 3 * COMMUNICATOR_BYTES])
 
 
 @settings(max_examples=12, deadline=None)
@@ -132,6 +183,15 @@ def test_the_cache_of_published_models_is_what_they_report() -> None:
     assert kv_cache_bytes(llama3_8b, num_tokens=8192) == 8192 * 128 * 1024
     assert kv_cache_bytes(llama2_7b, num_tokens=1) == 512 * 1024
     assert kv_cache_bytes(llama3_8b, num_tokens=8192, element_bytes=1) == 8192 * 64 * 1024
+
+
+def test_latent_attention_caches_what_deepseek_reports() -> None:
+    # DeepSeek-V2, table 1 and section 2.1.4: 512 + 64 numbers a token and layer, as grouped queries of 2.25 groups.
+    per_layer = kv_cache_bytes(DEEPSEEK_V2, num_tokens=1) / DEEPSEEK_V2.num_layers / 2
+    grouped = ModelShape.model_validate({**LLAMA_7B.model_dump(), "num_kv_heads": 1})
+
+    assert per_layer == 576
+    assert per_layer / (kv_cache_bytes(grouped, num_tokens=1) / 32 / 2) == 2.25
 
 
 def test_a_window_caps_the_cache_of_its_layers_and_of_no_global_one() -> None:

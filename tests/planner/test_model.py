@@ -14,6 +14,7 @@ from planner.model import (
     num_active_matmul_params,
     num_params,
 )
+from tests.planner.workloads import DEEPSEEK_V2
 
 LLAMA_3_8B = ModelShape(
     num_layers=32,
@@ -53,6 +54,38 @@ def test_mixtral_counts_all_experts_and_visits_two() -> None:
     # Mixtral of Experts (arXiv 2401.04088): 47B in all, 13B active.
     assert num_params(mixtral) == pytest.approx(46.7e9, rel=0.002)
     assert num_active_matmul_params(mixtral) == pytest.approx(12.9e9, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "total", "active"),
+    [
+        # DeepSeek-V2 (arXiv 2405.04434): 236B, 21B a token. V3 (arXiv 2412.19437): 671B, 37B, one layer to predict a
+        # second token left out, as in both counts.
+        ({}, 236e9, 21e9),
+        (
+            {
+                "num_layers": 61,
+                "width": 7168,
+                "ffn_width": 18432,
+                "vocab_size": 129280,
+                "moe": MoeSpec(
+                    num_experts=256,
+                    experts_per_token=8,
+                    expert_ffn_width=2048,
+                    shared_ffn_width=2048,
+                    num_dense_layers=3,
+                ),
+            },
+            671e9,
+            37e9,
+        ),
+    ],
+)
+def test_latent_attention_counts_as_deepseek_does(changes: dict[str, object], total: float, active: float) -> None:
+    model = ModelShape.model_validate({**DEEPSEEK_V2.model_dump(), **changes})
+
+    assert num_params(model) == pytest.approx(total, rel=0.002)
+    assert num_active_matmul_params(model) == pytest.approx(active, rel=0.02)
 
 
 def test_a_dense_model_is_all_active() -> None:
@@ -101,6 +134,11 @@ def test_converting_an_mfu_there_and_back_changes_nothing(seq_len: int, mfu: flo
             {"moe": {"num_experts": 2, "experts_per_token": 1, "expert_ffn_width": 8, "num_dense_layers": 33}},
             "33 dense layers of 32",
         ),
+        (
+            {"latent": {"kv_rank": 8, "nope_dim": 8, "rope_dim": 4, "value_dim": 8}},
+            "latent attention needs head_dim 12 and a KV head for every head",
+        ),
+        ({"latent": {"kv_rank": 8, "nope_dim": 8, "rope_dim": 3, "value_dim": 8}}, "even rope_dim"),
     ],
 )
 def test_an_impossible_shape_is_refused(changes: dict[str, object], message: str) -> None:

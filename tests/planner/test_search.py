@@ -4,6 +4,7 @@ import pytest
 
 from data.catalog.hardware import hardware
 from data.errors import UserError
+from planner.abilities import abilities_of
 from planner.cluster import Cluster, Layout, parse_layout
 from planner.memory import memory_per_device
 from planner.search import Space, default_space, divisors, evaluated, fastest_layouts, grid, search
@@ -60,6 +61,25 @@ def test_the_default_space_keeps_tensor_parallelism_inside_a_node() -> None:
     assert max(default_space(MIXTRAL, H100S, **SETTINGS).ep) > 1
 
 
+def test_a_search_offers_what_the_stack_can_and_the_host_allows() -> None:
+    plain = default_space(LLAMA_7B, H100S, **SETTINGS)
+    torch = default_space(LLAMA_7B, H100S, abilities=abilities_of("torch-fsdp2"), **SETTINGS)
+    hostless = Cluster(hardware=hardware("v100-sxm-32gb"), num_devices=64)
+    unknown = default_space(LLAMA_7B, hostless, abilities=abilities_of("torch-fsdp2"), **SETTINGS)
+
+    assert (plain.schedule, plain.offload) == (("1f1b",), ("none",))
+    assert (torch.schedule, torch.offload) == (("1f1b", "zb-h1"), ("none", "optimizer"))
+    assert unknown.offload == ("none",)
+
+
+def test_zero_bubble_wins_where_micro_batches_are_few() -> None:
+    space = Space((1,), (8,), (1,), (1,), (1,), (1,), ("zero1",), ("none",), schedule=("1f1b", "zb-h1", "zb-h2"))
+    few = {"seq_len": 4096, "sequences_per_step": 64}
+    found = search(LLAMA_7B, H100S, PROFILE, space, precision="bf16", num_best=3, **few)
+
+    assert [one.layout.schedule for one in found.best] == ["zb-h2", "zb-h1", "1f1b"]
+
+
 def test_what_cannot_fit_is_explained() -> None:
     huge = LLAMA_7B.model_copy(update={"num_layers": 512, "width": 32768, "num_heads": 256, "ffn_width": 90112})
     one = Cluster(hardware=hardware("h100-sxm"), num_devices=1)
@@ -93,7 +113,12 @@ def test_a_given_layout_is_evaluated_even_where_it_does_not_fit() -> None:
     assert found.num_out_of_memory == 1
 
 
-@pytest.mark.parametrize("layout", [Layout(dp=64), Layout(dp=2, tp=4, pp=8, num_model_chunks=4, sharding="zero1")])
+OFFLOADED = Layout(dp=8, pp=8, schedule="zb-h1", offload="optimizer", sharding="zero1")
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(dp=64), Layout(dp=2, tp=4, pp=8, num_model_chunks=4, sharding="zero1"), OFFLOADED]
+)
 def test_a_layout_reads_back_from_its_text(layout: Layout) -> None:
     assert parse_layout(layout.text, num_devices=64) == layout
 
@@ -106,6 +131,9 @@ def test_a_layout_reads_back_from_its_text(layout: Layout) -> None:
         ("tp", "a layout has no 'tp'"),
         ("tp=fast", "is not a layout"),
         ("chunks=2", "is not a layout"),
+        ("schedule=zb-h1", "a schedule of several stages"),
+        ("pp=2,schedule=zb-h1,offload=activations", "needs activations twice"),
+        ("offload=weights", "is not a layout"),
     ],
 )
 def test_a_broken_layout_says_what_is_wrong(text: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from data.catalog.hardware import hardware
+from planner.attention import LatentAttention
 from planner.cluster import Cluster, Layout
 from planner.model import ModelShape, MoeSpec
 from planner.profiles import profile
@@ -25,6 +26,23 @@ MIXTRAL = LLAMA_7B.model_copy(
 )
 
 
+LATENT = LatentAttention(query_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, value_dim=128)
+DEEPSEEK_V2 = ModelShape(
+    num_layers=60,
+    width=5120,
+    num_heads=128,
+    num_kv_heads=128,
+    head_dim=192,
+    ffn_width=12288,
+    vocab_size=102400,
+    is_head_tied=False,
+    has_qk_norm=False,
+    moe=MoeSpec(num_experts=160, experts_per_token=6, expert_ffn_width=1536, shared_ffn_width=3072, num_dense_layers=1),
+    latent=LATENT,
+)
+"""DeepSeek-V2 (arXiv 2405.04434, section 3.1.2)."""
+
+
 def shapes() -> st.SearchStrategy[ModelShape]:
     """Dense models and mixtures of experts whose every size divides by 8."""
     experts = st.builds(
@@ -35,17 +53,19 @@ def shapes() -> st.SearchStrategy[ModelShape]:
         shared_ffn_width=st.sampled_from([0, 1024]),
     )
     return st.builds(
-        lambda layers, heads, group, dim, vocab, mlp, tied, moe: ModelShape(
+        lambda layers, heads, group, dim, vocab, mlp, tied, moe, latent: ModelShape(
             num_layers=layers,
             width=heads * dim,
             num_heads=heads,
-            num_kv_heads=heads // group,
-            head_dim=dim,
+            num_kv_heads=heads if latent else heads // group,
+            head_dim=latent.head_dim if latent else dim,
             ffn_width=8 * heads * dim // 3 // 64 * 64 + 64,
             vocab_size=vocab,
             mlp=mlp,
             is_head_tied=tied,
             moe=moe,
+            latent=latent,
+            has_qk_norm=latent is None,
         ),
         st.sampled_from([8, 16, 32, 80]),
         st.sampled_from([8, 16, 64]),
@@ -55,21 +75,24 @@ def shapes() -> st.SearchStrategy[ModelShape]:
         st.sampled_from(["swiglu", "gelu"]),
         st.booleans(),
         st.none() | experts,
+        st.sampled_from([None, None, LATENT, LATENT.model_copy(update={"query_rank": 0})]),
     )
 
 
 def layouts() -> st.SearchStrategy[Layout]:
     """Layouts of up to 512 devices over every axis."""
     return st.builds(
-        lambda dp, tp, pp, cp, micro, chunks, sharding, recompute, sequence: Layout(
+        lambda dp, tp, pp, cp, micro, chunks, sharding, recompute, schedule, offload, sequence: Layout(
             dp=dp,
             tp=tp,
             pp=pp,
             cp=cp,
             micro_batch=micro,
-            num_model_chunks=chunks if pp > 1 else 1,
+            num_model_chunks=chunks if pp > 1 and schedule == "1f1b" else 1,
             sharding=sharding,
             recompute=recompute,
+            schedule=schedule if pp > 1 else "1f1b",
+            offload=offload if pp == 1 or schedule == "1f1b" else "none",
             is_sequence_parallel=sequence,
         ),
         st.sampled_from([1, 2, 8]),
@@ -80,6 +103,8 @@ def layouts() -> st.SearchStrategy[Layout]:
         st.sampled_from([1, 2]),
         st.sampled_from(["none", "zero1", "zero2", "fsdp", "hsdp"]),
         st.sampled_from(["none", "selective", "alternate", "full"]),
+        st.sampled_from(["1f1b", "zb-h1", "zb-h2"]),
+        st.sampled_from(["none", "none", "optimizer", "activations"]),
         st.booleans(),
     )
 

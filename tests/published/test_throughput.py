@@ -73,6 +73,16 @@ def test_allocated_memory_is_within_three_percent(rows: list[dict[str, str]]) ->
     assert np.median(np.abs(ratios)) < 0.03
 
 
+def test_reserved_memory_is_within_ten_percent(rows: list[dict[str, str]]) -> None:
+    measured = [row for row in rows if row["mem_kind"].startswith("max reserved") and row["mem_gib"]]
+    ratios = [float(row["isoplan_memory_bytes"]) / 2**30 / float(row["mem_gib"]) - 1 for row in measured]
+
+    # The allocator keeps what it once held, and torchtitan's versions differ: 3.6 % median, 15 % at most.
+    assert len(ratios) == 12
+    assert np.median(np.abs(ratios)) < 0.05
+    assert np.max(np.abs(ratios)) < 0.16
+
+
 def test_throughput_agrees_with_the_rows_own_convention(rows: list[dict[str, str]]) -> None:
     printed = [row for row in complete(rows) if row["tflops_per_gpu"] and row["attn_flops"] and is_dense_16_bit(row)]
     ratios = [

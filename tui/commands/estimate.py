@@ -162,12 +162,13 @@ def _found(
     precision: "ComputePrecision",
     top: int,
 ) -> "Search":
+    from planner.abilities import abilities_of
     from planner.cluster import parse_layout
     from planner.search import default_space, evaluated, search
 
     settings = {"seq_len": seq_len, "sequences_per_step": sequences}
     if layout is None:
-        space = default_space(shape, cluster, **settings)
+        space = default_space(shape, cluster, abilities=abilities_of(profile.stack), **settings)
         result = search(shape, cluster, profile, space, precision=precision, num_best=top, **settings)
     else:
         chosen: Layout = parse_layout(layout, num_devices=cluster.num_devices)
