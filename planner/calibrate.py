@@ -22,7 +22,9 @@ HUBER_SIGMAS = (
 MAX_ITERATIONS = 60
 MAX_DAMPING = 1e8  # no step along the gradient helps any more
 TOLERANCE = 1e-6  # relative fall of the objective that ends the fit
-SCATTER_ROUNDS = 4  # of fitting under a scatter and learning the scatter from the fit: EM, settled within a per cent
+SCATTER_ROUNDS = (
+    3  # more, of fitting under a scatter and learning the scatter from the fit: EM, settled within a per cent
+)
 
 BELIEF_IN_RUNS = 5.0
 """How many measured runs the believed scatter weighs: a choice, between trusting it and trusting five runs."""
@@ -57,18 +59,9 @@ def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str)
     """
     if not steps:
         raise ValueError("no measured steps")
-    work, seconds = stacked([step.work for step in steps]), np.array([step.step_seconds for step in steps])
-    scatter = profile.residual_log_sd
+    fit, scatter = _fit_one(profile, steps, noise=profile.residual_log_sd)
     for _ in range(SCATTER_ROUNDS):
-        fit = map_fit(
-            work,
-            seconds,
-            members=np.zeros((len(steps), 1), dtype=np.intp),
-            prior_mean=np.log(profile.values)[np.newaxis],
-            prior_covariance=profile.covariance[np.newaxis],
-            noise=scatter,
-        )
-        scatter = _scatter(fit, believed=profile.residual_log_sd)
+        fit, scatter = _fit_one(profile, steps, noise=scatter)
     return profile_of(
         fit.blocks[0],
         fit.covariance,
@@ -78,6 +71,19 @@ def calibrated(profile: Profile, steps: Sequence[MeasuredStep], *, version: str)
         num_runs=profile.num_runs + len(steps),
         residual_log_sd=scatter,
     )
+
+
+def _fit_one(profile: Profile, steps: Sequence[MeasuredStep], *, noise: float) -> tuple[Fit, float]:
+    """The steps fitted under a scatter of single runs, and the scatter they then show."""
+    fit = map_fit(
+        stacked([step.work for step in steps]),
+        np.array([step.step_seconds for step in steps]),
+        members=np.zeros((len(steps), 1), dtype=np.intp),
+        prior_mean=np.log(profile.values)[np.newaxis],
+        prior_covariance=profile.covariance[np.newaxis],
+        noise=noise,
+    )
+    return fit, _scatter(fit, believed=profile.residual_log_sd)
 
 
 def _scatter(fit: Fit, *, believed: float) -> float:
