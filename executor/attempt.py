@@ -12,16 +12,19 @@ import numpy as np
 
 from executor.checkpoint import NotSealedError
 from executor.evaluate import HeldOut
-from executor.events import AnyEvent, Checkpointed, Gated, Spent, Stepped, Warned
+from executor.events import AnyEvent, Checkpointed, Gated, Intervened, Spent, Stepped, Warned
 from executor.guard import Signals, Stop, cap_stop, requested_stop
+from executor.health import Finding
+from executor.history import History
 from executor.metrics import Expected, Stopwatch
 from executor.parallel.team import Ranks
 from executor.run_folder import Assignment, RunFolder
 from executor.train import NotFiniteError, Step, Trainer
+from planner.health import ProbeScore, probe_tokens, regressions
 from planner.model import flop_per_token
 from planner.plan import TrajectoryPoint
 from planner.recipe import Gate, mfu, run_cost_usd
-from planner.record import GateResult
+from planner.record import GateResult, Intervention
 
 # assumption, not measured: forward is a third of a training step; replaced by the first evaluation's own time.
 _EVAL_PER_TRAIN = 1 / 3
@@ -52,6 +55,7 @@ class Attempt:
         ranks: Ranks,
         tell: Callable[[AnyEvent], None],
         checkpoint: str | None,
+        history: History,
     ) -> None:
         self._folder, self._assignment, self._trainer = folder, assignment, trainer
         self._watch, self._signals, self._ranks, self._tell = watch, signals, ranks, tell
@@ -59,11 +63,15 @@ class Attempt:
         self._gates = {gate.step: gate for gate in self._job.gates}
         self._token_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len)
         predicted = self._job.predicted_step_seconds
-        eval_steps = self._recipe.eval_sequences / self._recipe.sequences_per_step
+        eval_tokens = self._recipe.eval_sequences * self._recipe.seq_len + probe_tokens(self._recipe.probe_items)
+        eval_steps = eval_tokens / self._recipe.tokens_per_step
         self._step_time = Expected(predicted)
         self._eval_time = Expected(predicted * eval_steps * _EVAL_PER_TRAIN)
         self._checkpoint_time = Expected(_FIRST_CHECKPOINT_SECONDS)
         self._heldout: HeldOut | None = None
+        self._num_interventions = sum(one.action != "warn" for one in history.interventions)
+        gates = history.gates_until(trainer.num_steps)
+        self._scores = gates[-1].probes if gates else ()
         self._checkpoint = checkpoint
 
     def run(self) -> Outcome:
@@ -85,11 +93,34 @@ class Attempt:
         """Take one step and do what is due after it."""
         self._heldout = None
         step = self._trainer.step()
-        self._tell_step(step, step_seconds=self._watch.lap("train"))
+        seconds = self._watch.lap("train")
+        reached = self._trainer.num_steps
+        stop = None if step.finding is None else self._intervene(step.finding)
+        if stop is not None or self._trainer.num_steps != reached:
+            return stop
+        if step.finding is None or step.finding.action == "warn":
+            self._tell_step(step, step_seconds=seconds)
         stop = self._pass_gate()
         if stop is None and self._trainer.num_steps % self._recipe.checkpoint_every_steps == 0:
             self._try_checkpoint()
         return stop
+
+    def _intervene(self, finding: Finding) -> Stop | None:
+        """Do what the plan says of a step that went wrong, and write it down."""
+        step, origin = self._trainer.num_steps, self._checkpoint if finding.action == "rollback" else None
+        if origin is not None:
+            num_samples = self._trainer.num_samples
+            self._trainer.load(self._folder.checkpoints / origin)
+            self._trainer.pass_over(num_samples=num_samples)
+        # Before the first checkpoint there is nothing to roll back to, and the step is skipped.
+        action = "skip" if finding.action == "rollback" and origin is None else finding.action
+        what = Intervention(step=step, action=action, reason=finding.reason)
+        self._tell(Intervened(spent=self._spent(), what=what, checkpoint=origin))
+        self._num_interventions += action != "warn"
+        limit = self._recipe.health.max_interventions
+        if self._num_interventions > limit:
+            return Stop("failed", f"more than {limit} skips and rollbacks; the last: {finding.reason}")
+        return None
 
     def _stop_before_next_step(self) -> Stop | None:
         if self._trainer.num_steps >= self._recipe.num_steps:
@@ -104,7 +135,7 @@ class Attempt:
 
     def _finish(self) -> Stop:
         if self._heldout is None:
-            self._heldout = self._evaluate()
+            self._heldout, _ = self._evaluate()
         return Stop("done", "")
 
     def _cap_stop(self) -> Stop | None:
@@ -123,20 +154,35 @@ class Attempt:
         gate = self._gates.get(self._trainer.num_steps)
         if gate is None:
             return None
-        self._heldout = self._evaluate()
-        result = _gate_result(gate, self._heldout, num_tokens=self._recipe.tokens_after(gate.step))
+        self._heldout, scores = self._evaluate()
+        result = self._gate_result(gate, self._heldout, scores)
         self._tell(Gated(spent=self._spent(), result=result, delta=result.loss - gate.loss_p50))
+        self._scores = result.probes
         limit = gate.stop_above_loss
         if limit is not None and result.loss > limit:
             return Stop("gated", f"held-out loss {result.loss:.4f} at step {gate.step} is above {limit:.4f}")
+        if result.regressions and self._recipe.health.on_regression == "pause":
+            return Stop("gated", f"{'; '.join(result.regressions)} at step {gate.step}")
         return None
 
-    def _evaluate(self) -> HeldOut:
-        heldout = self._trainer.evaluate()
+    def _gate_result(self, gate: Gate, heldout: HeldOut, scores: tuple[ProbeScore, ...]) -> GateResult:
+        return GateResult(
+            step=gate.step,
+            num_tokens=self._recipe.tokens_after(gate.step),
+            loss=heldout.loss,
+            bits_per_byte=heldout.bits_per_byte,
+            gate=gate,
+            is_within_band=gate.loss_p10 <= heldout.loss <= gate.loss_p90,
+            probes=scores,
+            regressions=regressions(self._scores, scores),
+        )
+
+    def _evaluate(self) -> tuple[HeldOut, tuple[ProbeScore, ...]]:
+        heldout, scores = self._trainer.evaluate(), self._trainer.probe()
         self._eval_time.saw(self._watch.lap("eval"))
         if not math.isfinite(heldout.loss):
             raise NotFiniteError(f"held-out loss {heldout.loss} at step {self._trainer.num_steps}")
-        return heldout
+        return heldout, scores
 
     def _try_checkpoint(self) -> None:
         try:
@@ -185,14 +231,3 @@ def planned_loss(trajectory: tuple[TrajectoryPoint, ...], num_tokens: int) -> fl
         return None
     tokens = [math.log(point.num_tokens) for point in trajectory]
     return float(np.interp(math.log(num_tokens), tokens, [point.loss.p50 for point in trajectory]))
-
-
-def _gate_result(gate: Gate, heldout: HeldOut, *, num_tokens: int) -> GateResult:
-    return GateResult(
-        step=gate.step,
-        num_tokens=num_tokens,
-        loss=heldout.loss,
-        bits_per_byte=heldout.bits_per_byte,
-        gate=gate,
-        is_within_band=gate.loss_p10 <= heldout.loss <= gate.loss_p90,
-    )

@@ -40,6 +40,8 @@ class TrainingState(Value):
     num_samples: int = Field(ge=0)
     ema_total: float
     ema_weight: float
+    recent_losses: tuple[float, ...] = ()
+    recent_norms: tuple[float, ...] = ()
     torch_version: str
     num_threads: int
 

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from data.units import Seconds, Tokens, Usd
 from data.values import Value
-from planner.record import GateResult, RunState, TimeSpent
+from planner.record import GateResult, Intervention, RunState, TimeSpent
 
 
 class Spent(Value):
@@ -81,6 +81,14 @@ class Checkpointed(Event):
     checkpoint_seconds: Seconds
 
 
+class Intervened(Event):
+    """A step that went wrong, and what was done as the plan says. `checkpoint` is what a rollback returned to."""
+
+    kind: Literal["intervention"] = "intervention"
+    what: Intervention
+    checkpoint: str | None = None
+
+
 class Warned(Event):
     """Something a person should know; the run goes on."""
 
@@ -100,7 +108,7 @@ class Ended(Event):
 
 
 AnyEvent = Annotated[
-    Started | Ready | Stepped | Gated | Checkpointed | Warned | Ended,
+    Started | Ready | Stepped | Gated | Checkpointed | Intervened | Warned | Ended,
     Field(discriminator="kind"),
 ]
 _ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)

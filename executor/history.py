@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.errors import UserError
-from executor.events import AnyEvent, Ended, Gated, Started, Stepped, read_events
+from executor.events import AnyEvent, Ended, Gated, Intervened, Started, Stepped, read_events
 from executor.journal import HEARTBEAT_SECONDS, Heartbeat
 from executor.run_folder import RunFolder
 from executor.value_files import read_value
-from planner.record import GateResult, TimeSpent
+from planner.record import GateResult, Intervention, TimeSpent
 
 NO_TIME = TimeSpent(startup_seconds=0, train_seconds=0, eval_seconds=0, checkpoint_seconds=0)
 
@@ -25,6 +25,7 @@ class History:
     step_seconds: Sequence[float]
     last_train_loss: float | None
     gates: tuple[GateResult, ...]
+    interventions: tuple[Intervention, ...]
 
     def gates_until(self, step: int) -> tuple[GateResult, ...]:
         """Return the gates of the run up to `step`, each once, the latest evaluation of each."""
@@ -38,6 +39,7 @@ def read_history(folder: RunFolder) -> History:
     A run that was killed spent more than its last event says: up to its last heartbeat, and one interval more.
     """
     num_attempts, step_numbers, step_seconds, gates = 0, array("q"), array("d"), list[GateResult]()
+    interventions = list[Intervention]()
     last_train_loss, last = None, None
     for last in read_events(folder.events):
         if isinstance(last, Stepped):
@@ -46,6 +48,8 @@ def read_history(folder: RunFolder) -> History:
             last_train_loss = last.loss_ema
         elif isinstance(last, Gated):
             gates.append(last.result)
+        elif isinstance(last, Intervened):
+            interventions.append(last.what)
         elif isinstance(last, Started):
             num_attempts += 1
     return History(
@@ -55,6 +59,7 @@ def read_history(folder: RunFolder) -> History:
         step_seconds=step_seconds,
         last_train_loss=last_train_loss,
         gates=tuple(gates),
+        interventions=tuple(interventions),
     )
 
 

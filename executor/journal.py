@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from data.units import Seconds, show_count, show_fraction, show_seconds, show_usd
 from data.values import Value
-from executor.events import AnyEvent, Checkpointed, Ended, EventLog, Gated, Ready, Started, Stepped, Warned
+from executor.events import AnyEvent, Checkpointed, Ended, EventLog, Gated, Intervened, Ready, Started, Stepped, Warned
 from executor.run_folder import RunFolder
 from executor.value_files import value_bytes
 
@@ -119,9 +119,13 @@ def describe(event: AnyEvent) -> str:
         case Gated():
             verdict = "within" if event.result.is_within_band else "outside"
             loss = f"held-out loss {event.result.loss:.4f} ({event.delta:+.4f})"
-            return f"gate at step {event.result.step}: {loss}, {verdict} the plan's band"
+            probes = "".join(f", {score.name} {score.accuracy:.0%}" for score in event.result.probes)
+            return f"gate at step {event.result.step}: {loss}, {verdict} the plan's band{probes}"
         case Checkpointed():
             return f"checkpoint {event.name} sealed in {show_seconds(event.checkpoint_seconds)}"
+        case Intervened():
+            origin = f" to {event.checkpoint}" if event.checkpoint else ""
+            return f"{event.what.action}{origin} at step {event.what.step}: {event.what.reason}"
         case Warned():
             return f"warning: {event.message}"
         case Ended():

@@ -25,7 +25,12 @@ class DebiasedMean:
         """Take `value` in and return the mean."""
         self.total = _EMA_DECAY * self.total + (1 - _EMA_DECAY) * value
         self.weight = _EMA_DECAY * self.weight + (1 - _EMA_DECAY)
-        return self.total / self.weight
+        return self.mean
+
+    @property
+    def mean(self) -> float:
+        """The mean so far; 0 of nothing."""
+        return self.total / self.weight if self.weight else 0.0
 
 
 class Stopwatch:

@@ -63,6 +63,7 @@ def build_record(
         mfu=mfu(flop_done, seconds=train, rates=job.rates, peak_flop_per_s=job.peak_flop_per_s) if train else 0.0,
         peak_memory_bytes=machine.peak_memory_bytes,
         gates=history.gates_until(num_steps),
+        interventions=history.interventions,
         device=machine.device,
         code_version=code_version(),
         checkpoint=outcome.checkpoint,

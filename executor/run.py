@@ -107,6 +107,7 @@ class _Life:
             ranks=begun.ranks,
             tell=self._journal.add,
             checkpoint=begun.checkpoint,
+            history=self._history,
         ).run()
         if self._world.is_leader:
             self._warn_of_leak(outcome, begun.entropy_nats)

@@ -4,7 +4,6 @@ A step is a pure function of (weights, optimiser state, step number): its batch 
 nothing is random, so the same threads give the same bits, interrupted or not.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,11 +17,14 @@ from torch import Tensor, nn
 
 from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, HeldOutText, evaluate
+from executor.health import Finding, Watch
 from executor.metrics import DebiasedMean
 from executor.model.experts import balance
 from executor.model.initialise import build
 from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
+from executor.probes import Probes
+from planner.health import ProbeScore
 from planner.model import ModelShape
 from planner.recipe import Recipe
 
@@ -48,17 +50,18 @@ class Batches(Protocol):
 
 
 class NotFiniteError(ArithmeticError):
-    """Loss or gradient norm is infinite or not a number. Weights and optimiser are as before the step."""
+    """A loss or gradient is infinite or not a number. Weights and optimiser are as before the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step measured."""
+    """What one step measured, and what was wrong with it. Only a step that is fine or warned of changed the weights."""
 
     loss: float
     loss_ema: float
     grad_norm: float
     lr: float
+    finding: Finding | None = None
 
 
 class Trainer:
@@ -73,30 +76,47 @@ class Trainer:
             self._model.compile()
         self._optimiser = optimisers(self._model, shape, recipe.optimiser)
         self._ema = DebiasedMean()
+        self._watch = Watch(recipe.health)
+        self._num_skipped_samples = 0
         self._heldout: HeldOutText | None = None
 
     @property
     def num_samples(self) -> int:
         """Sequences taken so far."""
-        return self._recipe.samples_after(self.num_steps)
+        return self._recipe.samples_after(self.num_steps) + self._num_skipped_samples
 
     def step(self) -> Step:
-        """Take one optimizer step.
+        """Take one optimizer step, or pass over its text where the plan says so of what is wrong with it.
 
         Raises:
             NotFiniteError: before anything was changed.
         """
         lr = learning_rate(self._recipe, step=self.num_steps)
         loss, grad_norm = self._gradients()
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        finding = self._watch.judge(loss, grad_norm)
+        if finding is not None and finding.action == "stop":
             self._optimiser.zero_grad()
-            raise NotFiniteError(f"loss {loss:.4g}, gradient norm {grad_norm:.4g} at step {self.num_steps + 1}")
-        self._optimiser.step(rate=lr)
+            raise NotFiniteError(f"{finding.reason} at step {self.num_steps + 1}")
+        if finding is None or finding.action == "warn":
+            self._optimiser.step(rate=lr)
+            self._ema.add(loss)
         self._optimiser.zero_grad()
         if self._has_experts:
             self._balance()
         self.num_steps += 1
-        return Step(loss=loss, loss_ema=self._ema.add(loss), grad_norm=grad_norm, lr=lr)
+        return Step(loss=loss, loss_ema=self._ema.mean, grad_norm=grad_norm, lr=lr, finding=finding)
+
+    def pass_over(self, *, num_samples: int) -> None:
+        """Go on with the text that follows the first `num_samples` samples, whatever the step."""
+        self._num_skipped_samples = num_samples - self._recipe.samples_after(self.num_steps)
+
+    def probe(self) -> tuple[ProbeScore, ...]:
+        """Return how the model does on the plan's questions; nothing where it asks none."""
+        if not self._recipe.probe_items:
+            return ()
+        probes = Probes.of(self._heldout_text().token_NT1, num_items=self._recipe.probe_items)
+        with self._precision():
+            return probes.scores(self._model) if probes else ()
 
     def evaluate(self) -> HeldOut:
         """Return the held-out loss of the model as it is."""
@@ -130,6 +150,8 @@ class Trainer:
             num_samples=self.num_samples,
             ema_total=self._ema.total,
             ema_weight=self._ema.weight,
+            recent_losses=tuple(self._watch.losses),
+            recent_norms=tuple(self._watch.norms),
             torch_version=torch.__version__,
             num_threads=self._recipe.num_threads,
         )
@@ -138,8 +160,14 @@ class Trainer:
         """Go on from a snapshot, bit for bit."""
         self._model.load_state_dict(snapshot.model)
         self._optimiser.restore(self._model, snapshot.optimiser)
-        self.num_steps = snapshot.state.step
-        self._ema = DebiasedMean(total=snapshot.state.ema_total, weight=snapshot.state.ema_weight)
+        self.resume(snapshot.state)
+
+    def resume(self, state: TrainingState) -> None:
+        """Take over everything of a state but the tensors."""
+        self.num_steps = state.step
+        self.pass_over(num_samples=state.num_samples)
+        self._ema = DebiasedMean(total=state.ema_total, weight=state.ema_weight)
+        self._watch.restore(state.recent_losses, state.recent_norms)
 
     def _balance(self) -> None:
         balance(self._model, self._recipe.balance_rate)
@@ -153,6 +181,7 @@ class Trainer:
         return total, grad_norm
 
     def _heldout_text(self) -> HeldOutText:
+        """Return the held-out text, read once."""
         if self._heldout is None:
             self._heldout = self._read_heldout()
         return self._heldout

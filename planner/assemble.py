@@ -103,6 +103,8 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         num_threads=facts.num_threads,
         eval_sequences=max(1, scored // facts.seq_len),
         checkpoint_every_steps=min(between, to_gate),
+        health=request.health,
+        probe_items=request.asked_items,
         seed=request.seed,
     )
 

@@ -14,6 +14,7 @@ from planner.budget import storage_usd
 from planner.cluster import Layout
 from planner.facts import Facts
 from planner.gates import eval_tokens, num_gates
+from planner.health import probe_tokens
 from planner.memory import MemoryBreakdown
 from planner.model import ModelShape, num_params
 from planner.muon import memory_under_muon, step_under_muon
@@ -181,14 +182,14 @@ def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> 
 def _pace(
     shape: ModelShape, step: StepBreakdown, sequences: int, request: Request, facts: Facts, *, tokens: float
 ) -> Pace:
-    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) * num_gates(request.gate_fraction)
+    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) + probe_tokens(request.asked_items)
     band = step.step_seconds_band
     return pace(
         step_seconds=step.step_seconds,
         step_log_sd=log_sd(band.p10, band.p90),
         tokens_per_step=sequences * facts.seq_len,
         num_params=num_params(shape),
-        eval_tokens=scored,
+        eval_tokens=scored * num_gates(request.gate_fraction),
         num_nodes=math.ceil(facts.cluster.num_devices / facts.cluster.devices_per_node),
         startup_seconds=facts.overheads.startup_seconds,
         checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from data.units import Count, Fraction, Joules, Seconds, Tokens, Usd
 from data.values import Value
 from planner.cluster import Layout
+from planner.health import Health
 from planner.model import ModelShape, flop_per_token
 
 Precision = Literal["fp32", "bf16"]
@@ -84,6 +85,8 @@ class Recipe(Value):
     num_threads: int = Field(default=0, ge=0, description="CPU threads of the process; 0 on an accelerator")
     eval_sequences: Count = Field(description="held-out sequences scored at each gate")
     checkpoint_every_steps: Count
+    health: Health = Field(default_factory=Health)
+    probe_items: int = Field(default=0, ge=0, description="questions asked at each gate; 0 asks none")
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")

@@ -6,9 +6,18 @@ from pydantic import Field
 
 from data.units import Flop, Joules, Seconds, Tokens, Usd
 from data.values import Value
+from planner.health import Action, ProbeScore
 from planner.recipe import Gate, Job
 
 RunState = Literal["running", "done", "capped", "gated", "interrupted", "stopped", "failed"]
+
+
+class Intervention(Value):
+    """A step that went wrong, and what was done. A step taken again after a kill may be here twice."""
+
+    step: int
+    action: Action
+    reason: str
 
 
 class GateResult(Value):
@@ -20,6 +29,8 @@ class GateResult(Value):
     bits_per_byte: float
     gate: Gate
     is_within_band: bool
+    probes: tuple[ProbeScore, ...] = ()
+    regressions: tuple[str, ...] = ()
 
 
 class TimeSpent(Value):
@@ -61,6 +72,7 @@ class RunRecord(Value):
     mfu: float
     peak_memory_bytes: float
     gates: tuple[GateResult, ...]
+    interventions: tuple[Intervention, ...] = ()
     device: str
     code_version: str
     checkpoint: str | None

@@ -9,6 +9,7 @@ from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
 from data.values import Name, Value
 from planner.economics.scope import Scope
+from planner.health import PLANNED, PROBE_ITEMS, Health
 from planner.recipe import OptimiserKind, Precision
 
 
@@ -40,6 +41,8 @@ class Request(Value):
     seq_len: Count | None = None
     precision: Precision | None = None
     optimiser: OptimiserKind = "adamw"
+    health: Health = Field(default=PLANNED, description="what happens when the loss goes wrong")
+    probe_items: int = Field(default=PROBE_ITEMS, ge=0, description="questions asked of the model at each evaluation")
     gate_fraction: Fraction = Field(default=0.1, description="share of training between two evaluations")
     min_tokens_per_param: float = Field(default=2.0, ge=0)
     scope: Scope | None = Field(default=None, description="what the budget covers besides the run; None: only the run")
@@ -56,6 +59,11 @@ class Request(Value):
         if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
             raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")
         return self
+
+    @property
+    def asked_items(self) -> int:
+        """Questions asked at each evaluation: on several devices none, where the executor has no logits to read."""
+        return self.probe_items if self.num_devices == 1 else 0
 
     @property
     def run_budget_usd(self) -> float | None:

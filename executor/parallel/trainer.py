@@ -19,7 +19,6 @@ from typing_extensions import override
 
 from executor.checkpoint import load_state
 from executor.evaluate import HeldOut, held_out
-from executor.metrics import DebiasedMean
 from executor.model.experts import Experts
 from executor.parallel.mesh import Grid, grid
 from executor.parallel.own import local
@@ -84,9 +83,7 @@ class ParallelTrainer(Trainer):
             self._read(model, name, name, parameter)
             for key in keys.get(name, ()):
                 self._optimiser.state_of(parameter)[key] = self._state_tensor(optimiser, name, key, parameter)
-        state = load_state(path)
-        self.num_steps = state.step
-        self._ema = DebiasedMean(total=state.ema_total, weight=state.ema_weight)
+        self.resume(load_state(path))
 
     @override
     def _build(self, shape: ModelShape) -> nn.Module:

@@ -37,6 +37,10 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--seq-len", type=int, help="Default: 256 on a CPU, else 2048.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: the faster one that trains.")
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
+@click.option("--on-spike", type=click.Choice(["warn", "skip", "rollback"]), default="skip", show_default=True)
+@click.option("--on-nonfinite", type=click.Choice(["stop", "skip", "rollback"]), default="skip", show_default=True)
+@click.option("--on-regression", type=click.Choice(["warn", "pause"]), default="warn", show_default=True)
+@click.option("--probe-items", type=int, default=32, show_default=True, help="Questions asked at each evaluation.")
 @click.option("--gate-every", "gate_fraction", type=float, default=0.1, show_default=True, metavar="SHARE")
 @click.option("--min-tokens-per-param", type=float, default=2.0, show_default=True)
 @click.option("--scope", "scope_path", type=click.Path(path_type=Path), help="What the budget covers besides the run.")
@@ -46,7 +50,16 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the plan file; default plans/.")
 @click.option("--json", "as_data", is_flag=True, help="Print the plan as JSON.")
 def plan(
-    *, scope_path: Path | None, law: str | None, moe: bool, out: Path | None, as_data: bool, **fields: object
+    *,
+    scope_path: Path | None,
+    law: str | None,
+    moe: bool,
+    on_spike: str,
+    on_nonfinite: str,
+    on_regression: str,
+    out: Path | None,
+    as_data: bool,
+    **fields: object,
 ) -> None:
     """Turn a budget, a deadline or a target loss into a plan: model, tokens, layout, time, cost, risk, gates.
 
@@ -63,7 +76,8 @@ def plan(
     workspace = Workspace(Path.cwd())
     scope = load_scope(scope_path) if scope_path else None
     chosen = law or (MOE_LAW if moe else DEFAULT_LAW)
-    request = make_request(fields | {"scope": scope, "law": chosen, "moe": moe})
+    health = {"on_spike": on_spike, "on_nonfinite": on_nonfinite, "on_regression": on_regression}
+    request = make_request(fields | {"scope": scope, "law": chosen, "moe": moe, "health": health})
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
     decided = recommend(request, facts)
     path = save_plan(decided, out or workspace.plans)
