@@ -19,6 +19,7 @@ from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.health import Finding, Watch
 from executor.metrics import DebiasedMean
+from executor.model.decoder import Decoder
 from executor.model.experts import balance
 from executor.model.initialise import build
 from executor.optim.optimiser import optimisers
@@ -114,6 +115,7 @@ class Trainer:
         """Return how the model does on the plan's questions; nothing where it asks none."""
         if not self._recipe.probe_items:
             return ()
+        assert isinstance(self._model, Decoder), "executor.parallel.support refuses probes of a model in parts"
         probes = Probes.of(self._heldout_text().token_NT1, num_items=self._recipe.probe_items)
         with self._precision():
             return probes.scores(self._model) if probes else ()
