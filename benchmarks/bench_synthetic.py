@@ -1,14 +1,25 @@
 """Sources of exactly known entropy: does a fitted law find it? CPU seconds of one process; results in corpus.md.
 
-PYTHONPATH=. python benchmarks/bench_synthetic.py [table|ladder]...
+PYTHONPATH=. python benchmarks/bench_synthetic.py [table|ladder|transformers|leak]...
 """
 
+import math
 import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.corpus.synthetic import ZipfKeyValue, entropy, zipf
+from data.corpus.build import build
+from data.corpus.manifest import BuildConfig, Manifest, load_manifest
+from data.corpus.synthetic import PREFIX, PROCESSES, ZipfKeyValue, entropy, zipf
 from data.corpus.synthetic import tokens as tokens_of
+
+if TYPE_CHECKING:
+    from planner.law.result import FitResult
+    from planner.recipe import Job
 
 
 def table() -> None:
@@ -91,6 +102,148 @@ def table_losses(
     return np.array(losses)
 
 
+SEQ_LEN = 126  # whole records of three tokens
+SEQUENCES_PER_STEP = 8
+WIDTHS = (16, 32, 64)
+DATA_TOKENS = (64_000, 128_000, 256_000, 512_000, 1_024_000)
+
+
+def transformers() -> None:
+    """The executor's own ladder on a corpus of the key-value source, and the product's fit of its runs."""
+    from executor.ladder import run_pilots
+    from planner.law.fit import fit_chinchilla
+
+    source = PROCESSES["kv"]
+    assert isinstance(source, ZipfKeyValue)
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        build((PREFIX + "kv",), out=folder, config=_config(1_100_000, heldout_fraction=0.06))
+        manifest = load_manifest(folder)
+        jobs = [
+            (f"w{width}-d{number}", _job(folder, manifest, width=width, num_tokens=number))
+            for number in DATA_TOKENS
+            for width in WIDTHS
+        ]
+        records = run_pilots(jobs, runs_dir=Path(name), table=Path(name) / "runs.csv", report=print)
+        luck = _heldout_nats(folder, manifest, source) - source.entropy_nats
+    N = np.array([_num_params(record.job) for record in records], dtype=float)
+    D = np.array([record.num_tokens for record in records], dtype=float)
+    loss = np.array([record.final_loss for record in records]) - luck
+    print(f"{len(records)} transformers, {time.process_time() - began:.0f} CPU s; the held-out text's luck {luck:+.4f}")
+    for row in zip(N, D, loss, strict=True):
+        print("  {:.0f} {:.0f} {:.4f}".format(*row))
+    for least in (0, DATA_TOKENS[1], DATA_TOKENS[2]):
+        chosen = 0.9 * least <= D
+        _verdict(f"from {least:,} tokens", fit_chinchilla(N[chosen], D[chosen], loss[chosen]), source)
+
+
+def _verdict(name: str, fit: "FitResult", source: ZipfKeyValue) -> None:
+    print(f"  {name}: {fit.status}")
+    for letter, truth in (("E", source.entropy_nats), ("beta", source.data_exponent)):
+        for level, interval in (("80", fit.ci80[letter]), ("95", fit.ci95[letter])):
+            where = "inside" if interval[0] <= truth <= interval[1] else "OUTSIDE"
+            print(
+                f"    {letter} = {getattr(fit.law, letter):.4f} [{interval[0]:.4f}, {interval[1]:.4f}] {level} %, "
+                f"truth {truth:.4f}: {where}"
+            )
+
+
+def leak() -> None:
+    """A training text that is the held-out text, many times over: the run's own alarm must say so."""
+    from executor.ladder import run_pilots
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        manifest = build((PREFIX + "kv",), out=folder, config=_config(500_000, heldout_fraction=0.01))
+        for label, is_leaky in (("honest", False), ("leaky", True)):
+            if is_leaky:
+                manifest = _with_leak(folder, manifest)
+            job = _job(folder, manifest, width=64, num_tokens=400_000)
+            (record,) = run_pilots(
+                [(label, job)], runs_dir=Path(name), table=Path(name) / f"{label}.csv", report=lambda line: None
+            )
+            warned = [w for w in (Path(name) / label / "events.jsonl").read_text().splitlines() if "entropy" in w]
+            print(f"  {label}: held-out loss {record.final_loss:.4f}, entropy {manifest.entropy_nats:.4f}; ", end="")
+            print(warned[0] if warned else "no alarm")
+
+
+def _with_leak(folder: Path, manifest: Manifest) -> Manifest:
+    """The corpus with its training text replaced by its held-out text over and over, all checksums made anew."""
+    from data.corpus.shards import SplitWriter
+
+    heldout = np.fromfile(folder / manifest.heldout.shards[0].file.name, dtype="<u2")
+    writer = SplitWriter(folder, "train", np.dtype("<u2"))
+    copies = np.resize(heldout, manifest.train.num_tokens)
+    writer.write(copies, np.array([len(copies)]))
+    changed = manifest.model_copy(update={"train": writer.finish(manifest.train.domains)})
+    changed.write(folder)
+    return changed
+
+
+def _config(num_tokens: int, *, heldout_fraction: float) -> BuildConfig:
+    return BuildConfig(vocab_size=0, max_tokens=num_tokens, seed=0, heldout_fraction=heldout_fraction)
+
+
+def _job(folder: Path, manifest: Manifest, *, width: int, num_tokens: int) -> "Job":
+    """The job of a pilot, by the hyperparameters of the product's pilots."""
+    from planner import hyperparameters
+    from planner.model import ModelShape
+    from planner.recipe import Caps, CorpusRef, Gate, Job, Rates, Recipe
+
+    num_steps = num_tokens // (SEQ_LEN * SEQUENCES_PER_STEP)
+    shape = ModelShape(
+        num_layers=2,
+        width=width,
+        num_heads=width // 16,
+        num_kv_heads=width // 16,
+        head_dim=16,
+        ffn_width=4 * width,
+        vocab_size=manifest.vocab_size,
+    )
+    recipe = Recipe(
+        seq_len=SEQ_LEN,
+        micro_batch_sequences=SEQUENCES_PER_STEP,
+        num_steps=num_steps,
+        optimiser=hyperparameters.optimiser(shape, num_tokens=num_tokens),
+        schedule=hyperparameters.schedule(num_steps),
+        num_threads=1,
+        eval_sequences=(manifest.heldout.num_tokens - 1) // SEQ_LEN,
+        checkpoint_every_steps=num_steps,
+        seed=0,
+    )
+    return Job(
+        shape=shape,
+        recipe=recipe,
+        corpus=CorpusRef(
+            path=str(folder), digest=manifest.digest, unique_tokens=manifest.unique_tokens, bytes_per_token=1
+        ),
+        gates=(Gate(step=num_steps, loss_p10=0.0, loss_p50=0.0, loss_p90=math.log(shape.vocab_size)),),
+        caps=Caps(cost_usd=1e9, wall_seconds=1e9, num_tokens=10**12),
+        rates=Rates(num_devices=1, usd_per_device_hour=0.0, device_watts=10),
+        peak_flop_per_s=1e11,  # only MFU divides by it, which nothing here reads
+        predicted_step_seconds=0.01,
+    )
+
+
+def _num_params(job: "Job") -> int:
+    from planner.model import num_params
+
+    return num_params(job.shape)
+
+
+def _heldout_nats(folder: Path, manifest: Manifest, source: ZipfKeyValue) -> float:
+    """What the source's own law says of the held-out text, in nats per token: the loss of a perfect model on it."""
+    text = np.fromfile(folder / manifest.heldout.shards[0].file.name, dtype="<u2").astype(np.int64)
+    records = text[: len(text) // 3 * 3].reshape(-1, 3)
+    keys = records[:, 0] * source.num_key_tokens + records[:, 1]
+    truth = np.random.default_rng(0).integers(0, source.num_values, source.num_key_tokens**2)[keys]
+    is_right = records[:, 2] - source.num_key_tokens == truth
+    value_nats = np.where(is_right, -np.log(1 - source.noise), -np.log(source.noise / (source.num_values - 1)))
+    key_nats = -np.log(zipf(source.num_key_tokens**2, 1 + source.tail)[keys])
+    return float((key_nats + value_nats).mean() / 3)
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["table", "ladder"]:
+    for part in sys.argv[1:] or ["table", "ladder", "transformers", "leak"]:
         globals()[part]()

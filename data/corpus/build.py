@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data.canonical import Json, digest
 from data.corpus.bpe import Tokenizer, load, train
 from data.corpus.clean import clean
 from data.corpus.document import Document, Entry, Rejected, spot
+from data.corpus.hub import hub_entries
 from data.corpus.listing import listed
 from data.corpus.local import listing
 from data.corpus.manifest import FILE_NAME, BuildConfig, DomainCount, Manifest
@@ -75,7 +77,7 @@ def build(
         _publish(stage, out, manifest)
         shutil.rmtree(stage)
         return manifest
-    found = listed(sources)
+    found = listed(sources, hub=partial(hub_entries, folder=out, max_tokens=config.max_tokens))
     entries = with_heldout(found.entries, fraction=config.heldout_fraction, seed=config.seed)
     evaluation = _evaluation(evaluation_paths)
     if evaluation:
@@ -100,7 +102,8 @@ def build(
     if not manifest.train.num_tokens:
         raise UserError("no document is left to train on", expected=f"less removed than {_worst(manifest)}")
     _publish(built, out, manifest)
-    shutil.rmtree(stage)
+    for done in (stage, *out.glob(".hf-*")):
+        shutil.rmtree(done)
     return manifest
 
 

@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text. `date` is ISO or empty; `is_heldout` says on which side of the split it stands."""
+    """One text. `date` is ISO or empty, `language` ISO 639-1 or empty; `is_heldout` says on which side it stands."""
 
     name: str
     text: str
@@ -38,6 +38,7 @@ class Document:
     licence: str = UNKNOWN_LICENCE
     date: str = ""
     is_heldout: bool = False
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Which language a text is in, by py3langid (an extra: its model is 4.6 MB). Off unless languages are named."""
+"""Which language a text is in, by py3langid (an extra; its 4.6 MB model comes with it). Off unless asked for."""
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from data.corpus.document import Document, Rejected, Stage, reject
 from data.errors import UserError
@@ -10,8 +11,8 @@ STAGE = "language"
 PROBE_CHARACTERS = 3000  # identification does not gain beyond a page, and its cost is linear
 
 
-def only(languages: tuple[str, ...]) -> Stage:
-    """Return the stage that keeps texts in `languages` (ISO 639-1 codes).
+def identified() -> Stage:
+    """Return the stage that says which language each text is in.
 
     Raises:
         UserError: py3langid is not installed.
@@ -19,10 +20,22 @@ def only(languages: tuple[str, ...]) -> Stage:
     try:
         classify: Callable[[str], tuple[str, float]] = importlib.import_module("py3langid").classify
     except ImportError as error:
-        raise UserError("language identification needs py3langid", next_step="pip install py3langid") from error
+        raise UserError(
+            "language identification needs py3langid", next_step="pip install py3langid (isoplan's extra [lid])"
+        ) from error
 
     def stage(document: Document) -> Document | Rejected:
         found, _ = classify(document.text[:PROBE_CHARACTERS])
-        return document if found in languages else reject(document, STAGE, f"language {found}")
+        return replace(document, language=found)
+
+    return stage
+
+
+def only(languages: tuple[str, ...]) -> Stage:
+    """Return the stage that keeps texts identified as one of `languages` (ISO 639-1 codes)."""
+
+    def stage(document: Document) -> Document | Rejected:
+        is_wanted = document.language in languages
+        return document if is_wanted else reject(document, STAGE, f"language {document.language}")
 
     return stage

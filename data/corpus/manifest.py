@@ -81,6 +81,13 @@ class LicenceShare(Value):
     num_tokens: Tokens
 
 
+class LanguageShare(Value):
+    """Tokens of the documents identified as one language (ISO 639-1)."""
+
+    language: str
+    num_tokens: Tokens
+
+
 class SourceSummary(Value):
     """One source. `text_digest` is over its kept texts in order; `dated_until` is empty where no date is known."""
 
@@ -91,6 +98,7 @@ class SourceSummary(Value):
     num_tokens: Tokens
     num_bytes: int = Field(ge=0)
     licences: tuple[LicenceShare, ...]
+    languages: tuple[LanguageShare, ...] = Field(default=(), description="empty where it was not asked for")
     dated_until: str
     undated_fraction: Fraction
 
@@ -133,6 +141,7 @@ class BuildConfig(Value):
     dedup: Dedup = "near"
     masks_pii: bool = False
     languages: tuple[str, ...] = ()
+    identifies_languages: bool = False
     until: str = ""
     keeps_undated: bool = True
     evaluation_digest: str = ""
@@ -202,6 +211,16 @@ class Manifest(Value):
                 name for count in self.train.domains for name in (count.source, f"{count.source}/{count.domain}")
             )
         )
+
+    def part_tokens(self, name: str) -> int:
+        """Training tokens of a source, or of `source/domain`.
+
+        Raises:
+            UserError: the corpus has no such part; names the nearest.
+        """
+        if name not in self.part_names:
+            raise UserError(f"the corpus has no part '{name}'", expected=nearest(name, self.part_names))
+        return sum(c.num_tokens for c in self.train.domains if name in (c.source, f"{c.source}/{c.domain}"))
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:

@@ -62,7 +62,7 @@ def merge(work: MergeInput, tokenizer: Tokenizer, folder: Path) -> Manifest:
             for row, verdict, document in zip(rows[inside], found[inside].tolist(), about, strict=True):
                 entry = work.entries[int(row["entry"])]
                 if verdict == KEPT:
-                    tallies[entry.source].add(entry, row, licence=document.licence, date=document.date)
+                    tallies[entry.source].add(entry, row, document)
                     index.write(_index_line(entry, row, document))
                 else:
                     rejected = Rejected(document.name, entry.domain, *REASONS[verdict], int(row["num_bytes"]))
@@ -99,6 +99,7 @@ def _index_line(entry: Entry, row: np.void, document: About) -> bytes:
         "split": "heldout" if row["is_heldout"] else "train",
         "licence": document.licence,
         "date": document.date,
+        "language": document.language,
         "num_tokens": int(row["num_tokens"]),
         "num_bytes": int(row["num_bytes"]),
         "text_digest": bytes(row["text_digest"]).hex(),

@@ -12,7 +12,7 @@ from data.canonical import canonical_bytes
 from data.corpus.clean import clean
 from data.corpus.decontaminate import EvaluationIndex, decontaminate, evaluation_index, weigh
 from data.corpus.document import Document, Rejected, Stage, reject
-from data.corpus.language import only
+from data.corpus.language import identified, only
 from data.corpus.manifest import BuildConfig
 from data.corpus.pii import masked
 from data.corpus.quality import quality
@@ -26,6 +26,8 @@ def stages_of(config: BuildConfig, *, folder: Path, counts: Counter[str]) -> tup
     chosen: list[Stage] = [clean]
     if config.until or not config.keeps_undated:
         chosen.append(_dated(config))
+    if config.languages or config.identifies_languages:
+        chosen.append(identified())
     if config.languages:
         chosen.append(only(config.languages))
     if config.quality != "off":

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.corpus.document import Entry
-from data.corpus.manifest import DomainCount, KnowledgeCutoff, LicenceShare, SourceSummary
+from data.corpus.manifest import DomainCount, KnowledgeCutoff, LanguageShare, LicenceShare, SourceSummary
+from data.corpus.unit import About
 
 
 @dataclass(slots=True)
@@ -19,21 +20,23 @@ class Tally:
     num_tokens: int = 0
     num_bytes: int = 0
     licences: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
     dates: Counter[str] = field(default_factory=Counter)
     train_dates: Counter[str] = field(default_factory=Counter)
     domains: dict[tuple[bool, str], list[int]] = field(default_factory=dict)
     digests: bytearray = field(default_factory=bytearray)
 
-    def add(self, entry: Entry, row: np.void, *, licence: str, date: str) -> None:
-        """Count one kept document: a `unit.ROW` of `entry`."""
+    def add(self, entry: Entry, row: np.void, about: About) -> None:
+        """Count one kept document: a `unit.ROW` of `entry`, and what the row has no room for."""
         num_tokens, num_bytes, is_heldout = int(row["num_tokens"]), int(row["num_bytes"]), bool(row["is_heldout"])
         self.num_documents += 1
         self.num_tokens += num_tokens
         self.num_bytes += num_bytes
-        self.licences[licence] += num_tokens
-        self.dates[date] += num_tokens
+        self.licences[about.licence] += num_tokens
+        self.languages[about.language] += num_tokens
+        self.dates[about.date] += num_tokens
         if not is_heldout:
-            self.train_dates[date] += num_tokens
+            self.train_dates[about.date] += num_tokens
         self.digests += bytes(row["text_digest"])
         self.domains.setdefault((is_heldout, entry.domain), [0, 0, 0])
         for place, amount in enumerate((1, num_tokens, num_bytes)):
@@ -61,12 +64,21 @@ class Tally:
             num_tokens=self.num_tokens,
             num_bytes=self.num_bytes,
             licences=tuple(
-                LicenceShare(licence=licence, num_tokens=tokens)
-                for licence, tokens in sorted(self.licences.items(), key=lambda pair: (-pair[1], pair[0]))
+                LicenceShare(licence=licence, num_tokens=tokens) for licence, tokens in _by_tokens(self.licences)
+            ),
+            languages=tuple(
+                LanguageShare(language=language, num_tokens=tokens)
+                for language, tokens in _by_tokens(self.languages)
+                if language
             ),
             dated_until=max(self.dates, default=""),
             undated_fraction=self.dates[""] / max(self.num_tokens, 1),
         )
+
+
+def _by_tokens(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The largest first, equal ones by name."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def cutoff(dates: Counter[str]) -> KnowledgeCutoff:

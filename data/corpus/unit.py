@@ -59,7 +59,7 @@ class Unit:
 
     @property
     def about_path(self) -> Path:
-        """A JSON line per document with its name, licence and date; then one with the removals."""
+        """A JSON line per document with its name, licence, date and language; then one with the removals."""
         return self.folder / f"unit-{self.number:06d}.jsonl"
 
     @property
@@ -75,6 +75,7 @@ class About:
     name: str
     licence: str
     date: str
+    language: str
 
 
 def units_of(entries: tuple[Entry, ...], *, folder: Path, config: BuildConfig) -> tuple[Unit, ...]:
@@ -106,7 +107,7 @@ def make_unit(unit: Unit) -> None:
             ids = _closed(tokenizer.encode(item.text), tokenizer.end_id, dtype)
             file.write(ids.data)
             rows.append(_row(item, index, ids, unit.config))
-            about.append(canonical_bytes([item.name, item.licence, item.date]))
+            about.append(canonical_bytes([item.name, item.licence, item.date, item.language]))
     about.append(canonical_bytes(removals.as_json()))
     write_atomic(unit.about_path, b"\n".join(about))
     write_atomic(unit.rows_path, b"".join(row.tobytes() for row in rows))

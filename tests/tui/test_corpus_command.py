@@ -1,11 +1,13 @@
 """`isoplan corpus` as a user meets it."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.data.corpus.conftest import text as corpus_text
 from tui.cli import main
 
 
@@ -152,3 +154,49 @@ def test_a_filter_that_keeps_too_little_exits_6(
 
     assert code == 6
     assert "the quality filter keeps 0.0% of the domain 'text'" in err
+
+
+def test_evaluation_text_named_on_the_command_line_is_removed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(corpus_text(number))
+    held = tmp_path / "evaluation.txt"
+    held.write_text(corpus_text(7))
+    base = ("corpus", "build", str(folder), "--out", str(tmp_path / "out"), "--vocab-size", "300", "--json")
+    code, built, _ = isoplan(capsys, monkeypatch, *base, "--decontaminate", str(held))
+
+    assert code == 0
+    (removal,) = json.loads(built)["removed"]
+    assert (removal["reason"], removal["examples"]) == ("holds evaluation text", ["local:1/7.txt"])
+
+
+def test_pilots_propose_weights_and_set_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for source in ("one", "two"):
+        (tmp_path / source).mkdir()
+        for number in range(12):
+            (tmp_path / source / f"{number}.txt").write_text(
+                corpus_text(number + 100 * len(source) * (source == "two"))
+            )
+    out = tmp_path / "out"
+    sources = (str(tmp_path / "one"), str(tmp_path / "two"))
+    isoplan(capsys, monkeypatch, "corpus", "build", *sources, "--out", str(out), "--vocab-size", "300")
+    before = (out / "manifest.json").read_bytes()
+    rows = [f"{w},{10 - w},{2 + math.exp(-w / 10)},{2 + math.exp(-(1 - w / 10))}" for w in (1, 3, 5, 6, 8, 9)]
+    header = "weight:local:1,weight:local:2,loss:a,loss:b"
+    (tmp_path / "pilots.csv").write_text("\n".join([header, *rows]))
+    pilots = ("--pilots", str(tmp_path / "pilots.csv"))
+
+    code, shown, _ = isoplan(capsys, monkeypatch, "corpus", "mix", str(out), *pilots, "--json")
+    assert code == 0
+    document = json.loads(shown)
+    assert document["schema"] == "isoplan.mixture-proposal/1"
+    assert [part["share"] for part in document["parts"]] == [pytest.approx(0.5, abs=0.02)] * 2
+    code, shown, told = isoplan(capsys, monkeypatch, "corpus", "mix", str(out), *pilots)
+    assert (code, (out / "manifest.json").read_bytes()) == (0, before)
+    assert "predicted loss   2.60" in shown
+    assert "To set it: isoplan corpus mix" in told

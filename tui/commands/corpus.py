@@ -15,7 +15,7 @@ from tui.output import data, emit_json, say, table
 
 if TYPE_CHECKING:
     from data.corpus.build import Progress
-    from data.corpus.manifest import Dedup, Quality
+    from data.corpus.manifest import Dedup, Manifest, Quality
 
 DEFAULT_SOURCES = ("builtin:stdlib", "builtin:deps")
 
@@ -47,6 +47,7 @@ def app() -> None:
 @click.option("--dedup", type=click.Choice(["off", "exact", "near"]), default="near", show_default=True)
 @click.option("--pii", is_flag=True, help="mask e-mail and IP addresses, card numbers, keys")
 @click.option("--language", "languages", multiple=True, help="keep only this ISO 639-1 language (needs py3langid)")
+@click.option("--identify-languages", is_flag=True, help="measure the shares of languages (needs py3langid)")
 @click.option("--until", default="", metavar="DATE", help="knowledge cutoff: leave out what is dated later")
 @click.option("--drop-undated", is_flag=True, help="leave out what states no date")
 @click.option(
@@ -69,6 +70,7 @@ def build_command(
     dedup: "Dedup",
     pii: bool,
     languages: tuple[str, ...],
+    identify_languages: bool,
     until: str,
     drop_undated: bool,
     decontaminate: tuple[Path, ...],
@@ -96,6 +98,7 @@ def build_command(
         dedup=dedup,
         masks_pii=pii,
         languages=languages,
+        identifies_languages=identify_languages,
         until=_iso_date(until),
         keeps_undated=not drop_undated,
     )
@@ -104,6 +107,7 @@ def build_command(
         out=out,
         config=config,
         tokenizer_path=tokenizer,
+        evaluation_paths=decontaminate,
         num_workers=workers,
         report=_report,
     )
@@ -151,9 +155,16 @@ def verify_command(folder: Path, as_json: bool) -> None:
 )
 @click.option("--tokens", default="", help="the length of a run, to show how often it would read each part")
 @click.option("--natural", is_flag=True, help="back to no mixture: everything once an epoch")
+@click.option(
+    "--pilots",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="a CSV of pilot runs, columns weight:PART and loss:TARGET: propose weights for a run of --tokens",
+)
 @click.option("--json", "as_json", is_flag=True, help="the parts as JSON")
-def mix_command(folder: Path, weights: tuple[str, ...], tokens: str, natural: bool, as_json: bool) -> None:
-    """Set the weights of a corpus's parts, or show how often a run of --tokens would read each.
+def mix_command(
+    folder: Path, weights: tuple[str, ...], tokens: str, natural: bool, pilots: Path | None, as_json: bool
+) -> None:
+    """Set the weights of a corpus's parts, show how often a run of --tokens would read each, or propose weights.
 
     The mixture stands in the manifest, so a plan made before no longer fits and says so.
     """
@@ -161,6 +172,15 @@ def mix_command(folder: Path, weights: tuple[str, ...], tokens: str, natural: bo
     from data.corpus.mixture import Mixture, epochs, parse_part
 
     manifest = load_manifest(folder)
+    if pilots:
+        _propose(
+            folder,
+            manifest,
+            pilots,
+            num_tokens=parse_count(tokens) if tokens else manifest.unique_tokens,
+            as_json=as_json,
+        )
+        return
     if weights or natural:
         parts = tuple(parse_part(text, manifest.part_names) for text in weights)
         manifest = manifest.with_mixture(Mixture(parts=parts) if parts else None)
@@ -176,6 +196,29 @@ def mix_command(folder: Path, weights: tuple[str, ...], tokens: str, natural: bo
     rows = [(p.name, show_fraction(p.share), show_count(p.unique_tokens), f"{p.epochs:.2f}", p.status) for p in found]
     header = ("part", "share", "unique tokens", f"epochs in {show_count(num_tokens)}", "")
     data(table(rows, header=header, right=frozenset({1, 2, 3})))
+
+
+def _propose(folder: Path, manifest: "Manifest", path: Path, *, num_tokens: int, as_json: bool) -> None:
+    """Show the mixture that pilots say is best, what it is worth, and the command that sets it; sets nothing."""
+    from data.corpus.mixing_law import propose, read_pilots
+
+    pilots = read_pilots(path, manifest.part_names)
+    unique = [manifest.part_tokens(name) for name in pilots.parts]
+    found = propose(pilots, unique_tokens=unique, num_tokens=num_tokens)
+    if as_json:
+        emit_json({"schema": "isoplan.mixture-proposal/1", "num_tokens": num_tokens, **found.model_dump(mode="json")})
+        return
+    rows = [(p.name, show_fraction(p.share), show_count(p.unique_tokens), f"{p.epochs:.2f}") for p in found.parts]
+    header = ("part", "share", "unique tokens", f"epochs in {show_count(num_tokens)}")
+    data(table(rows, header=header, right=frozenset({1, 2, 3})))
+    data(f"predicted loss   {found.predicted_loss:.4f} ± {found.error:.4f}")
+    data(f"the best pilot   {found.best_pilot_loss:.4f}")
+    if found.natural_loss is not None:
+        data(f"the text as is   {found.natural_loss:.4f}")
+    if found.status == "unclear":
+        say("The gain is within the error of these pilots: more of them, or keep the mixture there is.")
+    chosen = " ".join(f"--weight {part.name}={part.share:.3f}" for part in found.parts if part.share > 0)
+    say(f"To set it: isoplan corpus mix {folder} {chosen}")
 
 
 @app.command("catalog")

@@ -1,5 +1,6 @@
 """A corpus as text and as JSON: what `isoplan corpus build` and `show` print."""
 
+from collections import Counter
 from pathlib import Path
 
 from data.canonical import Json
@@ -46,6 +47,8 @@ def show(folder: Path, manifest: Manifest) -> None:
     data("\n" + _domains(manifest))
     data("\n" + _sources(manifest))
     data(f"\nknowledge cutoff: {_cutoff(manifest.cutoff)}")
+    if languages := _languages(manifest):
+        data(f"languages: {languages}")
     if manifest.measures is not None:
         data(f"effective domains: {manifest.measures.effective_domains:.1f}")
     for sentence in flags(manifest):
@@ -110,6 +113,14 @@ def _sources(manifest: Manifest) -> str:
 
 def _short(licence: str) -> str:
     return licence if len(licence) <= MAX_LICENCE_CHARACTERS else licence[: MAX_LICENCE_CHARACTERS - 1] + "…"
+
+
+def _languages(manifest: Manifest) -> str:
+    tokens = Counter[str]()
+    for source in manifest.sources:
+        tokens.update({share.language: share.num_tokens for share in source.languages})
+    shares = [f"{show_fraction(number / tokens.total())} {language}" for language, number in tokens.most_common(8)]
+    return ", ".join(shares)
 
 
 def _cutoff(cutoff: KnowledgeCutoff) -> str:

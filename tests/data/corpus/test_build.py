@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +191,23 @@ def test_nothing_left_says_what_was_removed(config: BuildConfig, tmp_path: Path)
     (tmp_path / "a.txt").write_text("short")
     with pytest.raises(UserError, match=r"no document is left to train on.*shorter than 200 characters"):
         build((str(tmp_path / "a.txt"),), out=tmp_path / "out", config=config)
+
+
+def test_languages_are_told_by_document_and_counted_by_tokens(
+    config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lid = types.ModuleType("py3langid")
+    lid.__dict__["classify"] = lambda text: ("de" if "Dokument" in text else "en", -1.0)
+    monkeypatch.setitem(sys.modules, "py3langid", lid)
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(12):
+        (source / f"{number}.txt").write_text(("Dokument\n" if number < 3 else "") + prose(number, 300))
+    named = config.model_copy(update={"identifies_languages": True})
+    built = build((str(source),), out=tmp_path / "out", config=named)
+
+    lines = [json.loads(line) for line in (tmp_path / "out" / "documents.jsonl").read_text().splitlines()]
+    shares = {share.language: share.num_tokens for share in built.sources[0].languages}
+    assert sum(line["language"] == "de" for line in lines) == 3
+    assert shares["de"] == sum(line["num_tokens"] for line in lines if line["language"] == "de")
+    assert sum(shares.values()) == built.train.num_tokens + built.heldout.num_tokens

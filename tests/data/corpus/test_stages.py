@@ -212,7 +212,9 @@ def test_language_identification_keeps_the_languages_named(tmp_path: Path, monke
     config = BuildConfig(vocab_size=300, max_tokens=0, seed=0, heldout_fraction=0, quality="off", languages=("en",))
     stages = stages_of(config, folder=tmp_path, counts=Counter())
 
-    assert isinstance(passed(Document("a", PROSE, "text"), stages), Document)
+    english = passed(Document("a", PROSE, "text"), stages)
+    assert isinstance(english, Document)
+    assert english.language == "en"
     german = passed(Document("b", PROSE.replace("and", "und"), "text"), stages)
     assert isinstance(german, Rejected)
     assert german.reason == "language de"
