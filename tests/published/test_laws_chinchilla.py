@@ -9,6 +9,7 @@ import pytest
 from planner.law.allocation import compute_for_loss, optimal_allocation
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import Array, ChinchillaLaw
+from planner.law.least_squares import least_squares
 from planner.law.registry import law
 from planner.law.result import FitResult
 from planner.law.rows import worst
@@ -57,6 +58,18 @@ def test_the_published_resampling_gives_the_published_standard_errors() -> None:
     assert result.se["beta"] == pytest.approx(0.02060, abs=1e-5)
     assert result.ci95["alpha"] == pytest.approx((0.317, 0.373), abs=5e-4)
     assert result.ci95["beta"] == pytest.approx((0.331, 0.415), abs=5e-4)
+
+
+@needs_points
+def test_least_squares_on_the_loss_end_where_variable_projection_does() -> None:
+    # Reference section 2: Open-Athena's VPNLS on the 240 points.
+    result = least_squares(*points())
+    law = result.law
+    constants, exponents = [law.E, law.A, law.B], [law.alpha, law.beta]
+
+    assert result.sum_of_squares == pytest.approx(0.0832038076933, abs=5e-14)
+    assert constants == pytest.approx([1.882814, 567.81, 7581.85], rel=1e-5)
+    assert exponents == pytest.approx([0.357615, 0.427621], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_outliers_show_in_the_sensitivities() -> None:
     variants = {variant.choice: variant for variant in sensitivities(N, D, loss, compute_flop=1e22)}
     truth = optimal_allocation(LAW, 1e22).N
 
-    assert len(variants) == 6
+    assert len(variants) == 7
     clean, soft = variants["without the 5 worst"], variants["Huber delta 0.1"]
     assert abs(np.log(clean.N / truth)) < abs(np.log(soft.N / truth))
 
