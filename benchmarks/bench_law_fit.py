@@ -23,7 +23,6 @@ import numpy as np
 from scipy.optimize import minimize
 
 from planner.law.base import Array
-from planner.law.bootstrap import weight_blocks
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, law_loss
 from planner.law.rows import worst
@@ -32,6 +31,7 @@ POINTS = Path(__file__).parents[1] / ".." / "shared" / "data" / "scaling" / "chi
 NUM_STARTS, NUM_BOOTSTRAPS = 4500, 4000
 SAMPLE = 50  # one in so many is timed without --full
 DELTA = 1e-3
+GROWTH = ((5000, 1250), (5000, 2500), (5000, 5000), (5000, 10_000), (2500, 10_000), (1250, 10_000))
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -103,27 +103,30 @@ def ours_cpu(folder: Path) -> tuple[float, dict[str, object]]:
     return cpu, json.loads(done.stdout)
 
 
-def growth() -> list[tuple[int, int, float, float]]:
-    """Rows, draws, CPU seconds, and the peak of weights in MiB for growing bootstraps."""
+def bootstrap(num_rows: int, num_draws: int) -> None:
+    """Fit simulated runs; print the fit's CPU seconds and its process's peak memory in MiB."""
     law = ChinchillaLaw(E=1.7, A=480, B=2100, alpha=0.35, beta=0.37)
+    rng = np.random.default_rng(0)
+    N = np.exp(rng.uniform(np.log(5e7), np.log(2e10), num_rows))
+    D = np.exp(rng.uniform(np.log(1e9), np.log(5e11), num_rows))
+    loss = law_loss(law, N, D) * np.exp(0.006 * rng.standard_normal(num_rows))
+    begin = time.process_time()
+    fit = fit_chinchilla(N, D, loss, num_bootstraps=num_draws)
+    cpu = time.process_time() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([cpu, peak, fit.num_bootstraps]))
+
+
+def growth() -> list[tuple[int, int, float, float]]:
+    """Rows, draws, CPU seconds and peak MiB of growing bootstraps, up to 10,000 draws of 5,000 rows."""
     measured = []
-    for num_rows, num_draws in ((500, 500), (500, 1000), (500, 2000), (1000, 1000), (2000, 1000)):
-        rng = np.random.default_rng(0)
-        N, D = (
-            np.exp(rng.uniform(np.log(5e7), np.log(2e10), num_rows)),
-            np.exp(rng.uniform(np.log(1e9), np.log(5e11), num_rows)),
-        )
-        loss = law_loss(law, N, D) * np.exp(0.006 * rng.standard_normal(num_rows))
-        begin = time.process_time()
-        fit_chinchilla(N, D, loss, num_bootstraps=num_draws)
-        measured.append((num_rows, num_draws, time.process_time() - begin, largest_block(num_rows, num_draws)))
+    for num_rows, num_draws in GROWTH:
+        command = [sys.executable, __file__, "--bootstrap", str(num_rows), str(num_draws)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
+        cpu, peak, drawn = json.loads(done.stdout)
+        assert drawn == num_draws
+        measured.append((num_rows, num_draws, cpu, peak))
     return measured
-
-
-def largest_block(num_rows: int, num_draws: int) -> float:
-    """MiB of the largest block of weights that stands at once."""
-    blocks = weight_blocks(np.random.default_rng(0), num_rows=num_rows, num_draws=num_draws)
-    return max(block.nbytes for block in blocks) / 2**20
 
 
 def main() -> None:
@@ -146,13 +149,15 @@ def main() -> None:
     print(f"| Epoch: 4,000 bootstraps | {boot_cpu:.1f} | |")
     print(f"| isoplan fit, CSV to JSON, imports included | {cpu:.2f} | {fit['objective']:.14f} |")
     print(f"| ratio | {total / cpu:.0f}x | |")
-    print("\n| rows | draws | CPU s | weights at once, MiB |\n|---|---|---|---|")
+    print("\n| rows | draws | CPU s | per million row-draws | peak memory of the process, MiB |\n|---|---|---|---|---|")
     for num_rows, num_draws, seconds, mib in growth():
-        print(f"| {num_rows} | {num_draws} | {seconds:.2f} | {mib:.0f} |")
-
-    block = largest_block(5000, 1000)
-    print(f"\n10,000 draws of 5,000 rows as one matrix would be 381 MiB; in blocks it is {block:.0f} MiB.")
+        per_million = seconds / (num_rows * num_draws / 1e6)
+        print(f"| {num_rows:,} | {num_draws:,} | {seconds:.2f} | {per_million:.2f} | {mib:.0f} |")
+    print("\nAs one matrix the weights of the largest alone would be 381 MiB; in blocks they are at most 32 MiB.")
 
 
 if __name__ == "__main__":
-    main()
+    if "--bootstrap" in sys.argv:
+        bootstrap(int(sys.argv[-2]), int(sys.argv[-1]))
+    else:
+        main()
