@@ -3,8 +3,8 @@
     python benchmarks/bench_law_backtest.py > benchmarks/law_backtests.md
 
 "Plain" is what peers do: the Chinchilla form by the Huber log-sum-exp objective on all the cheap runs, D as given, and
-a band of its bootstrap with the scatter added. "Ours" is what `isoplan` does: repeated tokens worth less, the form
-that rolls out best within the cheap runs, and for Chinchilla the forecast law with its drift.
+a band of its bootstrap with the scatter added. "Ours" is what `isoplan` does: repeated tokens worth less, and the
+forecast law with its misfit and its drift.
 """
 
 import csv
@@ -17,11 +17,15 @@ from planner.law.base import Array, Point
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import law_loss
 from planner.law.result import FitResult
-from planner.law.rollout import cheapest, chinchilla_fitter, farseer_fitter, fresh, rollout, selected_fitter
+from planner.law.rollout import cheapest, chinchilla_fitter, fresh, rollout
 from planner.law.trajectory import Anneal
 
 TABLES = Path(__file__).parents[1] / ".." / "shared" / "data" / "scaling"
-CONSTANT_RATE = ("constant_24000", "constant_72000")
+TOKENS_PER_STEP = 128 * 4096
+FOOT = """\
+Not in the table: `activesl_moe.csv` (no tokens in it) and the checkpoints inside `multipowerlaw_curves.csv` (its final
+losses are). The forecast's half and prior scale, the grid of the misfit and the drift were calibrated on these data
+sets; read the table as how well one setting serves all of them, not as a held-out test."""
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -71,12 +75,16 @@ def best_of_grid() -> tuple[Point, Array]:
 
 
 def final_losses() -> tuple[Point, Array]:
-    """27 runs of three sizes, in steps; those that ended at full rate are lowered by what decay would have closed."""
+    """27 runs of three sizes; those that ended at full rate are lowered by what decay would have closed.
+
+    The table counts steps; a step is taken for half a million tokens, an assumption (the paper's batch could not be
+    checked). From a quarter of it to four times as much our median error stays within 0.37 to 0.45 %.
+    """
     last: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows("multipowerlaw_curves.csv"):
         last[row["model"], row["schedule"]] = row
     N = np.array([float(model) * 1e6 for model, _ in last])
-    D = np.array([float(row["step"]) for row in last.values()])
+    D = TOKENS_PER_STEP * np.array([float(row["step"]) for row in last.values()])
     height = np.array([max(0.0, (float(row["lr"]) / 3e-4 - 0.1) / 0.9) for row in last.values()])
     loss = np.array([float(row["loss"]) for row in last.values()])
     return Point(N, D), loss * np.exp(-Anneal().log_gap * height)
@@ -101,35 +109,30 @@ def plain_draws(fit: FitResult, N: Array, D: Array) -> Array:
 def main() -> None:
     print("# Backtests: fit on the cheapest 70 % of the runs, predict the rest\n")
     print("`python benchmarks/bench_law_backtest.py > benchmarks/law_backtests.md`\n")
-    print(
-        "| data | fitted | predicted | reach | form | our median error | bias | P10-P90 holds | plain error | holds |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| data | fitted | predicted | reach | our median error | bias | P10-P90 holds | plain error | holds |")
+    print("|---|---|---|---|---|---|---|---|---|")
     totals: list[tuple[float, float, float, float, int]] = []
     for name, (given, loss) in data_sets().items():
         at = fresh(given)
-        cheap, _ = cheapest(at.N * at.D, share=0.7)
-        form, _ = selected_fitter(Point(at.N[cheap], at.D[cheap]), loss[cheap])
-        fitter = (chinchilla_fitter if form == "chinchilla" else farseer_fitter)(at, loss)
-        ours = rollout(fitter, at, loss)
+        ours = rollout(chinchilla_fitter(at, loss), at, loss)
         error, held = plain_scores(given, loss)
         totals.append((ours.median_error, ours.coverage, error, held, ours.num_predicted))
         print(
-            f"| {name} | {ours.num_fitted} | {ours.num_predicted} | {ours.reach:.1f}x | {form} "
+            f"| {name} | {ours.num_fitted} | {ours.num_predicted} | {ours.reach:.1f}x "
             f"| {ours.median_error:.2%} | {ours.median_bias:+.2%} | {ours.coverage:.0%} | {error:.2%} | {held:.0%} |"
         )
         sys.stdout.flush()
     ours_error, ours_held, plain_error, plain_held, count = np.array(totals).T
     weights = count / count.sum()
     print(
-        f"| **mean of the sets** | | {count.sum():.0f} | | | **{ours_error.mean():.2%}** | "
+        f"| **mean of the sets** | | {count.sum():.0f} | | **{ours_error.mean():.2%}** | "
         f"| **{ours_held.mean():.0%}** | **{plain_error.mean():.2%}** | **{plain_held.mean():.0%}** |"
     )
     print(
         f"\nOver all predicted runs our band holds {ours_held @ weights:.0%}, the plain one {plain_held @ weights:.0%}."
     )
     worse = int((ours_error > plain_error).sum())
-    print(f"Ours has the larger median error in {worse} of {len(totals)} sets.")
+    print(f"Ours has the larger median error in {worse} of {len(totals)} sets.\n\n{FOOT}")
 
 
 if __name__ == "__main__":

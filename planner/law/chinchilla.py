@@ -107,6 +107,15 @@ def residuals(at: Frame, params: Array) -> Array:
     return result
 
 
+def log_slopes(at: Frame, params: Array) -> Array:
+    """Derivatives (runs, 5) of ln law by the solver parameters, at one row of them (5,)."""
+    pairs = list(zip(at.problem.slices, at.problem.features, strict=True))
+    terms = [np.exp(np.minimum(feature @ params[part], 300.0)) for part, feature in pairs]
+    total = 1.0 + sum(terms, np.zeros(at.problem.num_rows))
+    columns = [(term / total)[:, None] * feature for term, (_, feature) in zip(terms, pairs, strict=True)]
+    return np.concatenate([*columns, np.ones((at.problem.num_rows, 1))], axis=1)
+
+
 def _thinned(at: Frame) -> Frame:
     """The same problem on at most `_START_ROWS` of its runs, evenly taken."""
     problem = at.problem

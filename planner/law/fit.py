@@ -14,7 +14,7 @@ from data.values import NConvention
 from planner.law import chinchilla, summary
 from planner.law.bootstrap import weight_blocks
 from planner.law.chinchilla import Frame
-from planner.law.forecast import FEWEST_RUNS, forecast
+from planner.law.forecast import forecast
 from planner.law.forms import Array, FlopConvention, LossUnit
 from planner.law.newton import Evaluator, Prior, Solution, minimise
 from planner.law.prior import E_LOG_SD, EXPONENT_SD, NOISE_FLOOR, drawn_centres, prior
@@ -102,7 +102,7 @@ def fit_chinchilla(
         seed=seed,
         dropped=tuple(dropped_run_ids),
         conventions=conventions or Conventions(),
-        prediction=forecast(rows.N, rows.D, rows.loss, delta=delta, rng=rng) if len(rows.N) >= FEWEST_RUNS else None,
+        prediction=forecast(rows.N, rows.D, rows.loss, delta=delta, rng=rng),
     )
 
 

@@ -19,7 +19,7 @@ from planner.law.form_table import FORMS, batched
 from planner.law.forms import Array, Law
 from planner.law.registry import PublishedLaw
 from planner.law.repetition import priced
-from planner.law.result import DRIFT_LOG_SD, NOISELESS, FitResult
+from planner.law.result import DRIFT_LOG_SD, NOISELESS, FitResult, Forecast
 
 Predictor = FitResult | PublishedLaw
 NUM_DRAWS = 500
@@ -56,19 +56,33 @@ def median_losses(by: Predictor, at: Point) -> Array:
     fitted = by.law.loss(at)
     if not isinstance(by, FitResult) or by.forecast is None:
         return np.broadcast_to(fitted, np.broadcast(at.N, at.D).shape)
-    return _mixed(by, at, fitted, by.forecast.law.loss(at))
+    surface = by.forecast.surface
+    forecast = by.forecast.law.loss(at)
+    if surface is not None:
+        forecast = forecast * np.exp(surface.middle(at.N, at.D))
+    return _mixed(by, at, fitted, forecast)
 
 
 def loss_draws(by: Predictor, at: Point, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
     """Draws (num, points) of the loss of a run at each point; one draw is one world, so points move together."""
     at = priced(by.law, at)
     means = _batched_losses(by.law, law_draws(by, rng, num=num), at)
+    spread = _scatter(by, at.N, at.D)
     if isinstance(by, FitResult) and by.forecast is not None:
-        rows = _sampled(np.array(by.forecast.draws), rng, num=num)
-        means = _mixed(by, at, means, _batched_losses(by.forecast.law, rows, at))
-    scatter = rng.standard_normal((num, 1)) * _scatter(by, at.N, at.D)
-    result: Array = means * np.exp(scatter)
+        drawn, spread = _forecast_draws(by.forecast, at, rng, num=num)
+        means = _mixed(by, at, means, drawn)
+    result: Array = means * np.exp(rng.standard_normal((num, 1)) * np.hypot(spread, _drift(by, at.N, at.D)))
     return result
+
+
+def _forecast_draws(by: Forecast, at: Point, rng: np.random.Generator, *, num: int) -> tuple[Array, Array]:
+    """Losses (num, points) of the forecast law with its misfit, one draw a row, and the spread of one run there."""
+    which = rng.permutation(np.arange(num) % len(by.draws))
+    losses = _batched_losses(by.law, np.array(by.draws)[which], at)
+    if by.surface is None:
+        return losses, np.full(losses.shape[1], by.noise_log_sd)
+    shift, spread = by.surface.drawn(at.N, at.D, which)
+    return losses * np.exp(shift), spread
 
 
 def law_draws(by: Predictor, rng: np.random.Generator, *, num: int = NUM_DRAWS) -> Array:
@@ -141,11 +155,14 @@ def _row(law: Law) -> Array:
 
 
 def _scatter(by: Predictor, N: Array, D: Array) -> Array:
-    """Standard deviation of log loss about the law at each point, (points,)."""
-    if isinstance(by, PublishedLaw):
-        return np.full(np.broadcast(N, D).shape, by.log_spread)
-    beyond = np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
-    noise = by.noise_log_sd if by.forecast is None else by.forecast.noise_log_sd
-    drift = 0.0 if by.noise_log_sd < NOISELESS else DRIFT_LOG_SD
-    result: Array = np.hypot(noise, drift * beyond)
+    """Standard deviation of log loss of one run about the law at each point, (points,)."""
+    size = by.log_spread if isinstance(by, PublishedLaw) else by.noise_log_sd
+    return np.full(np.broadcast(N, D).shape, size)
+
+
+def _drift(by: Predictor, N: Array, D: Array) -> Array:
+    """Standard deviation of the error that any form gathers past its runs, (points,); none past published ones."""
+    if isinstance(by, PublishedLaw) or by.noise_log_sd < NOISELESS:
+        return np.zeros(np.broadcast(N, D).shape)
+    result: Array = DRIFT_LOG_SD * np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
     return result

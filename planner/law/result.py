@@ -1,21 +1,26 @@
 """What a fit is: one frozen value that carries the law, how far to trust it, and all that is needed to say so again."""
 
+import math
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from data.canonical import parse_strict
 from data.errors import UserError
 from data.values import Value
+from planner.law.base import Point
 from planner.law.forms import Law
+from planner.law.misfit import Rows, Setting, Surface
 
 FitStatus = Literal["converged", "at-bound", "not-identifiable", "disagreeing-starts"]
 
 
 MAX_FIT_BYTES = 64 << 20
-DRIFT_LOG_SD = 0.006
+DRIFT_LOG_SD = 0.004
 """Error of any form per e-fold of compute past its runs, in log loss; calibrated in benchmarks/law_backtests.md."""
 
 NOISELESS = 1e-9
@@ -44,6 +49,31 @@ class FittedRange(Value):
     C: Range
 
 
+class MisfitSetting(Value):
+    """One weighed hypothesis about the misfit; see `planner.law.misfit.Setting`."""
+
+    noise: float = Field(gt=0)
+    size: float = Field(ge=0)
+    reach: float = Field(gt=0)
+    probability: float = Field(gt=0, le=1)
+
+
+class Misfit(Value):
+    """What the surface of `planner.law.misfit` is made from: runs, settings, and the setting of each draw."""
+
+    log_N: tuple[float, ...]
+    log_D: tuple[float, ...]
+    log_loss: tuple[float, ...]
+    weight: tuple[float, ...]
+    settings: tuple[MisfitSetting, ...]
+    draw_settings: tuple[int, ...]
+
+    @property
+    def noise_log_sd(self) -> float:
+        """The scatter of one run in log loss, over the settings."""
+        return math.sqrt(sum(setting.probability * setting.noise**2 for setting in self.settings))
+
+
 class Forecast(Value):
     """The law that predictions use, where it is not the fitted one; why, in `planner.law.forecast`.
 
@@ -55,6 +85,21 @@ class Forecast(Value):
     range_C: Range
     noise_log_sd: float = Field(ge=0)
     draws: tuple[tuple[float, ...], ...]
+    misfit: Misfit | None = Field(default=None, description="None: the runs lie on the law to rounding")
+
+    @cached_property
+    def surface(self) -> Surface | None:
+        """The misfit, ready to be evaluated; solved once."""
+        told = self.misfit
+        if told is None:
+            return None
+        rows = Rows(np.stack([told.log_N, told.log_D], axis=1), np.array(told.weight))
+        at = Point(np.exp(rows.at[:, 0]), np.exp(rows.at[:, 1]))
+        log_E, log_A, log_B, alpha, beta = (column[:, None] for column in np.array(self.draws).T)
+        drawn = np.exp(log_E) + np.exp(log_A) * at.N**-alpha + np.exp(log_B) * at.D**-beta
+        residuals = np.array(told.log_loss) - np.log(np.concatenate([self.law.loss(at)[None], drawn]))
+        settings = tuple(Setting(s.noise, s.size, s.reach, s.probability) for s in told.settings)
+        return Surface(rows, residuals, settings, np.array(told.draw_settings))
 
 
 class FitResult(Value):

@@ -8,16 +8,12 @@ import numpy as np
 from data.errors import UserError
 from planner.law.base import Array, Index, Point
 from planner.law.fit import fit_chinchilla
-from planner.law.fit_form import fit_law
 from planner.law.predict import predict_losses
 from planner.law.repetition import effective_tokens
 from planner.law.result import FitResult
 
 CHEAP_SHARE = 0.7
-_SELECTION_SHARE = 0.6
 _FEWEST_RUNS = 10
-_FEWEST_RUNS_FOR_FARSEER, _WELL_TUNED_LOG_SD = 100, 0.01
-_CLEAR_WIN = 0.5  # nine constants win small rollouts by luck; only half the error counts
 _BOOTSTRAPS = 300
 
 
@@ -76,26 +72,6 @@ def chinchilla_fitter(at: Point, loss: Array) -> Fitter:
     return fit
 
 
-def farseer_fitter(at: Point, loss: Array) -> Fitter:
-    """The Farseer form, for many well-tuned runs."""
-
-    def fit(rows: Index) -> FitResult:
-        return fit_law("farseer", Point(at.N[rows], at.D[rows]), loss[rows], num_bootstraps=_BOOTSTRAPS)
-
-    return fit
-
-
 def fresh(at: Point) -> Point:
     """The same runs with repeated tokens counted as the fresh ones they are worth (`planner.law.repetition`)."""
     return Point(at.N, effective_tokens(at.D, at.unique_tokens))
-
-
-def selected_fitter(at: Point, loss: Array) -> tuple[str, Fitter]:
-    """The form to fit with its fitter: Chinchilla, or Farseer where many clean runs roll out twice as well with it."""
-    candidates = {"chinchilla": chinchilla_fitter(at, loss), "farseer": farseer_fitter(at, loss)}
-    everything = np.arange(len(loss))
-    if len(loss) < _FEWEST_RUNS_FOR_FARSEER or candidates["chinchilla"](everything).noise_log_sd > _WELL_TUNED_LOG_SD:
-        return "chinchilla", candidates["chinchilla"]
-    scores = {name: rollout(fit, at, loss, share=_SELECTION_SHARE).median_error for name, fit in candidates.items()}
-    best = "farseer" if scores["farseer"] < _CLEAR_WIN * scores["chinchilla"] else "chinchilla"
-    return best, candidates[best]

@@ -51,7 +51,42 @@ def test_bands_widen_with_extrapolation_and_hold_the_median() -> None:
 
     assert near.p10 < near.p50 < near.p90
     assert (far.p90 - far.p10) / far.p50 > (near.p90 - near.p10) / near.p50
-    assert near.p50 == pytest.approx(law_loss(prediction_law(result), 1e9, 2e10))
+
+
+BUDGETS = tuple(np.geomspace(1e18, 1e21, 10).tolist())
+
+
+def test_runs_off_the_form_are_predicted_better_with_the_misfit_than_by_the_law_alone() -> None:
+    N, D, loss = sweep(budgets=BUDGETS)
+    bent = loss * (1 + 0.01 * np.cos(np.log(D / N / 20)))
+    result = fit_chinchilla(N, D, noisy(bent, log_sd=0.001), num_bootstraps=2)
+    dear = 0.9 * (N * D).max() < N * D
+    law_miss = np.log(bent[dear] / law_loss(prediction_law(result), N[dear], D[dear]))
+    miss = np.log(bent[dear] / predict_losses(result, Point(N[dear], D[dear])).p50)
+
+    assert np.abs(miss).max() < 0.5 * np.abs(law_miss).max()
+
+
+def test_the_misfit_dies_away_where_there_are_no_runs() -> None:
+    N, D, loss = sweep(budgets=BUDGETS)
+    bent = loss * (1 + 0.01 * np.cos(np.log(D / N / 20)))
+    result = fit_chinchilla(N, D, noisy(bent, log_sd=0.001), num_bootstraps=2)
+    surface = result.forecast.surface
+    among, beyond = (surface.middle(np.array([N]), np.array([20 * N]))[0] for N in (1e9, 1e20))
+
+    assert abs(among) > 1e-4
+    assert abs(beyond) < 1e-9
+
+
+def test_few_runs_do_not_make_a_sure_prediction() -> None:
+    N, D, loss = sweep(budgets=(1e18, 3e18))
+    some = [0, 4, 5, 9]
+    four = fit_chinchilla(N[some], D[some], loss[some], num_bootstraps=2)
+    ten = fit_chinchilla(N, D, noisy(loss, log_sd=0.002), num_bootstraps=2)
+    wide, narrow = (predict_loss(fit, 1e9, 2e10) for fit in (four, ten))
+
+    assert math.log(wide.p90 / wide.p10) > 0.02
+    assert math.log(wide.p90 / wide.p10) > math.log(narrow.p90 / narrow.p10)
 
 
 def test_a_published_law_spreads_as_other_groups_runs_do() -> None:
