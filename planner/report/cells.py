@@ -15,6 +15,11 @@ RUN_UNIT = "run"
 """Unit of the budget line that stands for all the lines of the run itself."""
 
 
+EXPERIMENTS_UNIT = "final runs"
+DEVICE_HOURS = "device-hours"
+"""Units of lines that follow the run: its experiments, and what is trained after it."""
+
+
 class CostCell(NamedTuple):
     """One line. `scope` is `run` for the run itself, `project` for what is around it."""
 

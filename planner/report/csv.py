@@ -7,7 +7,7 @@ import csv
 import io
 
 from planner.plan import Plan
-from planner.report.cells import CostCell, cost_cells, inert
+from planner.report.cells import DEVICE_HOURS, CostCell, cost_cells, inert
 
 COLUMNS = (
     "BilledCost",
@@ -15,7 +15,11 @@ COLUMNS = (
     "ListCost",
     "ContractedCost",
     "BillingCurrency",
+    "BillingAccountId",
+    "InvoiceIssuerName",
+    "ProviderName",
     "ChargeCategory",
+    "ChargeFrequency",
     "ChargeDescription",
     "ServiceCategory",
     "ServiceName",
@@ -26,6 +30,7 @@ COLUMNS = (
     "x_Scenario",
     "x_PlanId",
     "x_PlanDigest",
+    "x_GpuHours",
     "x_TokensPlanned",
     "x_PriceAsOf",
     "x_Source",
@@ -50,7 +55,11 @@ def _row(plan: Plan, cell: CostCell) -> tuple[str, ...]:
         usd,
         usd,
         "USD",
+        "",
+        "",
+        inert(_provider(plan)) if cell.scope == "run" else "",
         "Usage" if cell.scope == "run" else "Purchase",
+        "Usage-Based" if cell.scope == "run" else "One-Time",
         inert(f"{cell.name}: {cell.basis}"),
         "AI and Machine Learning",
         inert(plan.request.name),
@@ -61,7 +70,13 @@ def _row(plan: Plan, cell: CostCell) -> tuple[str, ...]:
         "expected",
         plan.id,
         plan.digest,
+        "" if cell.unit != DEVICE_HOURS or cell.quantity is None else repr(cell.quantity),
         str(plan.data.num_tokens),
         "" if cell.as_of is None else str(cell.as_of),
         "" if cell.source is None else inert(cell.source.url),
     )
+
+
+def _provider(plan: Plan) -> str:
+    """Who rents the devices out: the first part of the price's key."""
+    return plan.price.key.split("/", maxsplit=1)[0]

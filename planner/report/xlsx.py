@@ -8,9 +8,10 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from data.errors import UserError
+from planner.economics.scope import Scope
 from planner.plan import Plan
 from planner.report.audit import audit
-from planner.report.cells import CostCell, cost_cells, inert
+from planner.report.cells import DEVICE_HOURS, EXPERIMENTS_UNIT, CostCell, cost_cells, inert
 
 if TYPE_CHECKING:
     from xlsxwriter import Workbook
@@ -36,6 +37,7 @@ class Formats(NamedTuple):
     input: "Format"
     usd: "Format"
     total: "Format"
+    count: "Format"
 
 
 def render_xlsx(plan: Plan) -> bytes:
@@ -66,6 +68,7 @@ def _formats(book: "Workbook") -> Formats:
         input=book.add_format({"font_color": "#0000FF", "bg_color": "#FFF9E5"}),
         usd=book.add_format({"num_format": "$#,##0.00"}),
         total=book.add_format({"num_format": "$#,##0.00", "bold": True, "top": 1}),
+        count=book.add_format({"num_format": "#,##0"}),
     )
 
 
@@ -73,13 +76,15 @@ def _inputs(plan: Plan) -> tuple[Input, ...]:
     recipe, hardware = plan.recipe, plan.hardware
     step_flop = plan.compute.flop_per_token * recipe.tokens_per_step
     return (
-        Input("Budget_USD", plan.caps.cost_usd, "cap on dollars"),
+        Input("Budget_USD", _budget(plan), "for everything on the sheet Cost"),
         Input("Price_USD_per_device_hour", plan.price.usd_per_device_hour, f"{plan.price.key}, {plan.price.as_of}"),
         Input("Devices", hardware.num_devices, hardware.name),
         Input("MFU", plan.predicted.mfu, f"of the dense peak; {hardware.profile}"),
         Input("Peak_FLOP_per_s", hardware.peak_flop_per_s, "of one device"),
         Input("FLOP_per_step", step_flop, f"{plan.compute.flop_per_token:.6g} per token"),
         Input("Steps", recipe.num_steps, f"of {recipe.tokens_per_step} tokens"),
+        Input("Tokens_per_step", recipe.tokens_per_step, f"{recipe.sequences_per_step} sequences"),
+        Input("Experiments_multiplier", _scope(plan).experiments_multiplier, "all compute over the final run's"),
         Input(
             "Step_seconds",
             plan.predicted.step_seconds,
@@ -87,6 +92,15 @@ def _inputs(plan: Plan) -> tuple[Input, ...]:
             "FLOP_per_step / (MFU * Devices * Peak_FLOP_per_s)",
         ),
     )
+
+
+def _scope(plan: Plan) -> Scope:
+    return plan.request.scope or Scope()
+
+
+def _budget(plan: Plan) -> float:
+    """What may be spent on everything: the budget as asked, else the one that the run's cap comes from."""
+    return plan.request.budget_usd or _scope(plan).whole_usd(plan.caps.cost_usd)
 
 
 def _write_inputs(book: "Workbook", sheet: "Worksheet", plan: Plan, formats: Formats) -> None:
@@ -105,24 +119,36 @@ def _write_inputs(book: "Workbook", sheet: "Worksheet", plan: Plan, formats: For
 
 
 def _write_costs(book: "Workbook", sheet: "Worksheet", plan: Plan, formats: Formats) -> None:
-    sheet.set_column(0, 0, 28)
+    sheet.set_column(0, 0, 34)
     sheet.set_column(1, 4, 18)
     sheet.set_column(5, 5, 70)
     sheet.write_row(0, 0, ("Line", "Quantity", "Unit", "Rate", "US dollars", "Basis"), formats.head)
     cells = list(cost_cells(plan))
     for row, cell in enumerate(cells, start=1):
         _write_line(sheet, row, cell, plan, formats)
-    total, row = sum(cell.usd for cell in cells), len(cells) + 1
-    for offset, (name, formula, value) in enumerate(
-        (
-            ("Expected total", f"=SUM(E2:E{row})", total),
-            ("Budget", "=Budget_USD", plan.caps.cost_usd),
-            ("Left of the budget", f"=E{row + 2}-E{row + 1}", plan.caps.cost_usd - total),
-        )
-    ):
+    _write_totals(sheet, len(cells) + 1, plan, formats)
+    book.define_name("Total_USD", f"=Cost!$E${len(cells) + 2}")
+
+
+def _write_totals(sheet: "Worksheet", row: int, plan: Plan, formats: Formats) -> None:
+    """The sum, the budget, and how long a training what is left of it would pay for."""
+    cells, budget = list(cost_cells(plan)), _budget(plan)
+    total = sum(cell.usd for cell in cells)
+    rows = [
+        ("Expected total", f"=SUM(E2:E{row})", total),
+        ("Budget", "=Budget_USD", budget),
+        ("Left of the budget", f"=E{row + 2}-E{row + 1}", budget - total),
+    ]
+    for offset, (name, formula, value) in enumerate(rows):
         sheet.write_string(row + offset, 0, name)
         sheet.write_formula(row + offset, 4, formula, formats.total, value)
-    book.define_name("Total_USD", f"=Cost!$E${row + 1}")
+    training = next((at for at, cell in enumerate(cells) if _is_training(cell, plan) and cell.usd > 0), None)
+    if training is not None:
+        per_step = f"(E{training + 2}/Steps*Experiments_multiplier)"
+        step_usd = cells[training].usd / plan.recipe.num_steps * _scope(plan).experiments_multiplier
+        tokens = (plan.recipe.num_steps + (budget - total) / step_usd) * plan.recipe.tokens_per_step
+        sheet.write_string(row + 3, 0, "Tokens all of the budget would train")
+        sheet.write_formula(row + 3, 4, f"=(Steps+E{row + 3}/{per_step})*Tokens_per_step", formats.count, tokens)
 
 
 def _write_line(sheet: "Worksheet", row: int, cell: CostCell, plan: Plan, formats: Formats) -> None:
@@ -132,15 +158,36 @@ def _write_line(sheet: "Worksheet", row: int, cell: CostCell, plan: Plan, format
     if cell.quantity is None or cell.usd_per_unit is None:
         sheet.write_number(row, 4, cell.usd, formats.usd)
         return
-    if _is_training(cell, plan):
-        sheet.write_formula(row, 1, f"={STEP_HOURS}", None, cell.quantity)
+    quantity, rate = _quantity(cell, plan), _rate(cell, plan)
+    if quantity:
+        sheet.write_formula(row, 1, quantity, None, cell.quantity)
     else:
         sheet.write_number(row, 1, cell.quantity)
-    if cell.usd_per_unit == plan.price.usd_per_device_hour:
-        sheet.write_formula(row, 3, "=Price_USD_per_device_hour", formats.usd, cell.usd_per_unit)
+    if rate:
+        sheet.write_formula(row, 3, rate, formats.usd, cell.usd_per_unit)
     else:
         sheet.write_number(row, 3, cell.usd_per_unit)
     sheet.write_formula(row, 4, f"=B{row + 1}*D{row + 1}", formats.usd, cell.usd)
+
+
+def _quantity(cell: CostCell, plan: Plan) -> str:
+    """The formula of a quantity that follows the inputs; empty where it does not."""
+    if _is_training(cell, plan):
+        return f"={STEP_HOURS}"
+    if cell.unit == EXPERIMENTS_UNIT:
+        return "=Experiments_multiplier-1"
+    if cell.scope == "project" and cell.unit == DEVICE_HOURS and cell.quantity is not None:
+        return f"={cell.quantity * plan.predicted.mfu!r}/MFU"
+    return ""
+
+
+def _rate(cell: CostCell, plan: Plan) -> str:
+    """The formula of a rate that follows the inputs; empty where it does not."""
+    if cell.unit == EXPERIMENTS_UNIT:
+        return f"=SUM(E2:E{1 + len(plan.cost_lines)})"
+    price = plan.price.usd_per_device_hour
+    is_rent = cell.usd_per_unit is not None and math.isclose(cell.usd_per_unit, price, rel_tol=1e-12)
+    return "=Price_USD_per_device_hour" if is_rent else ""
 
 
 def _is_training(cell: CostCell, plan: Plan) -> bool:

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,10 +99,66 @@ def test_the_workbook_recomputes_to_the_plan_and_follows_its_inputs(plan: Plan) 
     assert book.value("Total_USD") == pytest.approx(total, abs=0.005)
     assert book.cached("Total_USD") == pytest.approx(total, abs=0.005)
     assert book.value("Step_seconds") == pytest.approx(plan.predicted.step_seconds, rel=1e-9)
+    assert book.value("Budget_USD") == plan.request.budget_usd
     dearer = book.value("Total_USD", Price_USD_per_device_hour=2 * plan.price.usd_per_device_hour)
     slower = book.value("Total_USD", MFU=plan.predicted.mfu / 2)
     assert dearer > 1.2 * total
     assert slower > 1.2 * total
+
+
+def test_dearer_hours_and_more_experiments_move_the_lines_that_follow_the_run(plan: Plan) -> None:
+    book = Book(render_xlsx(plan))
+    total, run = book.value("Total_USD"), plan.predicted.cost_usd.p50
+    more = book.value("Total_USD", Experiments_multiplier=3.2)
+
+    assert more - total == pytest.approx(run, rel=1e-6)
+    # Rent is nearly all of the run, and the run with its experiments 2.2 times that.
+    dearer = book.value("Total_USD", Price_USD_per_device_hour=1.1 * plan.price.usd_per_device_hour)
+    assert dearer - total == pytest.approx(0.1 * 2.2 * run, rel=0.01)
+
+
+CSV_OF_ALL_SHEETS = "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,false,false,false,false,-1"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")
+@pytest.mark.parametrize("changed", [{}, {"Budget_USD": 500_000.0}, {"Price_USD_per_device_hour": 5.0}, {"MFU": 0.2}])
+def test_libreoffice_recalculates_to_the_plan_to_the_cent(
+    plan: Plan, changed: dict[str, float], tmp_path: Path
+) -> None:
+    content = render_xlsx(plan)
+    book = Book(content)
+    (tmp_path / "plan.xlsx").write_bytes(uncalculated(content, {book.at(name): usd for name, usd in changed.items()}))
+    profile = f"-env:UserInstallation=file://{tmp_path}/lo"
+    where = ("--outdir", str(tmp_path), str(tmp_path / "plan.xlsx"))
+    command = ("soffice", profile, "--headless", "--convert-to", CSV_OF_ALL_SHEETS, *where)
+    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    rows = list(csv.reader((tmp_path / "plan-Cost.csv").read_text(encoding="utf-8").splitlines()))
+    found = {row[0]: float(row[4]) for row in rows[1:] if row and row[4]}
+
+    assert found["Expected total"] == pytest.approx(book.value("Total_USD", **changed), abs=0.005)
+    if not changed:
+        assert plan.economics is not None
+        assert found["Expected total"] == pytest.approx(plan.economics.total_usd.p50, abs=0.005)
+    tokens = found["Tokens all of the budget would train"]
+    assert tokens > plan.data.num_tokens if set(changed) <= {"Budget_USD"} else tokens < plan.data.num_tokens
+
+
+def uncalculated(content: bytes, changed: dict[str, float]) -> bytes:
+    """The workbook without the figures it remembers, and with other inputs."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            text = old.read(name).decode()
+            if name.startswith("xl/worksheets/sheet"):
+                text = re.sub(r"(</f>)<v>[^<]*</v>", r"\1", text)
+            if name == "xl/worksheets/sheet1.xml":
+                for at, value in changed.items():
+                    cell = at.split("!")[1]
+                    text, count = re.subn(rf'(<c r="{cell}"[^>]*>)<v>[^<]*</v>', rf"\g<1><v>{value}</v>", text)
+                    assert count == 1
+            new.writestr(name, text)
+    return out.getvalue()
 
 
 def workbook_text(content: bytes) -> str:
@@ -124,12 +182,12 @@ class Book:
                 self._cells[f"{sheet}!{at}"] = formula, float(value)
 
     def cached(self, name: str) -> float:
-        return self._cells[self._at(name)][1]
+        return self._cells[self.at(name)][1]
 
     def value(self, name: str, **changed: float) -> float:
-        return self._evaluate(self._at(name), {self._at(key): value for key, value in changed.items()})
+        return self._evaluate(self.at(name), {self.at(key): value for key, value in changed.items()})
 
-    def _at(self, name: str) -> str:
+    def at(self, name: str) -> str:
         return self._names[name].replace("$", "")
 
     def _evaluate(self, at: str, changed: dict[str, float]) -> float:
@@ -145,7 +203,7 @@ class Book:
 
         def number(match: re.Match[str]) -> str:
             word = match[0]
-            return repr(self._evaluate(self._at(word) if word in self._names else f"{sheet}!{word}", changed))
+            return repr(self._evaluate(self.at(word) if word in self._names else f"{sheet}!{word}", changed))
 
         return float(eval(re.sub(r"[A-Za-z_]\w*", number, formula), {"__builtins__": {}}))
 
