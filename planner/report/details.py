@@ -1,5 +1,7 @@
 """The engineer's page: everything that was decided, and where each figure comes from."""
 
+from collections.abc import Mapping, Sequence
+
 from data.units import (
     show_bytes,
     show_count,
@@ -18,6 +20,8 @@ from planner.record import GateResult, RunRecord
 from planner.report.document import Block, Column, Commands, Facts, Row, Section, Status, Table
 from planner.report.words import plan_command, reach, show_band, show_loss, show_source
 
+MAX_GATES = 20
+
 
 def gates(plan: Plan, record: RunRecord | None) -> Section:
     """The planned evaluations and, once there is a record, what they measured."""
@@ -31,7 +35,8 @@ def gates(plan: Plan, record: RunRecord | None) -> Section:
     table = Table(
         columns=tuple(Column(title=title, is_number=True) for title in titles),
         rows=tuple(
-            _gate_row(plan, gate, results.get(gate.step), stakes, has_record=record is not None) for gate in plan.gates
+            _gate_row(plan, gate, results.get(gate.step), stakes, has_record=record is not None)
+            for gate in _shown_gates(plan.gates, results)
         ),
         note=_gates_note(plan),
     )
@@ -238,9 +243,22 @@ def _section(key: str, title: str, *blocks: Block) -> Section:
     return Section(key=key, title=title, part="details", blocks=blocks)
 
 
+def _shown_gates(gates: Sequence[Gate], results: Mapping[int, GateResult]) -> list[Gate]:
+    """At most about `MAX_GATES` of them, evenly, the last always; a measured one outside its band is never left out."""
+    every = -(-len(gates) // MAX_GATES)
+    last = len(gates) - 1
+    return [
+        gate
+        for index, gate in enumerate(gates)
+        if (last - index) % every == 0 or (gate.step in results and not results[gate.step].is_within_band)
+    ]
+
+
 def _gates_note(plan: Plan) -> str:
     recipe = plan.recipe
     scored = f"Each evaluation scores {recipe.eval_sequences} held-out sequences of {recipe.seq_len} tokens."
+    if len(plan.gates) > MAX_GATES:
+        scored = f"Some of {len(plan.gates)} evaluations; the plan file has all. {scored}"
     if plan.economics is None:
         return scored
     spacing = plan.economics.gate_spacing

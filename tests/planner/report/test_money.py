@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.plan import Plan
+from data.canonical import Json
+from planner.plan import Plan, as_json
 from planner.recommend import recommend
 from planner.report.audit import AuditError, audit
 from planner.report.build import build_report
@@ -209,3 +211,160 @@ class Book:
 
 
 SHEETS = ((1, "Inputs"), (2, "Cost"))
+
+
+FOCUS_1_2 = {
+    "BilledCost",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+    "BillingCurrency",
+    "BillingAccountId",
+    "InvoiceIssuerName",
+    "ProviderName",
+    "ChargeCategory",
+    "ChargeFrequency",
+    "ChargeDescription",
+    "ServiceCategory",
+    "ServiceName",
+    "PricingQuantity",
+    "PricingUnit",
+    "ListUnitPrice",
+}
+"""Those of our columns that stand in FOCUS 1.2 (focus.finops.org; learn.microsoft.com/cloud-computing/finops/focus)."""
+
+
+def test_the_csv_has_focus_columns_with_values_focus_allows_and_our_own_marked(plan: Plan) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_csv(plan))))
+
+    assert {name for name in COLUMNS if not name.startswith("x_")} == FOCUS_1_2
+    assert {row["ChargeCategory"] for row in rows} <= {"Usage", "Purchase", "Tax", "Credit", "Adjustment"}
+    assert {row["ChargeFrequency"] for row in rows} <= {"One-Time", "Recurring", "Usage-Based"}
+    assert {row["ServiceCategory"] for row in rows} == {"AI and Machine Learning"}
+    for row in rows:
+        if row["ListUnitPrice"]:
+            product = float(row["ListUnitPrice"]) * float(row["PricingQuantity"])
+            assert product == pytest.approx(float(row["ListCost"]), rel=1e-9)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """A plan with every kind of line there is."""
+    folder: Path = tmp_path_factory.mktemp("whole")
+    sources = Sources(folder / "prices.csv", folder / "hardware.toml", folder / "calibration.json")
+    scope = SCOPE | {
+        "post_training": {"sft_tokens": 10_000_000},
+        "evaluation_usd": 1000.0,
+        "red_team_usd": 500.0,
+        "egress_usd": 10.0,
+        "other": ({"name": "audit", "usd": 5.0},),
+        "own": {"utilisation": 0.7},
+        "risk": ({"name": "the licence does not hold", "probability": 0.05, "usd": 40_000.0},),
+    }
+    request = make_request(
+        {"hardware": "h100-sxm", "num_devices": 64, "law": "epoch-2024", "budget_usd": 250_000.0, "scope": scope}
+    )
+    return recommend(request, resolve(request, sources, now=NOW))
+
+
+def test_an_error_in_any_line_stops_the_report(whole: Plan) -> None:
+    assert whole.economics is not None
+    assert whole.economics.owned is not None
+    document = as_json(whole)
+    lines = {
+        "cost_lines": len(whole.cost_lines),
+        "economics.lines": len(whole.economics.lines),
+        "economics.owned.lines": len(whole.economics.owned.lines),
+        "economics.months": len(whole.economics.months),
+    }
+
+    for where, count in lines.items():
+        for index in range(count):
+            broken = planted(document, f"{where}.{index}.usd", factor=1.01)
+            with pytest.raises(AuditError):
+                build_report(broken)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "economics.total_usd.p90",
+        "economics.contingency_usd",
+        "economics.emissions.usd",
+        "economics.emissions.co2_kg",
+        "economics.owned.run_usd",
+        "economics.gate_spacing.options.0.gates_usd",
+        "governance.risks.0.expected_usd",
+        "predicted.cost_usd.p50",
+        "price.usd_per_device_hour",
+        "compute.total_flop",
+    ],
+)
+def test_an_error_in_any_total_or_product_stops_the_report(whole: Plan, path: str) -> None:
+    with pytest.raises(AuditError):
+        build_report(planted(as_json(whole), path, factor=1.01))
+
+
+def planted(document: dict[str, Json], path: str, *, factor: float) -> Plan:
+    """The plan with one figure multiplied."""
+    changed = json.loads(json.dumps(document))
+    *parents, last = path.split(".")
+    place = changed
+    for name in parents:
+        place = place[int(name)] if name.isdigit() else place[name]
+    place[last] *= factor
+    return Plan.model_validate(changed)
+
+
+def test_a_page_of_a_hundred_evaluations_keeps_its_size(whole: Plan) -> None:
+    document = json.loads(json.dumps(as_json(whole)))
+    step = whole.recipe.num_steps // 101
+    document["gates"] = [document["gates"][0] | {"step": step * index} for index in range(1, 101)]
+    page = render_html(build_report(Plan.model_validate(document)))
+
+    assert "Some of 100 evaluations" in page
+    assert f"{step * 100:,}" in page
+    assert len(page.encode()) <= 80 * 1024
+
+
+def test_a_stated_risk_stands_in_the_register(whole: Plan) -> None:
+    assert whole.governance is not None
+    risks = {risk.name: risk for risk in whole.governance.risks}
+
+    assert risks["the licence does not hold"].expected_usd == pytest.approx(2000)
+    assert risks["experiments need more compute than planned"].loss_usd > 0
+
+
+def test_names_of_ten_thousand_characters_that_would_act_are_inert_everywhere(whole: Plan) -> None:
+    hostile = '=HYPERLINK("http://x")<script>alert(1)</script>' + "n" * 10_000
+    document = as_json(whole)
+    changed = json.loads(json.dumps(document))
+    changed["economics"]["lines"][2]["name"] = hostile
+    changed["alternatives"][0]["note"] = hostile
+    plan = Plan.model_validate(changed)
+    report = build_report(plan)
+    page = render_html(report)
+
+    assert "<script" not in page
+    assert len(page.encode()) <= 80 * 1024
+    assert "<script" not in render_markdown(report)
+    assert len(render_markdown(report)) <= 65_536
+    assert "'=HYPERLINK" in render_csv(plan)
+    assert "n" * 500 not in page + render_csv(plan) + render_markdown(report)
+    assert "<f>HYPERLINK" not in workbook_text(render_xlsx(plan))
+
+
+def test_the_headline_says_the_whole_project_and_the_alternatives_when_they_pay(whole: Plan) -> None:
+    page = render_html(build_report(whole))
+
+    assert "The whole project: $" in page
+    for words in ("Whole project", "Pays from", "Loss of other sizes", "Assumptions", "The run on owned devices"):
+        assert words in page
+
+
+def test_the_chosen_size_lies_among_those_tried_and_none_is_much_better(whole: Plan) -> None:
+    sizes = {size.num_params: size.loss_p50 for size in whole.sizes}
+
+    assert 3 <= len(sizes) <= 15
+    assert list(sizes) == sorted(sizes)
+    assert sizes[whole.model.num_params] <= min(sizes.values()) + 0.01
