@@ -16,6 +16,7 @@ from executor.events import AnyEvent, Checkpointed, Gated, Intervened, Spent, St
 from executor.guard import Signals, Stop, cap_stop, requested_stop
 from executor.health import Finding
 from executor.history import History
+from executor.integrity import CorruptedError
 from executor.metrics import Expected, Stopwatch
 from executor.parallel.team import Ranks
 from executor.run_folder import Assignment, RunFolder
@@ -84,9 +85,9 @@ class Attempt:
         try:
             while stop is None:
                 stop = self._stop_before_next_step() or self._advance()
-        except NotFiniteError as error:
+            self._save_checkpoint()
+        except (NotFiniteError, CorruptedError) as error:
             return Outcome(Stop("failed", str(error)), None, self._checkpoint)
-        self._save_checkpoint()
         return Outcome(stop, self._heldout, self._checkpoint)
 
     def _advance(self) -> Stop | None:

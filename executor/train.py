@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.health import Finding, Watch
+from executor.integrity import RERUN_EVERY_STEPS, AtRest, CorruptedError, gradient_hashes
 from executor.metrics import DebiasedMean
 from executor.model.decoder import Decoder
 from executor.model.experts import balance
@@ -76,6 +77,7 @@ class Trainer:
         if recipe.is_compiled:
             self._model.compile()
         self._optimiser = optimisers(self._model, shape, recipe.optimiser)
+        self._at_rest = AtRest(self._resting)
         self._ema = DebiasedMean()
         self._watch = Watch(recipe.health)
         self._num_skipped_samples = 0
@@ -90,10 +92,13 @@ class Trainer:
         """Take one optimizer step, or pass over its text where the plan says so of what is wrong with it.
 
         Raises:
-            NotFiniteError: before anything was changed.
+            NotFiniteError, CorruptedError: before anything was changed.
         """
         lr = learning_rate(self._recipe, step=self.num_steps)
         loss, grad_norm = self._gradients()
+        self._at_rest.verify(when=f"before the update of step {self.num_steps + 1}")
+        if self._is_rerun():
+            self._check_rerun()
         finding = self._watch.judge(loss, grad_norm)
         if finding is not None and finding.action == "stop":
             self._optimiser.zero_grad()
@@ -104,6 +109,7 @@ class Trainer:
         self._optimiser.zero_grad()
         if self._has_experts:
             self._balance()
+        self._at_rest.note()
         self.num_steps += 1
         return Step(loss=loss, loss_ema=self._ema.mean, grad_norm=grad_norm, lr=lr, finding=finding)
 
@@ -138,7 +144,12 @@ class Trainer:
         self.restore(load(path, device=self._device))
 
     def snapshot(self, *, job_digest: str) -> Snapshot:
-        """Return everything that `restore` needs. Tensors are the live ones: seal them before the next step."""
+        """Return everything that `restore` needs. Tensors are the live ones: seal them before the next step.
+
+        Raises:
+            CorruptedError: a tensor is not as the last update left it.
+        """
+        self._at_rest.verify(when=f"saving step {self.num_steps}")
         return Snapshot(self._state(job_digest), self._model.state_dict(), self._optimiser.state_tensors(self._model))
 
     def _build(self, shape: ModelShape) -> nn.Module:
@@ -162,6 +173,7 @@ class Trainer:
         """Go on from a snapshot, bit for bit."""
         self._model.load_state_dict(snapshot.model)
         self._optimiser.restore(self._model, snapshot.optimiser)
+        self._at_rest.note()
         self.resume(snapshot.state)
 
     def resume(self, state: TrainingState) -> None:
@@ -181,6 +193,23 @@ class Trainer:
         # One wait for the device per step, for both figures.
         total, grad_norm = torch.stack((torch.stack(losses).sum(), norm)).tolist()
         return total, grad_norm
+
+    def _resting(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what only an update may change; buffers may count things in the forward pass."""
+        yield from self._model.named_parameters()
+        yield from self._optimiser.state_tensors(self._model).items()
+
+    def _is_rerun(self) -> bool:
+        return self._device.type == "cpu" and not self._has_experts and (self.num_steps + 1) % RERUN_EVERY_STEPS == 0
+
+    def _check_rerun(self) -> None:
+        """Compute this step's gradients again: the same bits must come out."""
+        first = gradient_hashes(self._model)
+        self._optimiser.zero_grad()
+        self._gradients()
+        if gradient_hashes(self._model) != first:
+            self._optimiser.zero_grad()
+            raise CorruptedError(f"step {self.num_steps + 1} computed twice gave two results; nothing was updated")
 
     def _heldout_text(self) -> HeldOutText:
         """Return the held-out text, read once."""

@@ -124,6 +124,8 @@ def load_approval(path: Path) -> Approval:
         raise NotApprovedError(f"{path.name} is not a valid approval: {reason}") from error
     if text != approval_bytes(approval):
         raise NotApprovedError(f"{path.name} is not as it was written", next_step="restore it, or approve again")
+    if path == approval_path(path.parent, plan_id) and approval.statement.plan_id != plan_id:
+        raise NotApprovedError(f"{path.name} approves {approval.statement.plan_id}, another plan")
     return approval
 
 
@@ -139,7 +141,10 @@ def check_approval(approval: Approval, *, allowed_signers: str, now: datetime, r
         NotApprovedError: the first of these that does not hold.
     """
     statement = approval.statement
-    public = verify(_message(statement), approval.signature, namespace=NAMESPACE)
+    try:
+        public = verify(_message(statement), approval.signature, namespace=NAMESPACE)
+    except NotApprovedError as error:
+        raise NotApprovedError(f"approval of {statement.plan_id}: {error.found}") from error
     if public in {" ".join(line.split()[:2]) for line in revoked_keys.splitlines()}:
         raise NotApprovedError(f"the key {fingerprint(public)} of '{statement.approver}' is revoked")
     if _principal(statement.approver) not in signers_of(public, allowed_signers, now=now):

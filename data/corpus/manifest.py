@@ -286,8 +286,11 @@ def load_manifest(folder: Path) -> Manifest:
         raise UserError(
             f"no corpus in '{folder}'", expected=FILE_NAME, next_step="isoplan corpus build SOURCE --out DIR"
         )
+    document = read_strict(path, max_bytes=MAX_BYTES)
+    if path.read_bytes() != canonical_bytes(document) + b"\n":
+        raise UserError(f"{path} was edited after it was made", next_step="isoplan corpus build makes it anew")
     try:
-        return Manifest.model_validate(read_strict(path, max_bytes=MAX_BYTES))
+        return Manifest.model_validate(document)
     except pydantic.ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(f"{path} is not a corpus manifest: {where}: {error.errors()[0]['msg']}") from error

@@ -9,13 +9,17 @@ import argparse
 import sys
 import time
 
-from tests.chaos import saves
+from tests.chaos import attacks, damage, memory, races, saves
 from tests.chaos.line import Check, Line, Size
 
 CHECKS: dict[str, Check] = {
     "training": saves.training_kills,
     "calls": saves.call_kills,
     "power": saves.power_cuts,
+    "damage": damage.damaged_files,
+    "memory": memory.memory_flips,
+    "attacks": attacks.run_attacks,
+    "races": races.start_races,
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from executor import attempt, checkpoint
+from executor import checkpoint
 from executor.events import Checkpointed, Stepped, read_events
 from executor.run import execute
 from executor.run_folder import RunFolder
@@ -216,11 +216,11 @@ def _drain(handle: int) -> bytes:
 
 def _train(run: RunFolder, tell: int) -> None:
     """The child: never returns."""
-    save, step = attempt.save, Trainer.step
+    save, step = Trainer.save, Trainer.step
 
-    def telling_save(*args: object, **options: object) -> Path:
+    def telling_save(trainer: Trainer, folder: Path, *, job_digest: str) -> Path:
         os.write(tell, b"b")
-        path = save(*args, **options)  # type: ignore[arg-type] - passed on as it came
+        path = save(trainer, folder, job_digest=job_digest)
         os.write(tell, b"e")
         return path
 
@@ -229,7 +229,7 @@ def _train(run: RunFolder, tell: int) -> None:
         os.write(tell, b"s")
         return taken
 
-    attempt.save, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
+    Trainer.save, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
     code = 1
     try:
         code = execute(run.root, started=time.monotonic())
