@@ -114,16 +114,18 @@ def read_assignment(folder: RunFolder) -> Assignment:
         NotApprovedError: the plan is not the one that the approval beside it approves.
         UserError: neither is there, or one is not what it should be.
     """
+    approval = load_approval(folder.approval) if folder.approval.exists() else None
     if folder.plan.exists():
+        if approval is not None:
+            check_plan_bytes(folder.plan.read_bytes(), approval, name=folder.plan.name)
         plan = load_plan(folder.plan)
         job, plan_id, plan_digest, trajectory = plan.job(), plan.id, plan.digest, plan.predicted.trajectory
     else:
         job = read_value(folder.job, Job)
         plan_id, plan_digest, trajectory = PILOT, digest(as_json(job)), ()
     caps = read_value(folder.caps, Caps) if folder.caps.exists() else job.caps
-    if folder.approval.exists():
-        approval = load_approval(folder.approval)
-        caps = effective_caps(check_plan_bytes(folder.plan.read_bytes(), approval, name=folder.plan.name), approval)
+    if approval is not None:
+        caps = effective_caps(approval.statement.plan, approval)
     return Assignment(
         job=job,
         job_digest=digest(as_json(job)),

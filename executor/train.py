@@ -173,11 +173,11 @@ class Trainer:
         """Go on from a snapshot, bit for bit."""
         self._model.load_state_dict(snapshot.model)
         self._optimiser.restore(self._model, snapshot.optimiser)
-        self._at_rest.note()
         self.resume(snapshot.state)
 
     def resume(self, state: TrainingState) -> None:
-        """Take over everything of a state but the tensors."""
+        """Take over everything of a state but the tensors, which are in place."""
+        self._at_rest.note()
         self.num_steps = state.step
         self.pass_over(num_samples=state.num_samples)
         self._ema = DebiasedMean(total=state.ema_total, weight=state.ema_weight)

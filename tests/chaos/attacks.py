@@ -1,4 +1,4 @@
-"""Attacks on consent: ways to start what nobody approved, or more of it. Each is refused with the documented exit code."""
+"""Attacks on consent: starting what nobody approved, or more of it. Each is refused with the documented exit code."""
 
 import json
 import os
