@@ -1,10 +1,10 @@
 """Predicted against measured step time on this CPU: calibrate as `isoplan bench` does, then twelve other shapes.
 
-    python benchmarks/bench_cpu_steps.py [--threads 1] [--rounds 8] [--wall]
+    python benchmarks/bench_cpu_steps.py [--threads 1] [--rounds 8]
 
 The probes of `isoplan bench` and the twelve shapes held out step through the executor's `Trainer` in the same rounds,
-so that a slow moment of a shared machine falls on both; each counts its median. CPU seconds unless `--wall`, because
-under a neighbour's load wall-clock steps measure the neighbour.
+so that a slow moment of a shared machine falls on both; each counts its median. CPU seconds of one thread and, from the
+same steps, wall-clock seconds, which under a neighbour's load measure the neighbour.
 """
 
 import argparse
@@ -39,18 +39,22 @@ HELD_OUT = (
 """Other depths, widths, vocabularies, lengths and batches than the probes, within their range and a little beyond."""
 
 
-def step_seconds(probes: Sequence[Probe], *, threads: int, rounds: int, clock: Callable[[], float]) -> list[float]:
-    """The median step of each, two steps a visit after one that warms the cache."""
+CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall-clock": time.perf_counter}
+
+
+def step_seconds(probes: Sequence[Probe], *, threads: int, rounds: int) -> dict[str, list[float]]:
+    """The median step of each by each clock, two steps a visit after one that warms the cache."""
     trainers = [probe_trainer(probe, num_threads=threads) for probe in probes]
-    taken: list[list[float]] = [[] for _ in probes]
+    taken: dict[str, list[list[float]]] = {name: [[] for _ in probes] for name in CLOCKS}
     for _ in range(rounds):
-        for trainer, seconds in zip(trainers, taken, strict=True):
+        for index, trainer in enumerate(trainers):
             trainer.step()
             for _ in range(2):
-                began = clock()
+                began = {name: clock() for name, clock in CLOCKS.items()}
                 trainer.step()
-                seconds.append(clock() - began)
-    return [median(seconds) for seconds in taken]
+                for name, clock in CLOCKS.items():
+                    taken[name][index].append(clock() - began[name])
+    return {name: [median(seconds) for seconds in each] for name, each in taken.items()}
 
 
 def as_probe(probe: Probe, seconds: float) -> StepProbe:
@@ -78,24 +82,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--wall", action="store_true", help="wall-clock instead of CPU seconds")
     given = parser.parse_args()
-    if given.threads != 1 and not given.wall:
-        parser.error("CPU seconds of several threads are not a step's; add --wall")
     before = os.getloadavg()[0]
     products = measure(effort=QUICK, num_threads=given.threads, report=lambda _: None)
     everything = (*PROBES, *HELD_OUT)
-    clock = time.perf_counter if given.wall else time.process_time
-    seconds = step_seconds(everything, threads=given.threads, rounds=given.rounds, clock=clock)
-    measured = [as_probe(probe, taken) for probe, taken in zip(everything, seconds, strict=True)]
-    calibration = Calibration.model_validate(
-        products.model_dump(by_alias=True) | {"probes": tuple(measured[: len(PROBES)])}
-    )
-    print(report(calibration, measured[len(PROBES) :]))
-    now = datetime.now(UTC).date()
-    kind = "wall-clock" if given.wall else "CPU"
+    for clock, seconds in step_seconds(everything, threads=given.threads, rounds=given.rounds).items():
+        if clock == "CPU" and given.threads != 1:
+            continue  # the CPU seconds of several threads are not a step's
+        measured = [as_probe(probe, taken) for probe, taken in zip(everything, seconds, strict=True)]
+        calibration = Calibration.model_validate(
+            products.model_dump(by_alias=True) | {"probes": tuple(measured[: len(PROBES)])}
+        )
+        print(f"{clock} seconds\n{report(calibration, measured[len(PROBES) :])}\n")
     load = f"load {before:.1f} before, {os.getloadavg()[0]:.1f} after"
-    print(f"{now}, {products.description}, {given.threads} thread, {kind} seconds, {given.rounds} rounds, {load}")
+    thread = f"{given.threads} thread, {given.rounds} rounds"
+    print(f"{datetime.now(UTC).date()}, {products.description}, {thread}, {load}")
 
 
 if __name__ == "__main__":

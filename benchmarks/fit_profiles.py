@@ -239,10 +239,10 @@ def main() -> None:
     fitted = list(runs())
     blocks, result = fit(fitted)
     result = with_experts(blocks, result, [run for run in runs(completeness=ALL) if run.configuration.shape.moe])
-    chips = sorted({run.pair[0] for run in fitted})
+    dies = {hardware(run.pair[0]).silicon for run in fitted}
     profiles = []
     for stack in STACKS:
-        for chip in [name for name in hardware_names() if name in chips] + ["*"]:
+        for chip in [name for name in hardware_names() if hardware(name).silicon in dies] + ["*"]:
             count = sum(run.pair == (chip, stack) for run in fitted)
             profiles.append(profile(blocks, result, chip=chip, stack=stack, num_runs=count))
     text = ",\n".join(_line(one) for one in profiles)

@@ -22,9 +22,7 @@ HUBER_SIGMAS = (
 MAX_ITERATIONS = 60
 MAX_DAMPING = 1e8  # no step along the gradient helps any more
 TOLERANCE = 1e-6  # relative fall of the objective that ends the fit
-SCATTER_ROUNDS = (
-    3  # more, of fitting under a scatter and learning the scatter from the fit: EM, settled within a per cent
-)
+SCATTER_ROUNDS = 3  # more, of fitting under a scatter and learning it anew: EM, settled within a per cent
 
 BELIEF_IN_RUNS = 5.0
 """How many measured runs the believed scatter weighs: a choice, between trusting it and trusting five runs."""

@@ -7,10 +7,12 @@ measured time, throughput and MFU of the row are never looked at.
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware, hardware_names
 from data.errors import UserError
 from planner.attention import LatentAttention
@@ -108,12 +110,26 @@ def stack_of(row: Mapping[str, str]) -> str:
 
 def _hardware(row: Mapping[str, str]) -> Hardware:
     named = _text(row, "hardware").lower()
-    chip = hardware(CHIPS.get(named, named if named in hardware_names() else named.replace(" ", "-")))
+    chip = _chip(named)
     network = re.search(r"(\d+)\s*Gbps node-node", row.get("source", ""))
     if not network:
         return chip
     changed = chip.model_dump() | {"network_bytes_per_s_per_node": float(network[1]) * 1e9 / 8}
     return Hardware.model_validate(changed)
+
+
+def _chip(named: str) -> Hardware:
+    """The catalog's device of a table's name, as the catalog writes it or as vendors and reports do.
+
+    Raises:
+        UserError: no such device, or a part of one (MIG).
+    """
+    plain = CHIPS.get(named, named.replace(" ", "-"))
+    if plain not in hardware_names() and "mig" not in re.split(r"[^a-z]+", named):
+        with suppress(UserError):
+            reported = chip_named(named).name
+            return hardware(reported) if reported in hardware_names() else hardware(plain)
+    return hardware(plain)
 
 
 def _shape(row: Mapping[str, str]) -> ModelShape:

@@ -5,7 +5,9 @@ one direction of a whole node. A TOML file of the same columns adds devices or o
 """
 
 import csv
+import re
 import tomllib
+from collections.abc import Iterable
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -95,9 +97,25 @@ def hardware(name: str, *, overlay: Path | None = None) -> Hardware:
     """
     known = {**_catalog(), **(_read_overlay(overlay) if overlay else {})}
     if name not in known:
-        next_step = "'local' is this machine, once isoplan bench has measured it; describe another in hardware.toml"
-        raise UserError(f"no hardware '{name}'", expected=nearest(name, known), next_step=next_step)
+        raise _unknown(name, known)
     return known[name]
+
+
+def _unknown(name: str, known: Iterable[str]) -> UserError:
+    """What to say of a name that is not known: its own spelling, the boards of the chip it names, or the nearest."""
+    words = re.split(r"[^a-z0-9.]+", name.lower())
+    if "mig" in words:
+        return UserError(
+            f"'{name}' is a part of a device (MIG)",
+            expected="a whole one, such as h100-sxm: training takes all of it",
+            next_step="describe the part in hardware.toml, with base = its device",
+        )
+    plain = "".join(words)
+    boards = [one for one in known if one.split("-")[0] in words or one.replace("-", "").startswith(plain)]
+    is_a_spelling = any(one.replace("-", "") == plain for one in boards)
+    expected = f"one of {', '.join(boards)}" if len(boards) > 1 and not is_a_spelling else nearest(name, known)
+    next_step = "'local' is this machine, once isoplan bench has measured it; describe another in hardware.toml"
+    return UserError(f"no hardware '{name}'", expected=expected, next_step=next_step)
 
 
 def hardware_names() -> tuple[str, ...]:

@@ -67,6 +67,33 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         hardware("h100_sxm")
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("a100", "one of a100-sxm-40gb, a100-sxm-80gb, a100-pcie-80gb"),
+        ("NVIDIA H100 80GB HBM3", "one of h100-sxm, h100-sxm-96gb-500w, h100-pcie"),
+        ("mi300", "did you mean 'mi300x'"),
+        ("tpuv5e", "did you mean 'tpu-v5e'"),
+        ("h100-sxm-mig-3g.40gb", "a whole one, such as h100-sxm"),
+    ],
+)
+def test_a_chip_is_answered_with_its_boards_and_a_part_with_the_whole(name: str, answer: str) -> None:
+    with pytest.raises(UserError) as found:
+        hardware(name)
+
+    assert answer in found.value.expected
+
+
+@pytest.mark.parametrize("name", [name for name in hardware_names() if hardware(name).host])
+def test_a_host_is_larger_and_slower_than_its_devices(name: str) -> None:
+    device = hardware(name)
+    assert device.host is not None
+
+    assert device.host.link_bytes_per_s <= device.link_bytes_per_s
+    assert device.host.memory_bytes_per_s_per_node < device.memory_bytes_per_s * device.node_devices
+    assert device.host.memory_bytes_per_node > device.memory_bytes
+
+
 def test_a_missing_format_names_those_there_are() -> None:
     with pytest.raises(UserError, match="no fp8 peak"):
         hardware("a100-sxm-80gb").peak_flop_per_s("fp8")

@@ -86,7 +86,7 @@ def constants(*, seconds: float = 1.0) -> Constants:
 
 @pytest.fixture(autouse=True)
 def no_latency(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LINK_LATENCY_SECONDS", "NETWORK_LATENCY_SECONDS"):
+    for name in ("LINK_LATENCY_SECONDS", "RING_STEP_SECONDS", "NETWORK_LATENCY_SECONDS"):
         monkeypatch.setattr(collective, name, 0.0)
 
 

@@ -122,6 +122,16 @@ def test_a_network_named_in_the_source_replaces_the_catalogs() -> None:
     assert one.cluster.hardware.network_bytes_per_s_per_node == 200e9
 
 
+@pytest.mark.parametrize("name", ["NVIDIA H100 80GB HBM3", "H100 SXM5 80GB", "h100-sxm", "8xH100"])
+def test_a_chip_is_read_as_reports_write_it(name: str) -> None:
+    assert configuration(row(hardware=name)).cluster.hardware.name == "h100-sxm"
+
+
+def test_a_part_of_a_device_is_refused() -> None:
+    with pytest.raises(UserError, match="part of a device"):
+        configuration(row(hardware="A100-80GB MIG 3g.40gb"))
+
+
 def test_blank_is_not_a_count() -> None:
     with pytest.raises(UserError, match="seq_len is unknown"):
         configuration(row(seq_len=""))

@@ -8,6 +8,8 @@ from data.errors import UserError
 from planner.cluster import Cluster, Layout
 from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe, constants_of
 from planner.profiles import (
+    USUAL_BEST_MATMUL,
+    best_matmul_fraction,
     default_profile,
     hardware_from_calibration,
     profile,
@@ -132,6 +134,23 @@ def test_an_unmeasured_chip_is_scaled_by_its_best_product_and_says_measure() -> 
 
     assert mi325x.values[at] / mi300x.values[at] == pytest.approx(0.604 / 0.514, rel=1e-3)
     assert "measure one run" in mi300x.note
+
+
+def test_a_board_of_less_power_follows_the_cube_root_of_it() -> None:
+    full, less = hardware("h100-sxm"), hardware("h100-sxm-96gb-500w")
+
+    assert best_matmul_fraction(full) == 0.803
+    assert best_matmul_fraction(less) == pytest.approx(0.803 * (500 / 700) ** (1 / 3))
+    assert best_matmul_fraction(hardware("rtx-3090")) == USUAL_BEST_MATMUL
+
+
+def test_a_board_nobody_measured_has_the_profile_of_its_die() -> None:
+    # Written by benchmarks/fit_profiles.py for every board of a die that was measured.
+    at = CONSTANT_NAMES.index("attention_fraction")
+    sibling, stranger = (profile_for(hardware(name), stack="torch-fsdp1") for name in ("h800-sxm", "mi300x"))
+
+    assert "measure one run" in sibling.note
+    assert sibling.values[at] < 0.8 * stranger.values[at]  # FlashAttention-2 on Hopper
 
 
 def test_every_shipped_profile_is_sound() -> None:

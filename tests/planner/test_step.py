@@ -22,7 +22,7 @@ RATES = (
     "network_bytes_per_s_per_node",
     *("host_link_bytes_per_s", "host_memory_bytes_per_s"),
 )
-NO_LATENCY = {"LINK_LATENCY_SECONDS": 0.0, "NETWORK_LATENCY_SECONDS": 0.0}
+NO_LATENCY = ("LINK_LATENCY_SECONDS", "RING_STEP_SECONDS", "NETWORK_LATENCY_SECONDS")
 
 
 def seconds(one: Workload, constants: Constants = PROFILE.constants) -> float:
