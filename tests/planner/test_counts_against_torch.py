@@ -194,3 +194,23 @@ def test_the_executors_model_costs_the_full_convention_by_torchs_counter(moe: Mo
     # The head's weight gradient is an in-place addmm_, which the counter does not know.
     uncounted = 2 * 32 * shape.vocab_size * shape.width
     assert counter.get_total_flops() + uncounted == flop_per_token_by("full", shape, seq_len=16) * 32
+
+
+@pytest.mark.parametrize("num_shapes", [6, pytest.param(NUM_SHAPES, marks=pytest.mark.slow)])
+def test_the_executors_flop_are_the_full_convention_for_random_shapes(num_shapes: int) -> None:
+    from executor.model.decoder import Decoder
+
+    rng = random.Random(4)
+    for index in range(num_shapes):
+        # Windows and blocks are gathered in blocks of keys: their exact count is the written-out model's above.
+        shape = random_shape(rng, moe=index % 2 == 1).model_copy(update={"attention": AttentionSpec()})
+        model, tokens = Decoder(shape, seq_len=8), torch.randint(shape.vocab_size, (2, 9))
+        with (
+            torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+            flop_counter.FlopCounterMode(display=False) as counter,
+        ):
+            model(tokens[:, :-1], tokens[:, 1:]).backward()
+
+        uncounted = 2 * 16 * shape.vocab_size * shape.width  # the head's weight gradient, an in-place addmm_
+        counted = counter.get_total_flops() + uncounted
+        assert counted == flop_per_token_by("full", shape, seq_len=8) * 16, shape
