@@ -4,7 +4,7 @@ Legend, as in the papers: N parameters, D training tokens, U unique tokens, C tr
 irreducible loss.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -35,6 +35,15 @@ class Point:
     weight_bits: Array | None = None
     activation_bits: Array | None = None
     kv_bits: Array | None = None
+
+    def taken(self, rows: Index) -> "Point":
+        """The points of these row numbers."""
+
+        def part(column: Array | None) -> Array | None:
+            return None if column is None else column[rows]
+
+        others = {name: part(getattr(self, name)) for name in (field.name for field in fields(self)[2:])}
+        return Point(self.N[rows], self.D[rows], **others)
 
     def need(self, name: str) -> Array:
         """The field `name`, for a form that cannot do without it.

@@ -77,13 +77,14 @@ def fit_chinchilla(
     """
     rows = checked_rows(N, D, loss, run_ids=run_ids)
     at = chinchilla.frame(rows.N, rows.D, rows.loss, delta=delta)
+    groups = tuple(clusters[row] for row in rows.picked.tolist()) if clusters else ()
     rng = np.random.default_rng(seed)
     num_draws = max(2, min(num_bootstraps, _MOST_BOOTSTRAP_ELEMENTS // len(rows.N)))
 
     def resamples() -> Iterable[Array]:
         if weights is not None:
             return (weights,)
-        return weight_blocks(rng, num_rows=len(rows.N), num_draws=num_draws, clusters=clusters)
+        return weight_blocks(rng, num_rows=len(rows.N), num_draws=num_draws, clusters=groups)
 
     estimate = _free(at, resamples())
     status, reason = _status(at, estimate, rows.design_problem)

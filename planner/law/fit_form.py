@@ -51,13 +51,14 @@ def fit_law(
             conventions=conventions,
         )
     rows = checked_rows(at.N, at.D, loss, run_ids=run_ids)
-    runs = Runs(at, np.log(rows.loss), delta)
+    runs = Runs(at.taken(rows.picked), np.log(rows.loss), delta)
+    groups = tuple(clusters[row] for row in rows.picked.tolist()) if clusters else ()
     near = fit_chinchilla(rows.N, rows.D, rows.loss, delta=delta, num_bootstraps=2).law
     assert isinstance(near, ChinchillaLaw)
     spec = FORMS[form]
     rng = np.random.default_rng(seed)
     finish = fitted(spec, runs, _centre(spec, near), rng=rng)
-    resamples = weight_blocks(rng, num_rows=len(rows.ids), num_draws=num_bootstraps, clusters=clusters)
+    resamples = weight_blocks(rng, num_rows=len(rows.ids), num_draws=num_bootstraps, clusters=groups)
     draws = linear_draws(spec, runs, finish.params[0], resamples)
     return _result(spec, rows, runs, finish, draws, seed=seed, conventions=conventions or Conventions())
 

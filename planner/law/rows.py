@@ -1,7 +1,7 @@
 """The runs of a fit, checked: numbers above zero, a note on duplicates, and what the design alone cannot identify."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,13 @@ class Rows:
     ids: tuple[str, ...]
     design_problem: str
     warnings: tuple[str, ...]
+    picked: Index = field(default_factory=lambda: np.arange(0))
+    """Which of the given rows these are."""
+
+
+MOST_ROWS = 10_000
+"""Rows a fit rests on; of more an even sample is taken. A scatter of 1 % then averages to 0.01 %, far below the misfit
+of any law, while a million rows would cost minutes."""
 
 
 def checked_rows(N: Array, D: Array, loss: Array, *, run_ids: Sequence[str] = ()) -> Rows:
@@ -42,7 +49,21 @@ def checked_rows(N: Array, D: Array, loss: Array, *, run_ids: Sequence[str] = ()
     if len(ids) < _MIN_RUNS:
         raise UserError(f"{len(ids)} run to fit", expected="at least 2, and 9 or more for five constants")
     n, d, losses = columns
-    return Rows(n, d, losses, ids, _design_problem(np.log(n), np.log(d)), _duplicates(n, d, losses, ids))
+    rows = Rows(n, d, losses, ids, "", _duplicates(n, d, losses, ids))
+    picked = even_sample(n * d, num=MOST_ROWS)
+    if len(picked) < len(n):
+        note = f"{len(n):,} rows: fitted to {MOST_ROWS:,} of them, taken evenly along compute"
+        names = tuple(ids[row] for row in picked.tolist())
+        rows = Rows(n[picked], d[picked], losses[picked], names, "", (*rows.warnings, note))
+    return replace(rows, picked=picked, design_problem=_design_problem(np.log(rows.N), np.log(rows.D)))
+
+
+def even_sample(compute: Array, *, num: int) -> Index:
+    """Row numbers of `num` runs taken evenly along `compute` (runs,), ascending; all where there are no more."""
+    if len(compute) <= num:
+        return np.arange(len(compute))
+    order = np.argsort(compute, kind="stable")
+    return np.sort(order[np.linspace(0, len(order) - 1, num).round().astype(np.intp)])
 
 
 def worst(loss: Array, *, num: int) -> Index:

@@ -70,11 +70,19 @@ def parse_csv(text: str, columns: Columns, *, name: str) -> RunTable:
     Raises:
         UserError: no header, a missing column, or a cell that is not a number; the row is named.
     """
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-    if not reader.fieldnames:
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
+    header = next(reader, list[str]())
+    if not header:
         raise UserError(f"{name} is empty", expected="a header and one run per row")
-    _require(columns, reader.fieldnames, name)
-    return _table([dict(row) for row in reader], columns, name=name)
+    wanted = [(key, header.index(key)) for key in _require(columns, header, name)]
+    # Column by column: a million rows as a million dictionaries would be most of a gigabyte.
+    cells = _Cells([], {key: [] for key, _ in wanted})
+    for number, row in enumerate(reader, start=2):
+        if any(cell.strip() for cell in row):
+            cells.numbers.append(number)
+            for key, place in wanted:
+                cells.columns[key].append(row[place] if place < len(row) else "")
+    return _table(cells, columns, name=name)
 
 
 def parse_tensorboard(text: str, *, params: float, tokens_per_step: float, name: str) -> RunTable:
@@ -92,7 +100,8 @@ def parse_tensorboard(text: str, *, params: float, tokens_per_step: float, name:
     steps = np.array([_number(row["Step"], "Step", number, name) for number, row in rows])
     loss = np.array([_number(row["Value"], "Value", number, name) for number, row in rows])
     ids = tuple(f"{name}@{step:g}" for step in steps.tolist())
-    return RunTable(np.full(len(rows), params), steps * tokens_per_step, loss, ids, (name,) * len(rows))
+    note = f"{name}: checkpoints inside a run lie above what a finished run of their length reaches (docs/laws.md)"
+    return RunTable(np.full(len(rows), params), steps * tokens_per_step, loss, ids, (name,) * len(rows), (note,))
 
 
 def parse_jsonl(text: str, columns: Columns, *, name: str) -> RunTable:
@@ -112,11 +121,22 @@ def parse_jsonl(text: str, columns: Columns, *, name: str) -> RunTable:
         if not isinstance(record, dict):
             raise UserError(f"{name}, line {number} is not an object", expected='{"N": ..., "D": ..., "loss": ...}')
         rows.append({key: str(value) for key, value in record.items()})
-    _require(columns, sorted({key for row in rows for key in row}), name)
-    return _table(rows, columns, name=name)
+    wanted = _require(columns, sorted({key for row in rows for key in row}), name)
+    filled = [(number, row) for number, row in enumerate(rows, start=2) if any(cell.strip() for cell in row.values())]
+    columns_of = {key: [row.get(key, "") for _, row in filled] for key in wanted}
+    return _table(_Cells([number for number, _ in filled], columns_of), columns, name=name)
 
 
-def _require(columns: Columns, present: Iterable[str], name: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The wanted columns as text, and the line each row stood on."""
+
+    numbers: list[int]
+    columns: dict[str, list[str]]
+
+
+def _require(columns: Columns, present: Iterable[str], name: str) -> tuple[str, ...]:
+    """The columns to read, all of which are there."""
     known = list(present)
     wanted = [("--n-col", columns.N), ("--loss-col", columns.loss)]
     wanted.append(("--c-col", columns.C) if columns.C else ("--d-col", columns.D))
@@ -135,27 +155,24 @@ def _require(columns: Columns, present: Iterable[str], name: str) -> None:
                 expected=f"its columns are {', '.join(known)}" if known else "",
                 next_step=f"name it with {option}; {nearest(column, known)}" if known else "",
             )
+    return tuple(dict.fromkeys(column for _, column in wanted))
 
 
-def _table(rows: list[dict[str, str]], columns: Columns, *, name: str) -> RunTable:
-    complete = [
-        (number, row) for number, row in enumerate(rows, start=2) if any((cell or "").strip() for cell in row.values())
-    ]
-
+def _table(cells: _Cells, columns: Columns, *, name: str) -> RunTable:
     def column(key: str) -> Array:
-        return np.array([_number(row.get(key), key, number, name) for number, row in complete])
+        return _numbers(cells.columns[key], key, cells.numbers, name)
 
     N = column(columns.N)
     D = column(columns.C) / (FLOP_PER_PARAM_TOKEN * N) if columns.C else column(columns.D)
-    ids = tuple(str(row.get(columns.run_id) or number) for number, row in complete)
-    clusters = tuple(str(row.get(columns.cluster)) for _, row in complete) if columns.cluster else ()
+    given = cells.columns[columns.run_id] if columns.run_id else cells.numbers
+    ids = tuple(str(run_id or number) for run_id, number in zip(given, cells.numbers, strict=True))
     return RunTable(
         N,
         D,
         column(columns.loss),
         ids,
-        clusters,
-        _unfinished([str(row.get(columns.state)) for _, row in complete], ids) if columns.state else (),
+        tuple(cells.columns[columns.cluster]) if columns.cluster else (),
+        _unfinished(cells.columns[columns.state], ids) if columns.state else (),
         column(columns.unique_tokens) if columns.unique_tokens else None,
         column(columns.num_experts) if columns.num_experts else None,
     )
@@ -168,6 +185,14 @@ def _unfinished(states: list[str], ids: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     more = f" and {len(bad) - _LISTED}" + " more" if len(bad) > _LISTED else ""
     return (f"runs that did not finish were kept: {', '.join(bad[:_LISTED])}{more}",)
+
+
+def _numbers(texts: list[str], column: str, numbers: Sequence[int], name: str) -> Array:
+    try:
+        return np.array(texts, dtype=np.float64)
+    except ValueError:  # one of them is no number: find it and say where it stands
+        pairs = zip(texts, numbers, strict=True)
+        return np.array([_number(text, column, number, name) for text, number in pairs])
 
 
 def _number(cell: str | None, column: str, number: int, name: str) -> float:

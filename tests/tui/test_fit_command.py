@@ -160,3 +160,38 @@ def test_repeated_tokens_predict_a_higher_loss() -> None:
 
     assert repeated > fresh
     assert by_form["loss_p50"] > fresh
+
+
+def test_tensorboard_curves_are_fitted_as_clusters_of_checkpoints(tmp_path: Path) -> None:
+    sizes = {"small": 10_000_000, "middle": 40_000_000, "large": 160_000_000}
+    options: list[str] = []
+    for name, size in sizes.items():
+        steps = [200 * 2**k for k in range(6)]
+        rows = [f"1.0,{step},{law_loss(LAW, float(size), 65536.0 * step)!r}" for step in steps]
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["Wall time,Step,Value", *rows]) + "\n")
+        options += ["--tensorboard", f"{path}:{size}:65536"]
+    out = tmp_path / "fit.json"
+    result = call(fit, *options, "-o", str(out), "--bootstrap", "20", "--json")
+
+    printed = json.loads(result.stdout)
+    assert printed["num_runs"] == 18
+    assert printed["law"]["alpha"] == pytest.approx(LAW.alpha, rel=1e-4)
+    assert "checkpoints inside a run" in result.stderr
+
+
+def test_a_tensorboard_curve_without_its_sizes_is_refused(tmp_path: Path) -> None:
+    assert "CSV:PARAMS:TOKENS_PER_STEP" in str(failure(call(fit, "--tensorboard", "loss.csv")).expected)
+
+
+def test_very_many_rows_are_fitted_to_an_even_sample_and_it_is_said(tmp_path: Path) -> None:
+    N, D, loss = sweep()
+    rows = [f"{n!r},{d!r},{value!r}" for n, d, value in zip(N.tolist(), D.tolist(), loss.tolist(), strict=True)]
+    path = tmp_path / "many.csv"
+    path.write_text("N,D,loss\n" + "\n".join(rows * 600) + "\n")
+    result = call(fit, str(path), "-o", str(tmp_path / "fit.json"), "--bootstrap", "2", "--json")
+
+    printed = json.loads(result.stdout)
+    assert printed["num_runs"] == 10_000
+    assert "12,000 rows: fitted to 10,000 of them" in result.stderr
+    assert printed["law"]["beta"] == pytest.approx(LAW.beta, rel=1e-6)

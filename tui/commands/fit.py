@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+_MOST_CHECKED_ROWS = 2_000  # of the sensitivities, which are seven fits more
+
 DEFAULT_TABLE = Path("runs.csv")
 """Where `isoplan ladder run` writes."""
 
@@ -44,6 +46,13 @@ DEFAULT_TABLE = Path("runs.csv")
 @click.option("--delta", type=float, default=1e-3, show_default=True, help="Huber threshold on log residuals.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--add", "added", multiple=True, metavar="RUN", help="A finished run, by id or folder, as one more row.")
+@click.option(
+    "--tensorboard",
+    "scalars",
+    multiple=True,
+    metavar="CSV:PARAMS:TOKENS",
+    help="A loss curve exported by TensorBoard, the run's parameters, and its tokens per step: loss.csv:12M:64k.",
+)
 @click.option("--law", "form", default="chinchilla", show_default=True, help="The form to fit.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Where to write the fit; default fits/<name of RUNS>.json."
@@ -67,6 +76,7 @@ def fit(
     delta: float,
     seed: int,
     added: tuple[str, ...],
+    scalars: tuple[str, ...],
     form: str,
     out: Path | None,
     as_data: bool,
@@ -81,10 +91,11 @@ def fit(
     isoplan fit wandb.csv --n-col n_params --d-col tokens --loss-col "eval/loss" --id-col Name --state-col State
     isoplan fit points.csv --n-col "Model Size" --c-col "Training FLOP" --drop-worst 5
     isoplan fit --add r-0001                 (to runs.csv, where there is one)
+    isoplan fit --tensorboard small.csv:12M:64k --tensorboard large.csv:48M:128k -o fits/tb.json
     """
-    if runs is None and DEFAULT_TABLE.exists():
+    if runs is None and DEFAULT_TABLE.exists() and not scalars:
         runs = DEFAULT_TABLE
-    if runs is None and not added:
+    if runs is None and not added and not scalars:
         raise UserError("nothing to fit", expected="a table of runs, or --add RUN", next_step="isoplan ladder run")
     from data.durable import write_atomic
     from planner.law.table import Columns, joined
@@ -100,13 +111,14 @@ def fit(
         unique_tokens=unique_col,
         num_experts=experts_col,
     )
-    tables = [_read(runs, columns)] if runs else []
+    tables = [*([_read(runs, columns)] if runs else []), *map(_curve, scalars)]
     everything = joined([*tables, *(_record_row(_run_folder(name)) for name in added)])
     chosen = _without(everything, unwanted)
     kept, worst = _without_worst(chosen, drop_worst)
     dropped = (*unwanted, *worst)
     result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
-    path = out or Path("fits") / f"{runs.stem if runs else Path(added[0]).stem}.json"
+    source = runs or Path((*added, *scalars)[0].partition(":")[0])
+    path = out or Path("fits") / f"{source.stem}.json"
     text = result.model_dump_json(by_alias=True, indent=None)
     write_atomic(path, text.encode() + b"\n")
     if as_data:
@@ -179,12 +191,28 @@ def _fitted(
 def _read(path: Path, columns: "Columns") -> "RunTable":
     from planner.law.table import parse_csv, parse_jsonl
 
+    parse = parse_jsonl if path.suffix in (".jsonl", ".ndjson") else parse_csv
+    return parse(_text_of(path), columns, name=str(path))
+
+
+def _curve(stated: str) -> "RunTable":
+    """The checkpoints of one TensorBoard curve, stated as CSV:PARAMS:TOKENS_PER_STEP."""
+    from data.units import parse_count
+    from planner.law.table import parse_tensorboard
+
+    path, *sizes = stated.rsplit(":", 2)
+    if len(sizes) != 2:
+        expected = "CSV:PARAMS:TOKENS_PER_STEP, for example loss.csv:12M:64k"
+        raise UserError(f"--tensorboard {stated}", expected=expected)
+    params, tokens = map(parse_count, sizes)
+    return parse_tensorboard(_text_of(Path(path)), params=params, tokens_per_step=tokens, name=path)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", expected="a CSV or JSON-lines file of runs") from error
-    parse = parse_jsonl if path.suffix in (".jsonl", ".ndjson") else parse_csv
-    return parse(text, columns, name=str(path))
 
 
 def _record_row(folder: Path) -> "RunTable":
@@ -226,21 +254,24 @@ def _checks(result: "FitResult", runs: "RunTable") -> str:
     from planner.law.approaches import panel
     from planner.law.decision import decide
     from planner.law.forms import ChinchillaLaw
+    from planner.law.rows import even_sample
     from planner.law.sensitivity import sensitivities
 
     law = result.law
     if not isinstance(law, ChinchillaLaw) or result.is_regularised:
         return ""
+    picked = even_sample(runs.N * runs.D, num=_MOST_CHECKED_ROWS)
+    N, D, loss = runs.N[picked], runs.D[picked], runs.loss[picked]
     compute = 10 * result.fitted_range.C.high
     decision = decide(result, compute)
     size, flat = decision.N, decision.flat_N
     rows = [
         (variant.choice, show_count(variant.N), f"{variant.D / variant.N:.3g}", f"{variant.loss:.4f}")
-        for variant in sensitivities(runs.N, runs.D, runs.loss, compute_flop=compute)
+        for variant in sensitivities(N, D, loss, compute_flop=compute)
     ]
     rows += [
         (f"approach {opinion.approach}", show_count(opinion.N), f"{opinion.D / opinion.N:.3g}", f"{opinion.loss:.4f}")
-        for opinion in panel(law, runs.N, runs.D, runs.loss, compute_flop=compute)
+        for opinion in panel(law, N, D, loss, compute_flop=compute)
         if opinion.approach != "3"
     ]
     lines = [
