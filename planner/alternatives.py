@@ -9,10 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from data.catalog.api_prices import ApiPrice, api_prices
+from data.catalog.chips import chip_named
+from data.catalog.price_history import Term
 from data.catalog.prices import price
 from data.errors import UserError
 from data.units import show_count
 from planner.candidates import Candidate
+from planner.economics.amortised import HOURS_PER_YEAR
+from planner.economics.dated_price import dated_price
 from planner.economics.scope import Scope
 from planner.economics.serving import Volume, closed_api, open_api, served, serving_usd_per_million, volume
 from planner.economics.spot import SPOT_SECONDS_BETWEEN_PREEMPTIONS, spot_useful_fraction
@@ -41,6 +45,8 @@ MAX_SIZES = 15
 QLORA_SLOWER = 1.3
 """Unpacking 4-bit weights in every product (assumption; QLoRA's paper reports memory, not time)."""
 
+RESERVED: tuple[tuple[int, Term], ...] = ((1, "reserved-1y"), (3, "reserved-3y"))
+
 NOT_PREDICTED = "quality not predicted: no law here covers it; compare on your own task"
 
 
@@ -64,6 +70,7 @@ def alternatives(
         *_sizes(best, [one for one in others if _experts(one) == _experts(best)], facts, at, scope),
         *_other_kind(best, others, facts, at, scope),
         *_spot(best, request, facts),
+        *_reserved(best, request, facts),
         *(_adapted(one, facts, at) for one in _adaptations(best)),
         *_bought(best, at),
         _nothing(),
@@ -159,6 +166,37 @@ def _spot(best: Candidate, request: Request, facts: Facts) -> list[Alternative]:
             ),
         )
     ]
+
+
+def _reserved(best: Candidate, request: Request, facts: Facts) -> Iterator[Alternative]:
+    """The same run at the price of a commitment for a year or three, and what is owed then, used or not."""
+    if request.tier != "on-demand" or request.price_usd_per_device_hour is not None:
+        return
+    try:
+        chip = chip_named(facts.hardware.name)
+        seller = price(facts.hardware.name, provider=request.provider).provider_class
+    except UserError:
+        return
+    seconds = best.pace.wall_seconds(best.num_steps)
+    for years, term in RESERVED:
+        try:
+            found = dated_price(chip, when=facts.now.date(), provider_class=seller, term=term)
+        except UserError:
+            return
+        rates = Rates.model_validate(facts.rates.model_dump() | {"usd_per_device_hour": found.usd_per_device_hour})
+        owed = years * HOURS_PER_YEAR * facts.rates.num_devices * found.usd_per_device_hour
+        yield Alternative(
+            name=f"the same run, reserved for {years} year{'s' if years > 1 else ''}",
+            cost_usd=run_cost_usd(seconds, rates),
+            wall_seconds=seconds,
+            loss_p50=best.loss,
+            num_params=num_params(best.shape),
+            num_tokens=best.num_tokens,
+            note=(
+                f"${found.usd_per_device_hour:.2f} an hour ({found.basis}); commits to ${owed:,.0f}, of which "
+                f"the run uses {seconds / 3600.0 / (years * HOURS_PER_YEAR):.0%}"
+            ),
+        )
 
 
 def _adaptations(best: Candidate) -> Iterator[Adaptation]:

@@ -41,8 +41,11 @@ def _decided(plan: Plan) -> dict[str, Json]:
 
 def figures(plan: Plan) -> tuple[tuple[str, float, Show], ...]:
     """Return the figures a person decides by: name, value, and how to show it; money first."""
-    predicted = plan.predicted
+    predicted, around = plan.predicted, plan.economics
+    whole = around.total_usd if around else predicted.cost_usd
     return (
+        ("whole project, expected", whole.p50, show_usd),
+        ("whole project, P90", whole.p90, show_usd),
         ("cost, expected", predicted.cost_usd.p50, show_usd),
         ("cost, P90", predicted.cost_usd.p90, show_usd),
         ("cap", plan.caps.cost_usd, show_usd),

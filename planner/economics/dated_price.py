@@ -27,6 +27,9 @@ TERM_OVER_ON_DEMAND: dict[Term, float] = {"on-demand": 1.0, "spot": 0.35, "reser
 """Committed-use discounts as Epoch AI states them: one year AWS 41, Google 37, Azure 25 %; three years 64, 56, 49 %
 (the middle of each); spot: the median of prices.csv's rows of one device and provider that have both."""
 
+SPECIALIST_COMMITTED: dict[Term, float] = {"reserved-1y": 0.70, "reserved-3y": 0.50}
+"""Specialists discount a commitment less: Oblivus, the one of the catalog with both prices on a day (four devices)."""
+
 DRIFT_LOG_SD_PER_YEAR = 0.24
 """How far a price moves in a year that no quote covers: the catalog's quotes of one provider, device and term that lie
 0.5 to 2 years apart changed with this standard deviation of the logarithm (benchmarks/bench_cost_calibration.py)."""
@@ -75,6 +78,7 @@ def _candidates(
     own = [one for one in known if one.provider == provider and one.term == term] if provider else []
     discount = TERM_OVER_ON_DEMAND[term]
     is_specialist = provider_class == "specialist"
+    own_discount = SPECIALIST_COMMITTED.get(term, discount) if is_specialist else discount
     has_specialists = any(one.provider_class == "specialist" for one in known)
     other: ProviderClass = "hyperscaler" if is_specialist else "specialist"
     across = (
@@ -87,7 +91,7 @@ def _candidates(
     return [
         (1.0, f"{provider} {term}", own),
         (1.0, f"{provider_class} {term}", of(provider_class, term)),
-        (discount, f"{provider_class} on-demand x {discount:g} for {term}", of(provider_class, "on-demand")),
+        (own_discount, f"{provider_class} on-demand x {own_discount:g} for {term}", of(provider_class, "on-demand")),
         (across, f"{other} {term} x {across:.2g}", of(other, term)),
         (across * discount, f"{other} on-demand x {across * discount:.2g}", of(other, "on-demand")),
         (1.0, "marketplace on-demand", of("marketplace", "on-demand")),

@@ -17,14 +17,20 @@ PAPER = """
 @page{size:A4;margin:14mm 13mm 16mm;@bottom-right{content:counter(page) " / " counter(pages);font:8pt sans-serif}}
 body{overflow-wrap:break-word;font-size:9.5pt;background:#fff}
 main{max-width:none;padding:0}
-.signoff{display:block}.signoff div{display:inline-block;width:31%;margin-right:2%}
-.figures{display:flex}.figure{flex:1;margin-right:6px}.figure strong{font-size:14pt;font-weight:700}
-section,.figure{border-radius:0}
-section{break-inside:auto;border:0;border-top:1px solid #bbb;padding:10px 0;margin:8px 0}
-tr,figure,.signoff,.strips>div{break-inside:avoid}h2{break-after:avoid}
-.plot{height:210px}
+h1{display:block}.verdict{font-size:12pt}.muted,.note,.label,.legend,.words,footer{font-size:8.5pt}
+.figures{display:table;width:100%;border-spacing:6px 0;margin:8px -6px}
+.figure{display:table-cell;border-radius:0;padding:8px}.figure>*{display:block}
+.figure strong{font-size:13pt;font-weight:700}.figure .muted{font-size:7.5pt}
+section{break-inside:auto;border:0;border-top:1px solid #bbb;border-radius:0;padding:10px 0;margin:8px 0}
+tr,figure,.signoff,.strips>div,.legend{break-inside:avoid}h2{break-after:avoid}
+table,th,dl,summary,pre{font-size:8.5pt}th,td{padding-top:4px;padding-bottom:4px}
+tr.total td,tr.chosen td{font-weight:700}
+.notices li{display:block;font-size:9pt;padding:1px 0}.notices span{display:inline-block;width:1.4em}
+.plot{height:200px}.plot.low{height:100px}.plot .gate{stroke-width:.1}
+.legend{display:block}.legend span{display:inline-block;margin-right:14px}.legend i{margin-right:5px}
 .strips>div{display:block}.strips .track{display:block;height:24px}
-table{font-size:8.5pt}dl{font-size:8.5pt}
+.signoff div{display:block;margin-bottom:6px}.signoff .label{display:inline-block;width:32mm}
+.signoff .line{display:inline-block;min-width:90mm;min-height:5mm}
 """
 
 

@@ -14,7 +14,7 @@ from data.errors import InfeasibleError, UserError
 from planner.economics.cash_flow import Payment, months
 from planner.economics.gate_spacing import gate_spacing
 from planner.economics.post_training import dpo_flop, sft_flop
-from planner.economics.scope import PostTraining, Scope, load_scope
+from planner.economics.scope import Ownership, PostTraining, Scope, load_scope
 from planner.economics.serving import Volume, open_api, served
 from planner.economics.uncertainty import Uncertain, draw, drivers
 from planner.economics.values import Economics
@@ -195,7 +195,7 @@ def test_alternatives_say_what_is_not_predicted() -> None:
 
     assert {"LoRA on an open 8B model", "QLoRA on an open 8B model", "do nothing"} <= set(by_name)
     for name, one in by_name.items():
-        if "model, " not in name and name != "do nothing" and "spot" not in name:
+        if "model, " not in name and name != "do nothing" and "the same run" not in name:
             assert one.loss_p50 is None
             assert "quality not predicted" in one.note
     assert any("open weights" in name for name in by_name)
@@ -213,11 +213,37 @@ def test_spot_saves_money_and_takes_longer() -> None:
     assert spot.loss_p50 == pytest.approx(plan.predicted.loss.p50, rel=0.02)
 
 
+def test_a_commitment_is_cheaper_by_the_hour_and_says_what_it_owes() -> None:
+    plan = planned()
+    year, three = (one for one in plan.alternatives if "reserved for" in one.name)
+
+    assert year.cost_usd is not None
+    assert three.cost_usd is not None
+    assert 0.3 * plan.predicted.cost_usd.p50 < three.cost_usd < year.cost_usd < plan.predicted.cost_usd.p50
+    assert "commits to $" in year.note
+    assert year.num_params == three.num_params == plan.model.num_params
+
+
+def test_owned_lines_add_up_to_the_owned_run() -> None:
+    owned = around(planned(Scope(own=Ownership()))).owned
+
+    assert owned is not None
+    assert [line.name for line in owned.lines] == ["capital", "colocation", "operations", "electricity"]
+    assert sum(line.usd for line in owned.lines) == pytest.approx(owned.run_usd)
+
+
+def test_adapting_an_open_model_takes_one_node_whatever_the_plan_rents() -> None:
+    tune = next(one for one in planned().alternatives if one.name.startswith("full fine-tune"))
+
+    # 6 x 8e9 x 5e7 FLOP on eight H100 at 0.35 of 989 TFLOP/s: 867 s.
+    assert tune.wall_seconds == pytest.approx(2.4e18 / (8 * 989.4e12 * 0.35), rel=0.01)
+
+
 def test_a_stated_price_has_no_spot_beside_it() -> None:
     request = make_request(ASKED | {"price_usd_per_device_hour": 2.0})
     plan = recommend(request, resolve(request, Sources(Path("n"), Path("n"), Path("n")), now=NOW))
 
-    assert not any("spot" in one.name for one in plan.alternatives)
+    assert not any("spot" in one.name or "reserved" in one.name for one in plan.alternatives)
 
 
 def test_lora_costs_two_thirds_of_a_full_fine_tune() -> None:
