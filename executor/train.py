@@ -84,6 +84,11 @@ class Trainer:
         self._heldout: HeldOutText | None = None
 
     @property
+    def module(self) -> nn.Module:
+        """The model, or this rank's part of it."""
+        return self._model
+
+    @property
     def num_samples(self) -> int:
         """Sequences taken so far."""
         return self._recipe.samples_after(self.num_steps) + self._num_skipped_samples
