@@ -23,10 +23,11 @@ _STATE_BYTES_PER_PARAM = 16
 _CHECKPOINT_BYTES_PER_PARAM = 12
 
 
-def preflight(job: Job, root: Path, *, world: World | None = None) -> Manifest:
+def preflight(job: Job, root: Path, *, world: World | None = None, here: bool = True) -> Manifest:
     """Return the manifest of the job's corpus, everything else being in order too. Checkpoints will lie under `root`.
 
-    `world` are the processes that are to run it; None asks whether this host could start all of them.
+    `world` are the processes that are to run it. Where there are none yet, this host must be able to run all of them if
+    it is `here` that they will start.
 
     Raises:
         PreflightError: this machine cannot run the job as it stands.
@@ -35,8 +36,9 @@ def preflight(job: Job, root: Path, *, world: World | None = None) -> Manifest:
     _check_software()
     _check_support(job, job.layout.num_devices if world is None else world.size)
     num_local = job.layout.num_devices if world is None else world.local_size
-    _check_device(job, num_local)
-    _check_room(job, root, num_local)
+    if here:
+        _check_device(job, num_local)
+        _check_room(job, root, num_local)
     return _check_corpus(job)
 
 
@@ -59,7 +61,7 @@ def _check_support(job: Job, num_ranks: int) -> None:
         raise PreflightError(
             f"this executor does not run {found}",
             expected=f"another layout than {job.layout.text}",
-            next_step="isoplan plan --layout ..., or isoplan job RUN --for torchtitan",
+            next_step="isoplan plan ... --num-devices N makes another",
         )
     if num_ranks != job.layout.num_devices:
         raise PreflightError(

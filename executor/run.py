@@ -16,7 +16,7 @@ from executor.guard import Signals
 from executor.history import read_history
 from executor.journal import Journal, Pulse
 from executor.metrics import Stopwatch
-from executor.parallel.world import ALONE, World
+from executor.parallel.world import AGAIN, ALONE, World
 from executor.run_folder import RunFolder, locked, read_assignment
 from executor.value_files import read_value, write_value
 from planner.recipe import run_cost_usd
@@ -114,7 +114,8 @@ class _Life:
             self._write_record(outcome, begun)
             self._folder.stop.unlink(missing_ok=True)
         stop = outcome.stop
-        code = EXIT_CODES[stop.state]
+        is_to_go_on = self._world.is_managed and stop.state == "interrupted"
+        code = AGAIN if is_to_go_on else EXIT_CODES[stop.state]
         self._end(stop.state, stop.reason, code=code, checkpoint=outcome.checkpoint)
         return code
 

@@ -48,6 +48,7 @@ COMMANDS = {
     "ls": Entry("Run", "tui.commands.runs:ls", "plans and runs of this folder"),
     "stop": Entry("Run", "tui.commands.runs:stop", "checkpoint a run and stop it"),
     "logs": Entry("Run", "tui.commands.runs:logs", "the log of a run"),
+    "job": Entry("Run", "tui.commands.job:job", "a run as a job of torchrun, Slurm, Kubernetes or SkyPilot"),
     "export": Entry("Run", "tui.commands.export:export", "a run's model as a Hugging Face folder"),
     "compare": Entry("Learn", "tui.commands.compare:compare", "plan against actual"),
 }

@@ -13,15 +13,13 @@ _POLL_SECONDS = 0.02
 _START_SECONDS = 60.0
 
 
-def launch(root: Path) -> "subprocess.Popen[bytes]":
+def launch(root: Path, *, with_torchrun: bool = False) -> "subprocess.Popen[bytes]":
     """Start working on the run in `root` and return the process once it has begun (or has refused).
 
     It has its own session: ^C in this terminal does not reach it. What it prints goes to run.log.
     """
     folder = RunFolder(root)
-    # A run of several ranks is started by the one who watches over them.
-    has_ranks = read_assignment(folder).job.layout.num_devices > 1
-    module = "executor.launch.ranks" if has_ranks else "executor"
+    module = "executor.launch.torchrun" if with_torchrun else _module(folder)
     place = folder.events.stat().st_size if folder.events.exists() else 0
     with folder.log.open("ab") as log:
         process = subprocess.Popen(
@@ -36,6 +34,11 @@ def launch(root: Path) -> "subprocess.Popen[bytes]":
     while process.poll() is None and not _has_started(folder, place) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     return process
+
+
+def _module(folder: RunFolder) -> str:
+    """A run of several ranks is started by the one who watches over them."""
+    return "executor.launch.ranks" if read_assignment(folder).job.layout.num_devices > 1 else "executor"
 
 
 def _has_started(folder: RunFolder, place: int) -> bool:

@@ -1,9 +1,10 @@
-"""`python -m executor.launch.ranks RUN_DIR`: all ranks of a run on this host, and the one who watches over them.
+"""`python -m executor.launch.ranks RUN_DIR`: the ranks of a run on this host, and the one who watches over them.
 
 It imports no torch and takes part in no collective, so it sees what ranks cannot: a rank that is stopped or hung keeps
 the others waiting in a collective until that times out, minutes later. It notices by the heartbeat files, ends all
 ranks, and starts them again from the last sealed checkpoint, as it does when a rank is killed. A run that ends by its
-own decision is not started again, and one that makes no progress is given up.
+own decision is not started again, and one that makes no progress is given up. On several hosts, each has such a one; it
+ends its ranks, the others' end with them, and the code `AGAIN` asks whoever started the hosts to start all again.
 """
 
 import os
@@ -15,9 +16,13 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from data.errors import UserError
 from executor.checkpoint_names import newest_step
+from executor.launch.description import MASTER_PORT, Launch, describe
 from executor.launch.environment import clean_environment
-from executor.run_folder import RunFolder, read_assignment
+from executor.launch.node import Node, node
+from executor.parallel.world import AGAIN
+from executor.run_folder import RunFolder
 
 HANG_SECONDS = 15.0
 """A heart beats every second in a thread of its own, so that a long step does not stop it; fifteen are missed only by a
@@ -50,20 +55,22 @@ class _Heart:
 
 
 class Ranks:
-    """One start of all ranks."""
+    """One start of this host's ranks."""
 
-    def __init__(self, folder: RunFolder, size: int) -> None:
-        self._hearts = [_Heart(folder.rank_heartbeat(rank)) for rank in range(size)]
-        port = _free_port()
-        self._processes = [_start(folder.root, rank, size, port) for rank in range(size)]
+    def __init__(self, folder: RunFolder, launch: Launch, node: Node) -> None:
+        self._first = node.rank * launch.ranks_per_node
+        master = node.master or "127.0.0.1", MASTER_PORT if node.master else _free_port()
+        own = range(self._first, self._first + launch.ranks_per_node)
+        self._hearts = [_Heart(folder.rank_heartbeat(rank)) for rank in own]
+        self._processes = [_start(launch, rank, first=self._first, master=master) for rank in own]
 
     def wait(self) -> tuple[int, str]:
-        """Return the leader's exit code, and what went wrong with a rank; nothing where the run ended by itself."""
+        """Return the first rank's exit code, and what went wrong with one; nothing where the run ended by itself."""
         while True:
             codes = [process.poll() for process in self._processes]
             if None not in codes:
                 killed = [rank for rank, code in enumerate(codes) if code is not None and code < 0]
-                return codes[0] or 0, f"rank {killed[0]} was killed" if killed else ""
+                return codes[0] or 0, f"rank {self._first + killed[0]} was killed" if killed else ""
             trouble = self._trouble(codes)
             if trouble:
                 self._end()
@@ -80,9 +87,9 @@ class Ranks:
         now = time.monotonic()
         for rank, code in enumerate(codes):
             if code is not None and code < 0:
-                return f"rank {rank} was killed by {signal.Signals(-code).name}"
+                return f"rank {self._first + rank} was killed by {signal.Signals(-code).name}"
             if code is None and self._hearts[rank].is_silent(now):
-                return f"rank {rank} has given no sign of life for {HANG_SECONDS:.0f} s"
+                return f"rank {self._first + rank} has given no sign of life for {HANG_SECONDS:.0f} s"
         return ""
 
     def _end(self) -> None:
@@ -99,9 +106,9 @@ class Ranks:
 class Supervisor:
     """Starts ranks again after an accident, until the run has ended or cannot go on."""
 
-    def __init__(self, root: Path) -> None:
-        self._folder = RunFolder(root)
-        self._size = read_assignment(self._folder).job.layout.num_devices
+    def __init__(self, root: Path, node: Node) -> None:
+        self._folder, self._node = RunFolder(root), node
+        self._launch = describe(root, num_nodes=node.num_nodes)
         self._ranks: Ranks | None = None
         self._is_asked_to_stop = False
 
@@ -111,10 +118,13 @@ class Supervisor:
             signal.signal(number, self._pass_on)
         tries, step = 0, newest_step(self._folder.checkpoints)
         while True:
-            self._ranks = Ranks(self._folder, self._size)
+            self._ranks = Ranks(self._folder, self._launch, self._node)
             code, trouble = self._ranks.wait()
             if not trouble:
                 return code
+            if self._node.num_nodes > 1 and not self._is_asked_to_stop:
+                sys.stderr.write(f"{trouble}; all hosts must start again\n")
+                return AGAIN
             before, step = step, newest_step(self._folder.checkpoints)
             tries = 0 if step > before else tries + 1
             if self._is_asked_to_stop or tries >= TRIES_WITHOUT_PROGRESS:
@@ -136,15 +146,20 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ino
 
 
-def _start(root: Path, rank: int, size: int, port: int) -> "subprocess.Popen[bytes]":
+def _start(launch: Launch, rank: int, *, first: int, master: tuple[str, int]) -> "subprocess.Popen[bytes]":
+    host, port = master
     world = {
-        "RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port
-    }  # fmt: skip
-    named = {name: str(value) for name, value in world.items()}
+        "RANK": rank,
+        "WORLD_SIZE": launch.num_ranks,
+        "LOCAL_RANK": rank - first,
+        "LOCAL_WORLD_SIZE": launch.ranks_per_node,
+        "MASTER_ADDR": host,
+        "MASTER_PORT": port,
+    }
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "executor", str(root)],
+        [launch.python, "-P", "-m", "executor", launch.run_dir],
         stdin=subprocess.DEVNULL,
-        env={**clean_environment(), **named, "MASTER_ADDR": "127.0.0.1"},
+        env=clean_environment() | {name: str(value) for name, value in world.items()},
         # A ^C at the terminal reaches this process alone, which passes it on once.
         process_group=0,
     )
@@ -162,8 +177,11 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m executor.launch.ranks RUN_DIR\n")
         return 2
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return Supervisor(Path(sys.argv[1])).run()
+    try:
+        return Supervisor(Path(sys.argv[1]), node(os.environ)).run()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -12,14 +12,25 @@ from data.errors import UserError
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
+MANAGED = "ISOPLAN_NODES"
+"""Set where someone starts a run's hosts, and starts them again."""
+
+AGAIN = 75
+"""The exit code that asks for that: an interruption or an accident (sysexits.h's EX_TEMPFAIL)."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ranks of a run. `local` counts those on this host."""
+    """The ranks of a run. `local` counts those on this host.
+
+    Managed is a run that Slurm, Kubernetes or SkyPilot starts again when it was interrupted, by the code `AGAIN`.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    is_managed: bool = False
 
     @property
     def is_leader(self) -> bool:
@@ -36,8 +47,9 @@ def world(environment: Mapping[str, str]) -> World:
     Raises:
         UserError: it names only some of the variables, or a rank outside the world.
     """
+    is_managed = MANAGED in environment
     if "WORLD_SIZE" not in environment:
-        return ALONE
+        return World(is_managed=is_managed)
     missing = [name for name in NAMES if name not in environment]
     if missing:
         raise UserError(
@@ -48,7 +60,7 @@ def world(environment: Mapping[str, str]) -> World:
     rank, size, local_rank, local_size = (_number(environment, name) for name in NAMES[:4])
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         raise UserError(f"rank {rank} of {size}, {local_rank} of {local_size} on this host", expected="ranks from 0 up")
-    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size)
+    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size, is_managed=is_managed)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
