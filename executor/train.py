@@ -101,7 +101,7 @@ class Trainer:
         """
         lr = learning_rate(self._recipe, step=self.num_steps)
         loss, grad_norm = self._gradients()
-        self._at_rest.verify(when=f"before the update of step {self.num_steps + 1}")
+        self._verify(when=f"before the update of step {self.num_steps + 1}")
         if self._is_rerun():
             self._check_rerun()
         finding = self._watch.judge(loss, grad_norm)
@@ -154,7 +154,7 @@ class Trainer:
         Raises:
             CorruptedError: a tensor is not as the last update left it.
         """
-        self._at_rest.verify(when=f"saving step {self.num_steps}")
+        self._verify(when=f"saving step {self.num_steps}")
         return Snapshot(self._state(job_digest), self._model.state_dict(), self._optimiser.state_tensors(self._model))
 
     def _build(self, shape: ModelShape) -> nn.Module:
@@ -198,6 +198,9 @@ class Trainer:
         # One wait for the device per step, for both figures.
         total, grad_norm = torch.stack((torch.stack(losses).sum(), norm)).tolist()
         return total, grad_norm
+
+    def _verify(self, *, when: str) -> None:
+        self._at_rest.verify(when=when)
 
     def _resting(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what only an update may change; buffers may count things in the forward pass."""

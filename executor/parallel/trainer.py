@@ -7,7 +7,7 @@ The loss of the step is the mean over ranks of their means, all over equally man
 what FSDP averages (data, context), what tensor ranks sum, and what a single process computes are the same numbers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from executor.checkpoint import load_state
 from executor.evaluate import HeldOut, held_out
+from executor.integrity import CorruptedError
 from executor.model.experts import Experts
 from executor.parallel.mesh import Grid, grid
 from executor.parallel.own import local
@@ -66,6 +67,7 @@ class ParallelTrainer(Trainer):
 
     @override
     def save(self, folder: Path, *, job_digest: str) -> Path:
+        self._verify(when=f"saving step {self.num_steps}")
         kinds = {"model": self._model_pieces(), "optimiser": self._optimiser_pieces()}
         return save_together(folder, self._state(job_digest), kinds, ranks=self._ranks, rank=self._grid.rank)
 
@@ -84,6 +86,32 @@ class ParallelTrainer(Trainer):
             for key in keys.get(name, ()):
                 self._optimiser.state_of(parameter)[key] = self._state_tensor(optimiser, name, key, parameter)
         self.resume(load_state(path))
+
+    @override
+    def _resting(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self._share.parameters.items():
+            yield name, local(parameter)
+            for key, tensor in self._optimiser.state_of(parameter).items():
+                yield f"{name}/{key}", local(tensor)
+
+    @override
+    def _verify(self, *, when: str) -> None:
+        self._agree_on(lambda: super(ParallelTrainer, self)._verify(when=when))
+
+    @override
+    def _check_rerun(self) -> None:
+        self._agree_on(super()._check_rerun)
+
+    def _agree_on(self, check: Callable[[], None]) -> None:
+        """Check on every rank; what one finds ends the step on all, which else would wait for it."""
+        problem = ""
+        try:
+            check()
+        except CorruptedError as error:
+            problem = str(error)
+        found = self._ranks.first_problem(problem)
+        if found:
+            raise CorruptedError(found)
 
     @override
     def _build(self, shape: ModelShape) -> nn.Module:

