@@ -1,0 +1,36 @@
+"""Models of 175B and 405B parameters: the published layout and the chosen one, as predicted, beside what was measured."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TABLE = BENCHMARKS.parent / ".." / "shared" / "data" / "throughput" / "published_train.csv"
+pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="the table of published runs is not beside the checkout")
+
+
+@pytest.fixture(scope="module")
+def found():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        script = importlib.import_module("bench_search")
+        return [script.beside(run) for run in script.runs() if run.row["id"] in script.PUBLISHED]
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def test_published_layouts_take_what_they_took(found) -> None:
+    assert len(found) == 10
+    assert max(abs(one.predicted_error) for one in found) < 0.07
+    assert max(abs(one.predicted_error) for one in found if one.run.pair == ("h100-sxm", "megatron-te")) < 0.03
+
+
+def test_the_chosen_layout_is_no_slower_and_not_much_faster_than_the_best_published(found) -> None:
+    # Those that recompute everything lose a quarter by it. The others: asked for 5 %, reached 6.8 %; two sequences a
+    # micro-batch at 79 of 80 GiB is what makes the difference, and no published run tried it.
+    others = [one for one in found if one.run.row["recompute"] != "full"]
+
+    assert len(others) == 8
+    assert all(-0.07 < one.chosen_gain < 0.005 for one in others)
