@@ -1,4 +1,4 @@
-"""Models of 175B and 405B parameters: the published layout and the chosen one, as predicted, beside what was measured."""
+"""Models of 175B and 405B parameters: published and chosen layouts, as predicted, beside what was measured."""
 
 import importlib
 import sys
