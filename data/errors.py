@@ -47,6 +47,12 @@ class StalePlanError(UserError):
         super().__init__(found, expected="\n  " + "\n  ".join(changes), next_step=next_step)
 
 
+class CapReachedError(UserError):
+    """The run has used up what it was allowed."""
+
+    exit_code = 7
+
+
 class PreflightError(UserError):
     """The machine cannot run the plan as it stands."""
 

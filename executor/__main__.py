@@ -19,7 +19,7 @@ def main() -> int:
         sys.stderr.write("usage: python -m executor RUN_DIR\n")
         return 2
     try:
-        code = execute(Path(sys.argv[1]), started=STARTED, world=world(os.environ))
+        code = execute(Path(sys.argv[1]), started=STARTED, world=world(os.environ), is_own_process=True)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -57,6 +57,7 @@ class Attempt:
         tell: Callable[[AnyEvent], None],
         checkpoint: str | None,
         history: History,
+        spare_seconds: float = 0.0,
     ) -> None:
         self._folder, self._assignment, self._trainer = folder, assignment, trainer
         self._watch, self._signals, self._ranks, self._tell = watch, signals, ranks, tell
@@ -68,6 +69,7 @@ class Attempt:
         eval_steps = eval_tokens / self._recipe.tokens_per_step
         self._step_time = Expected(predicted)
         self._eval_time = Expected(predicted * eval_steps * _EVAL_PER_TRAIN)
+        self._spare_seconds = spare_seconds
         self._checkpoint_time = Expected(_FIRST_CHECKPOINT_SECONDS)
         self._heldout: HeldOut | None = None
         self._num_interventions = sum(one.action != "warn" for one in history.interventions)
@@ -141,7 +143,7 @@ class Attempt:
 
     def _cap_stop(self) -> Stop | None:
         next_step = self._trainer.num_steps + 1
-        ahead = self._step_time.seconds + self._checkpoint_time.seconds
+        ahead = self._step_time.seconds + self._checkpoint_time.seconds + self._spare_seconds
         if next_step in self._gates or next_step == self._recipe.num_steps:
             ahead += self._eval_time.seconds
         return cap_stop(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from data.errors import UserError
 from executor.events import AnyEvent, Ended, Gated, Intervened, Started, Stepped, read_events
 from executor.journal import HEARTBEAT_SECONDS, Heartbeat
+from executor.meter import read_meter
 from executor.run_folder import RunFolder
 from executor.value_files import read_value
 from planner.record import GateResult, Intervention, TimeSpent
@@ -36,7 +37,7 @@ class History:
 def read_history(folder: RunFolder) -> History:
     """Return what happened so far.
 
-    A run that was killed spent more than its last event says: up to its last heartbeat, and one interval more.
+    A run that was killed spent more than its last event says: its meter knows how much.
     """
     num_attempts, step_numbers, step_seconds, gates = 0, array("q"), array("d"), list[GateResult]()
     interventions = list[Intervention]()
@@ -69,8 +70,17 @@ def _time_spent(folder: RunFolder, last: AnyEvent | None) -> TimeSpent:
     spent = last.spent.time
     if isinstance(last, Ended):
         return spent
-    unseen = max(0.0, _last_beat(folder) + HEARTBEAT_SECONDS - spent.wall_seconds)
+    unseen = max(0.0, _killed_at_seconds(folder) - spent.wall_seconds)
     return TimeSpent.model_validate({**spent.model_dump(), "train_seconds": spent.train_seconds + unseen})
+
+
+def _killed_at_seconds(folder: RunFolder) -> float:
+    """Return how far a killed attempt came: to the second by its meter, else by its last heartbeat and one more."""
+    meter = read_meter(folder)
+    if meter is not None and meter.is_final:
+        return meter.wall_seconds
+    beat = _last_beat(folder) + HEARTBEAT_SECONDS
+    return beat if meter is None else max(beat, meter.at_most_seconds)
 
 
 def _last_beat(folder: RunFolder) -> float:

@@ -5,21 +5,24 @@ lock is held and the start is written down, so that whoever launched this sees i
 """
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import UserError
+from data.errors import CapReachedError, UserError
+from data.units import show_seconds
 from executor.events import Ended, Ready, Spent, Started, Warned
 from executor.guard import Signals
 from executor.history import read_history
 from executor.journal import Journal, Pulse
+from executor.meter import Meter, settled_meter
+from executor.meter_process import margin_seconds
 from executor.metrics import Stopwatch
 from executor.parallel.world import AGAIN, ALONE, World
 from executor.run_folder import RunFolder, locked, read_assignment
 from executor.value_files import read_value, write_value
-from planner.recipe import run_cost_usd
+from planner.recipe import capped_seconds, run_cost_usd
 from planner.record import RunRecord, RunState
 
 if TYPE_CHECKING:
@@ -38,8 +41,10 @@ EXIT_CODES: dict[RunState, int] = {
 """What the process returns for each way a run can end."""
 
 
-def execute(root: Path, *, started: float, world: World = ALONE) -> int:
+def execute(root: Path, *, started: float, world: World = ALONE, is_own_process: bool = False) -> int:
     """Work on the run in `root` until it ends or is stopped; return the exit code.
+
+    Where this is the run's own process, a second one counts its seconds and kills it at its cap, if it hangs.
 
     Where the run has several ranks, each calls this; one, the leader, holds the lock and writes what is written.
     `started` is the `time.monotonic()` the process began at: what came before counts as startup. The record is written
@@ -48,24 +53,37 @@ def execute(root: Path, *, started: float, world: World = ALONE) -> int:
     Raises:
         LockedError: another process works on it.
         PreflightError, StalePlanError: the machine or the corpus is not as the plan needs it.
+        CapReachedError: nothing is left of its caps.
         UserError: the folder holds no job, or the run is done.
     """
     folder = RunFolder(root)
     with locked(folder) if world.is_leader else nullcontext():
         check_resumable(root)
-        return _Life(folder, started=started, world=world).run()
+        return _Life(folder, started=started, world=world, is_metered=is_own_process and world.is_leader).run()
 
 
 class _Life:
     """One attempt with its diary, from the start event to the end event."""
 
-    def __init__(self, folder: RunFolder, *, started: float, world: World) -> None:
+    def __init__(self, folder: RunFolder, *, started: float, world: World, is_metered: bool) -> None:
         self._folder, self._world = folder, world
         self._assignment = read_assignment(folder)
+        settled_meter(folder)
         self._history = read_history(folder)
         self._watch = Stopwatch(started=started, before=self._history.time)
+        self._limit_seconds = capped_seconds(self._assignment.caps, self._assignment.job.rates)
+        self._spare_seconds = margin_seconds(self._limit_seconds) if is_metered else 0.0
         self._trainer: Trainer | None = None
+        self._check_cap()
         self._journal = self._open_journal()
+
+    def _check_cap(self) -> None:
+        used, limit = self._watch.wall_seconds, self._limit_seconds
+        if self._spare_seconds and used + self._spare_seconds >= limit:
+            raise CapReachedError(
+                f"{self._folder.run_id} has used {show_seconds(used)} of the {show_seconds(limit)} its caps allow",
+                next_step=f"isoplan approve {self._assignment.plan_id} with a higher cap, then isoplan resume",
+            )
 
     def _open_journal(self) -> Pulse:
         if self._world.is_leader:
@@ -75,7 +93,7 @@ class _Life:
     def run(self) -> int:
         if self._world.is_leader:
             self._folder.stop.unlink(missing_ok=True)
-        with self._journal, Signals() as signals:
+        with self._metered(), self._journal, Signals() as signals:
             attempt = self._history.num_attempts + 1
             now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
             self._journal.add(Started(spent=self._spent(), attempt=attempt, pid=os.getpid(), at=now))
@@ -85,6 +103,12 @@ class _Life:
                 code = error.exit_code if isinstance(error, UserError) else 1
                 self._end("failed", f"{type(error).__name__}: {error}", code=code, checkpoint=None)
                 raise
+
+    def _metered(self) -> AbstractContextManager[object]:
+        """Count from outside, and end this process at a cap where it cannot do so itself."""
+        if not self._spare_seconds:
+            return nullcontext()
+        return Meter(self._folder, before_seconds=self._watch.wall_seconds, limit_seconds=self._limit_seconds)
 
     def _train(self, signals: Signals) -> int:
         from executor.start import start
@@ -108,6 +132,7 @@ class _Life:
             tell=self._journal.add,
             checkpoint=begun.checkpoint,
             history=self._history,
+            spare_seconds=self._spare_seconds,
         ).run()
         if self._world.is_leader:
             self._warn_of_leak(outcome, begun.entropy_nats)
