@@ -35,6 +35,11 @@ class Point:
     weight_bits: Array | None = None
     activation_bits: Array | None = None
     kv_bits: Array | None = None
+    post_bits: Array | None = None
+    width: Array | None = None
+    depth: Array | None = None
+    second_optimizer: Array | None = None
+    share: Array | None = None
 
     def taken(self, rows: Index) -> "Point":
         """The points of these row numbers."""
@@ -51,15 +56,7 @@ class Point:
         Raises:
             ValueError: it was not given.
         """
-        values = {
-            "unique_tokens": self.unique_tokens,
-            "num_experts": self.num_experts,
-            "granularity": self.granularity,
-            "weight_bits": self.weight_bits,
-            "activation_bits": self.activation_bits,
-            "kv_bits": self.kv_bits,
-        }
-        value = values[name]
+        value: Array | None = getattr(self, name)
         if value is None:
             raise ValueError(f"this law needs {name}")
         return value

@@ -13,7 +13,8 @@ from planner.law.base import Array, Complex, LawBase
 from planner.law.constrained import DataConstrainedLaw
 from planner.law.forms import ChinchillaLaw, FarseerLaw, KaplanLaw, OverTrainingLaw
 from planner.law.moe import FineGrainedMoeLaw, JointMoeLaw
-from planner.law.precision import PrecisionLaw
+from planner.law.precision import PrecisionLaw, QuantisedLaw
+from planner.law.variants import MixtureLaw, OptimizerLaw, WidthDepthLaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,43 @@ FORMS: Mapping[str, Form] = {
             "n_w": 0.3,
             "n_a": 1.4,
             "n_kv": 2.4,
+        },
+    ),
+    "quantised": Form(
+        QuantisedLaw,
+        (*_CHINCHILLA, *_logs("C_T", 0.6), *_plain("gamma_D gamma_N", 0.05), *_logs("gamma_post", 0.3)),
+        lambda near: {**_same(near), "C_T": 0.06, "gamma_D": 0.51, "gamma_N": 0.34, "gamma_post": 0.59},
+    ),
+    "width-depth": Form(
+        WidthDepthLaw,
+        (*_logs("E", 0.2), *_logs("A G B", 1.0), *_plain("alpha gamma", 0.2), *_plain("beta", 0.05)),
+        # N grows as width^2 depth at a fixed ratio of both, so its exponent splits about two to one.
+        lambda near: {
+            "E": near.E,
+            "A": near.A / 2,
+            "alpha": 2 * near.alpha,
+            "G": near.A / 20,
+            "gamma": near.alpha,
+            "B": near.B,
+            "beta": near.beta,
+        },
+    ),
+    "optimizer": Form(
+        OptimizerLaw,
+        (*_CHINCHILLA, *_logs("rho_N rho_D", 0.3)),
+        lambda near: {**_same(near), "rho_N": 1.0, "rho_D": 1.0},
+    ),
+    "mixture": Form(
+        MixtureLaw,
+        (*_logs("c", 0.2), *_logs("k", 0.7), *_plain("t", 1.0), *_logs("A B", 0.6), *_plain("alpha beta", 0.05)),
+        lambda near: {
+            "c": 0.8 * near.E,
+            "k": 0.2 * near.E,
+            "t": -1.0,
+            "A": near.A,
+            "B": near.B,
+            "alpha": near.alpha,
+            "beta": near.beta,
         },
     ),
 }

@@ -18,7 +18,8 @@ from planner.law.base import LossUnit as LossUnit
 from planner.law.base import Point
 from planner.law.constrained import DataConstrainedLaw
 from planner.law.moe import FineGrainedMoeLaw, JointMoeLaw
-from planner.law.precision import PrecisionLaw
+from planner.law.precision import PrecisionLaw, QuantisedLaw
+from planner.law.variants import MixtureLaw, OptimizerLaw, WidthDepthLaw
 
 
 class ChinchillaLaw(LawBase):
@@ -101,7 +102,11 @@ Law = Annotated[
     | DataConstrainedLaw
     | FineGrainedMoeLaw
     | JointMoeLaw
-    | PrecisionLaw,
+    | PrecisionLaw
+    | QuantisedLaw
+    | WidthDepthLaw
+    | OptimizerLaw
+    | MixtureLaw,
     Field(discriminator="form"),
 ]
 

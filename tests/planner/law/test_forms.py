@@ -8,6 +8,7 @@ from planner.law.fit_form import fit_law
 from planner.law.form_table import FORMS
 from planner.law.generic import _value_and_slopes, log_losses
 from planner.law.registry import law
+from planner.law.variants import MixtureLaw, OptimizerLaw, WidthDepthLaw
 from tests.planner.law.ladders import noisy
 
 
@@ -50,6 +51,39 @@ def test_noise_free_runs_give_every_constant_back(form: str) -> None:
         )
 
 
+def varied() -> Point:
+    """The wide design with width, depth, optimizer, share and later bits turning through their values."""
+    at = runs()
+    turn = np.arange(len(at.N))
+    return Point(
+        at.N,
+        at.D,
+        width=np.array([256.0, 512.0, 1024.0, 2048.0, 4096.0])[turn % 5],
+        depth=np.array([4.0, 8.0, 16.0, 32.0, 64.0, 24.0, 12.0])[turn % 7],
+        second_optimizer=(turn % 2).astype(np.float64),
+        share=np.array([0.0, 0.25, 0.5, 0.75, 1.0])[turn % 5],
+        post_bits=np.array([2.0, 3.0, 4.0, 6.0])[turn % 4],
+    )
+
+
+MADE_UP: dict[str, LawBase] = {
+    "width-depth": WidthDepthLaw(E=1.8, A=60.0, alpha=0.6, G=2.5, gamma=0.7, B=900.0, beta=0.33),
+    "optimizer": OptimizerLaw(E=1.7, A=480.0, B=2100.0, alpha=0.35, beta=0.37, rho_N=1.2, rho_D=1.4),
+    "mixture": MixtureLaw(c=1.5, k=0.3, t=-1.4, A=480.0, B=2100.0, alpha=0.35, beta=0.37),
+}
+
+
+@pytest.mark.parametrize("form", [*MADE_UP, "quantised"])
+def test_noise_free_runs_give_every_constant_of_a_variant_back(form: str) -> None:
+    truth = MADE_UP[form] if form in MADE_UP else law("kumar-2024-quantised").law
+    found = fit_law(form, varied(), truth.loss(varied()), num_bootstraps=20)
+
+    for constant in FORMS[form].constants:
+        assert getattr(found.law, constant.name) == pytest.approx(getattr(truth, constant.name), rel=1e-6), (
+            constant.name
+        )
+
+
 @pytest.mark.parametrize("form", CASES)
 def test_slopes_by_complex_steps_are_those_by_differences(form: str) -> None:
     name, at = CASES[form]
@@ -81,3 +115,12 @@ def test_an_unknown_point_input_is_the_programmers_error() -> None:
 
     with pytest.raises(ValueError, match="needs num_experts"):
         Needs().loss(runs())
+
+
+def test_bits_taken_after_training_hurt_more_the_longer_it_trained() -> None:
+    by = law("kumar-2024-quantised").law
+    N, D, bits = np.full(2, 1e8), np.array([1e9, 1e10]), np.full(2, 4.0)
+    damage = by.loss(Point(N, D, post_bits=bits)) - by.loss(Point(N, D))
+
+    # Kumar et al. 2024: damage grows as D^0.5068 at fixed N.
+    assert damage[1] / damage[0] == pytest.approx(10**0.5068)
