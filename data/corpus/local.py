@@ -30,14 +30,14 @@ class Listing:
     @property
     def digest(self) -> str:
         """What orders local sources: a digest of their names and sizes, wherever they lie."""
-        return digest([[_bytewise(entry.name).hex(), entry.num_bytes] for entry in self.entries])
+        return digest([[entry.name, entry.num_bytes] for entry in self.entries])
 
 
 def listing(path: Path) -> Listing:
     """Return the files of a folder, or the one file, in bytewise order of their relative names.
 
     Links are not followed and archives not opened; these and unknown types are listed as skipped. Names that begin with
-    a dot are not looked at.
+    a dot are not looked at; bytes of a name that are no UTF-8 are spelt out.
 
     Raises:
         UserError: nothing is there, or nothing we can read.
@@ -52,9 +52,9 @@ def listing(path: Path) -> Listing:
         place = root / name
         status = place.lstat()
         if reason := _fault(status.st_mode, name):
-            skipped.append(Rejected(name, "other", "list", reason, status.st_size))
+            skipped.append(Rejected(_readable(name), "other", "list", reason, status.st_size))
         else:
-            entries.append(Entry("local", name, place, name, _domain(name), status.st_size))
+            entries.append(Entry("local", _readable(name), place, _readable(name), _domain(name), status.st_size))
     if not entries:
         raise UserError(f"'{path}' holds no file we can read", expected=", ".join(sorted(SUFFIXES)))
     return Listing(tuple(entries), tuple(skipped))
@@ -104,6 +104,11 @@ def _domain(name: str) -> str:
     if suffix in HTML_SUFFIXES:
         return "html"
     return "code" if suffix in CODE_SUFFIXES | HEADER_SUFFIXES else "text"
+
+
+def _readable(name: str) -> str:
+    """The name as it can be written down: a byte that is no UTF-8 becomes `\\xe9`."""
+    return _bytewise(name).decode("utf-8", "backslashreplace")
 
 
 def _bytewise(name: str) -> bytes:

@@ -8,6 +8,7 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import BinaryIO
 
 from data.corpus.document import Document, Entry, Reader, Rejected, spot
 from data.corpus.html_text import html_text
@@ -68,25 +69,37 @@ def _text(entry: Entry) -> Reader:
 
 
 def _parts(entry: Entry) -> Iterator[bytes | Rejected]:
+    """The lines of a file, about `PART_BYTES` at a time; read by the piece, since lines of one byte are slow."""
     with opened(entry.path) as file:
-        lines: list[bytes] = []
+        kept: list[bytes] = []
         size = 0
-        while line := file.readline(MAX_LINE_BYTES + 1):
+        while piece := file.read(PART_BYTES - size):
+            start = piece.rfind(b"\n") + 1
+            line = piece[start:]
+            if line:
+                line += file.readline(max(0, MAX_LINE_BYTES + 1 - len(line)))
             if len(line) > MAX_LINE_BYTES:
-                skipped = len(line)
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(1 << 20)
-                    skipped += len(line)
-                yield _rejected(entry, f"a line longer than {MAX_LINE_BYTES >> 20} MiB", skipped)
-                continue
-            lines.append(line)
-            size += len(line)
+                yield _rejected(
+                    entry, f"a line longer than {MAX_LINE_BYTES >> 20} MiB", len(line) + _skipped(file, line)
+                )
+                line = b""
+            kept += [piece[:start], line]
+            size += start + len(line)
             if size >= PART_BYTES:
-                yield b"".join(lines)
-                lines.clear()
+                yield b"".join(kept)
+                kept.clear()
                 size = 0
-        if lines:
-            yield b"".join(lines)
+        if size:
+            yield b"".join(kept)
+
+
+def _skipped(file: BinaryIO, line: bytes) -> int:
+    """Read on to the end of `line`, whose beginning was read, and return how many bytes that took."""
+    skipped = 0
+    while line and not line.endswith(b"\n"):
+        line = file.readline(1 << 20)
+        skipped += len(line)
+    return skipped
 
 
 def _decoded(entry: Entry, name: str, content: bytes) -> Document | Rejected:

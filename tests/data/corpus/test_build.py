@@ -187,6 +187,20 @@ def test_a_filter_made_for_other_text_is_stopped(config: BuildConfig, tmp_path: 
     assert build((str(source),), out=tmp_path / "out", config=by_domain).train.num_documents > 30
 
 
+def test_a_name_that_is_not_utf8_is_spelt_out(config: BuildConfig, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(3):
+        (source / f"{number}.txt").write_text(prose(number, 300))
+    try:
+        (source / b"caf\xe9.txt".decode("utf-8", "surrogateescape")).write_text(prose(9, 300))
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    build((str(source),), out=tmp_path / "out", config=config)
+
+    assert r"local:1/caf\\xe9.txt" in (tmp_path / "out" / "documents.jsonl").read_text()
+
+
 def test_nothing_left_says_what_was_removed(config: BuildConfig, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("short")
     with pytest.raises(UserError, match=r"no document is left to train on.*shorter than 200 characters"):

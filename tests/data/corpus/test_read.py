@@ -115,6 +115,7 @@ def test_a_long_file_is_cut_at_line_ends_and_loses_nothing(tmp_path: Path, monke
 
 def test_an_enormous_line_is_skipped_and_the_rest_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read, "MAX_WHOLE_BYTES", 1000)
+    monkeypatch.setattr(read, "PART_BYTES", 300)
     monkeypatch.setattr(read, "MAX_LINE_BYTES", 5000)
     monkeypatch.setattr(rows, "MAX_ROW_BYTES", 5000)
     (tmp_path / "a.txt").write_text("before\n" + "x" * 100_000 + "\nafter\n")
