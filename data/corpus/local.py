@@ -1,6 +1,7 @@
 """Files and folders of the user: what is in them, in an order that neither the disk nor the command line decides."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ RECORD_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", "
 SUFFIXES = TEXT_SUFFIXES | HTML_SUFFIXES | RECORD_SUFFIXES | CODE_SUFFIXES | HEADER_SUFFIXES
 # Manual pages carry their section as suffix, and documentation often no suffix at all.
 PLAIN_NAMES = frozenset({"README", "NEWS", "CHANGELOG", "changelog", "AUTHORS", "TODO", "FAQ", "HISTORY"})
+
+
+_MANUAL = re.compile(r"\.[1-9][a-z]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,9 @@ def _domain(name: str) -> str:
         return "records"
     if suffix in HTML_SUFFIXES:
         return "html"
-    return "code" if suffix in CODE_SUFFIXES | HEADER_SUFFIXES else "text"
+    if suffix in CODE_SUFFIXES | HEADER_SUFFIXES:
+        return "code"
+    return "manual" if _MANUAL.fullmatch(suffix) else "text"
 
 
 def _readable(name: str) -> str:

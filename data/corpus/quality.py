@@ -144,11 +144,13 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
     "web": (c4, fineweb, repeated_lines, gopher_quality, repeated_ngrams),  # cheapest first
     "prose": (repeated_lines,),
     "code": (code,),
+    "manual": (),  # the source of manual pages repeats its requests: Gopher's line rules take half of them
 }
 FAMILY_OF = {
     **dict.fromkeys(("library", "tests", "headers", "code"), "code"),
     **dict.fromkeys(("prose", "text"), "prose"),
     **dict.fromkeys(("records", "html"), "web"),
+    "manual": "manual",
 }
 
 

@@ -80,7 +80,7 @@ def check_kept(removed: Iterable[Removal], remaining: Iterable[DomainCount], *, 
                 f"the quality filter keeps {found.kept_fraction:.1%} of the domain '{found.domain}' "
                 f"({found.num_documents} documents); most went for '{worst.reason}', such as {worst.examples[0]}",
                 expected=f"at least {min_fraction:.0%}",
-                next_step="a filter made for this text (--quality by-domain), none (--quality off), or --min-kept",
+                next_step="another filter (--quality code, prose or web), none (--quality off), or a lower --min-kept",
             )
 
 

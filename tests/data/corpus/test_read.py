@@ -159,6 +159,20 @@ def test_links_archives_and_unknown_types_are_listed_as_not_read(tmp_path: Path)
     }
 
 
+def test_a_manual_page_is_a_domain_of_its_own(tmp_path: Path) -> None:
+    for name in ("ls.1.gz", "perlfunc.3pm", "README", "notes.txt", "tool.py"):
+        (tmp_path / name).touch()
+
+    domains = {entry.name: entry.domain for entry in listing(tmp_path).entries}
+    assert domains == {
+        "ls.1.gz": "manual",
+        "perlfunc.3pm": "manual",
+        "README": "text",
+        "notes.txt": "text",
+        "tool.py": "code",
+    }
+
+
 def test_a_folder_without_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     with pytest.raises(UserError, match="holds no file we can read"):
