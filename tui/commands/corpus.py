@@ -78,10 +78,11 @@ def build_command(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Build a corpus of files, folders, builtin:stdlib (this Python's library) and builtin:deps (our dependencies).
+    """Build a corpus of text from SOURCEs.
 
-    Without a SOURCE: both built-in ones. Reads .txt .md .rst, source code, and .jsonl .parquet with a text field;
-    .gz and .zst of them.
+    A SOURCE is a file or folder (text, HTML, code, manual pages; .jsonl .json .parquet .csv with a text field; .gz .zst
+    .bz2 .xz of them), builtin:stdlib (this Python's library), builtin:deps (isoplan's dependencies),
+    hf:OWNER/NAME@COMMIT (a Hugging Face dataset) or builtin:synthetic/kv. Without one: both built-in texts.
     """
     from data.corpus.build import build
     from data.corpus.manifest import BuildConfig
@@ -123,7 +124,10 @@ def build_command(
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="the manifest as JSON")
 def show_command(folder: Path, as_json: bool) -> None:
-    """Show a corpus: sizes, sources, licences, knowledge cutoff, and what was removed and why."""
+    """Show what a corpus holds.
+
+    Sizes, sources, licences, knowledge cutoff, and what was removed and why.
+    """
     from data.corpus.manifest import load_manifest
     from tui.commands import corpus_text
 
@@ -138,7 +142,10 @@ def show_command(folder: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="the result as JSON")
 def verify_command(folder: Path, as_json: bool) -> None:
-    """Read every byte of a corpus and compare it with the manifest; exit 5 names what has changed, old -> new."""
+    """Check every byte of a corpus.
+
+    Each file is compared with the manifest; exit 5 names what has changed, old -> new.
+    """
     from data.corpus.manifest import verify
 
     manifest = verify(folder)
@@ -164,7 +171,9 @@ def verify_command(folder: Path, as_json: bool) -> None:
 def mix_command(
     folder: Path, weights: tuple[str, ...], tokens: str, natural: bool, pilots: Path | None, as_json: bool
 ) -> None:
-    """Set the weights of a corpus's parts, show how often a run of --tokens would read each, or propose weights.
+    """Set, show or propose weights of its parts.
+
+    Shows how often a run of --tokens would read each part; with --pilots, the weights that pilot runs speak for.
 
     The mixture stands in the manifest, so a plan made before no longer fits and says so.
     """
@@ -225,7 +234,10 @@ def _propose(folder: Path, manifest: "Manifest", path: Path, *, num_tokens: int,
 @click.argument("name", default="")
 @click.option("--json", "as_json", is_flag=True, help="the rows as JSON")
 def catalog_command(name: str, as_json: bool) -> None:
-    """Public corpora with tokens, licence and cutoff, as their makers state them; or all there is about one NAME."""
+    """List public corpora, or all about one NAME.
+
+    Tokens, licence and cutoff as their makers state them.
+    """
     from data.catalog.corpora import corpus, corpus_names
 
     found = [corpus(name)] if name else [corpus(known) for known in corpus_names()]
