@@ -1,16 +1,23 @@
-"""Tokens per CPU second of the executor and of a restated nanoGPT loop: same size and batch, one process, interleaved.
+"""Tokens per CPU second of the executor and of its peers: same size, batch and tokens, one process, interleaved.
 
-    python benchmarks/bench_train.py [--threads 1] [--rounds 5] [--vocab 65]
+    python benchmarks/bench_train.py [--threads 1] [--rounds 5] [--vocab 65] [--precision fp32] [--compiled] [--memory]
 
-Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration). Both
-run the same random tokens in float32, eager. The loop is nanoGPT's train.py and model.py without logging: LayerNorm,
-learned positions, GELU, flash attention, plain cross-entropy, fused AdamW, clipping. The ceiling is the best product of
-this machine at these shapes, measured between the steps. CPU seconds, so that other processes matter less.
+Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration). Peers:
+nanoGPT's train.py and model.py restated without logging (LayerNorm, learned positions, GELU, flash attention, plain
+cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss, with the executor's architecture, where it
+is installed. The ceiling is the best product of this machine at these shapes, measured between the steps. CPU seconds,
+so that other processes matter less; each loop's median is over the rounds. `--memory` measures instead the peak of each
+loop alone in a process of its own, over what the process holds before its first step.
 """
 
 import argparse
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -20,9 +27,11 @@ from torch.nn import functional
 from executor import runtime
 from executor.train import Trainer
 from planner.model import ModelShape, flop_per_token, num_params
-from planner.recipe import Optimiser, Recipe, Schedule
+from planner.recipe import Optimiser, Precision, Recipe, Schedule
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 6, 384, 6, 256, 16
+Loop = tuple[Callable[[], object], int, float]
+"""A step, the model's parameters, and its FLOP per token by our convention."""
 
 
 class Block(nn.Module):
@@ -80,30 +89,61 @@ class Text:
         return np.zeros_like(self.tokens)
 
 
-def executor_step(vocab_size: int, threads: int) -> tuple[Callable[[], object], int, float]:
-    """Return our step, its parameters and its FLOP per token."""
+def executor_step(vocab_size: int, options: argparse.Namespace) -> Loop:
     shape = ModelShape(
         num_layers=LAYERS, width=WIDTH, num_heads=HEADS, num_kv_heads=HEADS, head_dim=64, ffn_width=1024,
         vocab_size=vocab_size,
     )  # fmt: skip
     recipe = Recipe(
         seq_len=CONTEXT, micro_batch_sequences=BATCH, num_steps=10**6, optimiser=Optimiser(peak_lr=1e-3),
-        schedule=Schedule(warmup_steps=0, decay_steps=0), num_threads=threads, eval_sequences=1,
-        checkpoint_every_steps=10**6, seed=0,
+        schedule=Schedule(warmup_steps=0, decay_steps=0), num_threads=options.threads, eval_sequences=1,
+        checkpoint_every_steps=10**6, seed=0, precision=options.precision, is_compiled=options.compiled,
     )  # fmt: skip
     device = runtime.prepare(recipe)
     trainer = Trainer(shape, recipe, Text(vocab_size), device=device)
     return trainer.step, num_params(shape), flop_per_token(shape, seq_len=CONTEXT)
 
 
-def nanogpt_step(vocab_size: int) -> tuple[Callable[[], object], int, float]:
-    """Return the reference loop's step, its parameters and its FLOP per token by our convention."""
+def nanogpt_step(vocab_size: int, options: argparse.Namespace) -> Loop:
     model = NanoGPT(vocab_size)
+    return loop_of(model, model, vocab_size, options, unmultiplied=CONTEXT * WIDTH)
+
+
+def litgpt_step(vocab_size: int, options: argparse.Namespace) -> Loop:
+    from litgpt import GPT, Config
+    from litgpt.utils import chunked_cross_entropy
+
+    config = Config(
+        block_size=CONTEXT, n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS, padded_vocab_size=vocab_size, bias=False,
+        rotary_percentage=1.0, norm_class_name="RMSNorm", mlp_class_name="LLaMAMLP", intermediate_size=1024,
+        parallel_residual=False,
+    )  # fmt: skip
+    model = GPT(config)
+    model.lm_head.weight = model.transformer.wte.weight
+
+    def loss(tokens: Tensor, targets: Tensor) -> Tensor:
+        return chunked_cross_entropy(model(tokens), targets)
+
+    return loop_of(model, loss, vocab_size, options, unmultiplied=0)
+
+
+def loop_of(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    vocab_size: int,
+    options: argparse.Namespace,
+    *,
+    unmultiplied: int,
+) -> Loop:
+    """The plain loop all peers share: forward, backward, clip, fused AdamW, one read of the loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
     text = torch.from_numpy(Text(vocab_size).tokens)
+    if options.compiled:
+        model.compile()
 
     def step() -> None:
-        loss = model(text[:, :-1], text[:, 1:])
+        with autocast(options.precision):
+            loss = loss_of(text[:, :-1], text[:, 1:])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -111,17 +151,71 @@ def nanogpt_step(vocab_size: int) -> tuple[Callable[[], object], int, float]:
         loss.item()
 
     size = sum(p.numel() for p in model.parameters())
-    matmul = size - CONTEXT * WIDTH - sum(p.numel() for p in model.parameters() if p.ndim == 1)
+    matmul = size - unmultiplied - sum(p.numel() for p in model.parameters() if p.ndim == 1)
     return step, size, 6.0 * matmul + 12.0 * LAYERS * WIDTH * (CONTEXT + 1) / 2
 
 
-def ceiling_flop_per_s() -> float:
+def autocast(precision: Precision) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+LOOPS: dict[str, Callable[[int, argparse.Namespace], Loop]] = {
+    "executor": executor_step,
+    "nanoGPT loop": nanogpt_step,
+    **({"litgpt": litgpt_step} if find_spec("litgpt") else {}),
+}
+
+
+def ceiling_flop_per_s(precision: Precision) -> float:
     """Return this moment's rate of the largest product of the step, per CPU second."""
-    x, weight = torch.ones(BATCH * CONTEXT, WIDTH), torch.ones(4 * WIDTH, WIDTH)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    x, weight = torch.ones(BATCH * CONTEXT, WIDTH, dtype=dtype), torch.ones(4 * WIDTH, WIDTH, dtype=dtype)
     began, rounds = time.process_time(), 20
     for _ in range(rounds):
         functional.linear(x, weight)
     return rounds * 2.0 * x.numel() * weight.shape[0] / (time.process_time() - began)
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def tell_memory(options: argparse.Namespace) -> None:
+    """Print what each loop adds to its process at its peak, measured in processes of their own."""
+    for name in LOOPS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--alone", name]
+        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+
+
+def tell_alone(name: str, options: argparse.Namespace) -> None:
+    step, size, _ = LOOPS[name](options.vocab, options)
+    before = peak_bytes()
+    for _ in range(3):
+        step()
+    print(f"{name:14} {size / 1e6:5.2f}M  peak over the model alone {(peak_bytes() - before) / 2**20:6.0f} MiB")
+
+
+def tell_speed(options: argparse.Namespace) -> None:
+    loops = {name: make(options.vocab, options) for name, make in LOOPS.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    ceilings = []
+    for step, *_ in loops.values():
+        step()
+    for _ in range(options.rounds):
+        ceilings.append(ceiling_flop_per_s(options.precision))
+        for name, (step, *_) in loops.items():
+            began = time.process_time()
+            step()
+            seconds[name].append(time.process_time() - began)
+    ceiling = max(ceilings)
+    kind = f"{options.precision}, {'compiled' if options.compiled else 'eager'}, vocabulary {options.vocab}"
+    machine = f"torch {torch.__version__}, {runtime.cpu_name()}, {options.threads} threads"
+    print(f"{machine}; {kind}; ceiling {ceiling / 1e9:.0f} GFLOP/s per CPU s")
+    for name, (_, size, token_flop) in loops.items():
+        rates = sorted(BATCH * CONTEXT / taken for taken in seconds[name])
+        median = rates[len(rates) // 2]
+        speed = f"{median:6.0f} tokens/CPU s (best {rates[-1]:.0f})"
+        print(f"{name:14} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
 
 
 def main() -> None:
@@ -129,26 +223,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--vocab", type=int, default=65)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--alone", choices=sorted(LOOPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    loops = {"executor": executor_step(options.vocab, options.threads), "nanoGPT loop": nanogpt_step(options.vocab)}
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
-    ceilings = []
-    for step, *_ in loops.values():
-        step()
-    for _ in range(options.rounds):
-        ceilings.append(ceiling_flop_per_s())
-        for name, (step, *_) in loops.items():
-            began = time.process_time()
-            step()
-            seconds[name].append(time.process_time() - began)
-    ceiling = max(ceilings)
-    machine = f"torch {torch.__version__}, {runtime.cpu_name()}, {options.threads} threads"
-    print(f"{machine}, ceiling {ceiling / 1e9:.0f} GFLOP/s per CPU s")
-    for name, (_, size, token_flop) in loops.items():
-        rates = sorted(BATCH * CONTEXT / taken for taken in seconds[name])
-        median = rates[len(rates) // 2]
-        speed = f"{median:6.0f} tokens/CPU s (best {rates[-1]:.0f})"
-        print(f"{name:14} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
+    torch.set_num_threads(options.threads)
+    if options.alone:
+        tell_alone(options.alone, options)
+    elif options.memory:
+        tell_memory(options)
+    else:
+        tell_speed(options)
 
 
 if __name__ == "__main__":
