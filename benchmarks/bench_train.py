@@ -2,12 +2,12 @@
 
     python benchmarks/bench_train.py [--threads 1] [--rounds 5] [--vocab 65] [--precision fp32] [--compiled] [--memory]
 
-Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration). Peers:
-nanoGPT's train.py and model.py restated without logging (LayerNorm, learned positions, GELU, flash attention, plain
-cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss, with the executor's architecture, where it
-is installed. The ceiling is the best product of this machine at these shapes, measured between the steps. CPU seconds,
-so that other processes matter less; each loop's median is over the rounds. `--memory` measures instead the peak of each
-loop alone in a process of its own, over what the process holds before its first step.
+Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration).
+Peers: nanoGPT's train.py and model.py restated without logging (LayerNorm, learned positions, GELU, flash attention,
+plain cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss, with the executor's architecture,
+where it is installed. The ceiling is the best product of this machine at these shapes, measured between the steps. CPU
+seconds, so that other processes matter less; each loop's median is over the rounds. `--memory` measures instead the
+peak of each loop alone in a process of its own, over what the process holds before its first step.
 """
 
 import argparse

@@ -22,9 +22,8 @@ from executor.parallel.team import Ranks
 from executor.run_folder import Assignment, RunFolder
 from executor.train import NotFiniteError, Step, Trainer
 from planner.health import ProbeScore, probe_tokens, regressions
-from planner.model import flop_per_token
 from planner.plan import TrajectoryPoint
-from planner.recipe import Gate, mfu, run_cost_usd
+from planner.recipe import Gate, job_flop_per_token, mfu, run_cost_usd
 from planner.record import GateResult, Intervention
 
 # assumption, not measured: forward is a third of a training step; replaced by the first evaluation's own time.
@@ -63,7 +62,7 @@ class Attempt:
         self._watch, self._signals, self._ranks, self._tell = watch, signals, ranks, tell
         self._job, self._recipe = assignment.job, assignment.job.recipe
         self._gates = {gate.step: gate for gate in self._job.gates}
-        self._token_flop = flop_per_token(self._job.shape, seq_len=self._recipe.seq_len)
+        self._token_flop = job_flop_per_token(self._job)
         predicted = self._job.predicted_step_seconds
         eval_tokens = self._recipe.eval_sequences * self._recipe.seq_len + probe_tokens(self._recipe.probe_items)
         eval_steps = eval_tokens / self._recipe.tokens_per_step

@@ -7,8 +7,7 @@ from executor.attempt import Outcome
 from executor.history import History
 from executor.metrics import median
 from executor.run_folder import Assignment
-from planner.model import flop_per_token
-from planner.recipe import mfu, run_cost_usd, run_energy_joules
+from planner.recipe import job_flop_per_token, mfu, run_cost_usd, run_energy_joules
 from planner.record import RunRecord, TimeSpent
 
 
@@ -37,7 +36,7 @@ def build_record(
     """
     job, recipe = assignment.job, assignment.job.recipe
     num_tokens = recipe.tokens_after(num_steps)
-    token_flop = flop_per_token(job.shape, seq_len=recipe.seq_len)
+    token_flop = job_flop_per_token(job)
     sequences_done = sum(recipe.sequences_at(number - 1) for number in history.step_numbers)
     flop_done = token_flop * recipe.seq_len * sequences_done
     wall, train = time.wall_seconds, time.train_seconds

@@ -69,6 +69,10 @@ def _ranks(world: World, device: torch.device) -> Iterator[Ranks]:
 
 
 def _trainer(job: Job, batches: TokenBatches, device: torch.device, world: World, ranks: Ranks) -> Trainer:
+    if job.post is not None:
+        from executor.post.trainer import post_trainer
+
+        return post_trainer(job, batches, device=device)
     if world.size == 1:
         return Trainer(job.shape, job.recipe, batches, device=device)
     from executor.parallel.trainer import ParallelTrainer

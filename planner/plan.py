@@ -20,6 +20,7 @@ from data.values import Band, NConvention, Value
 from planner.cluster import Layout
 from planner.economics.values import Economics, Governance, ServedCost
 from planner.model import ModelShape
+from planner.post import PostTraining
 from planner.recipe import Caps, CorpusRef, Gate, Job, Rates, Recipe
 from planner.request import Request
 
@@ -200,6 +201,7 @@ class Plan(Value):
     warnings: tuple[str, ...]
     economics: Economics | None = Field(default=None, description="the whole budget around the run")
     governance: Governance | None = None
+    post: PostTraining | None = None
 
     def job(self) -> Job:
         """What the executor trains.
@@ -222,6 +224,7 @@ class Plan(Value):
             layout=self.layout,
             peak_flop_per_s=self.hardware.peak_flop_per_s,
             predicted_step_seconds=self.predicted.step_seconds,
+            post=self.post,
         )
 
 

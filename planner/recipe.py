@@ -10,6 +10,7 @@ from data.values import Value
 from planner.cluster import Layout
 from planner.health import Health
 from planner.model import ModelShape, flop_per_token
+from planner.post import PostTraining, flop_factor
 
 Precision = Literal["fp32", "bf16"]
 
@@ -193,6 +194,7 @@ class Job(Value):
     layout: Layout = Field(default_factory=Layout, description="how a step is spread over devices")
     peak_flop_per_s: float = Field(gt=0, description="dense peak of one device at this precision; the divisor of MFU")
     predicted_step_seconds: float = Field(gt=0)
+    post: PostTraining | None = Field(default=None, description="what follows pretraining; None: pretraining itself")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Job":
@@ -203,9 +205,14 @@ class Job(Value):
         return self
 
 
+def job_flop_per_token(job: Job) -> float:
+    """Training FLOP per token of the recipe: exact for pretraining, `post.flop_factor` of that after it."""
+    return flop_per_token(job.shape, seq_len=job.recipe.seq_len) * flop_factor(job.post)
+
+
 def total_flop(job: Job) -> float:
-    """Exact training FLOP of the job, evaluation excluded."""
-    return flop_per_token(job.shape, seq_len=job.recipe.seq_len) * job.recipe.num_tokens
+    """Training FLOP of the job, evaluation excluded."""
+    return job_flop_per_token(job) * job.recipe.num_tokens
 
 
 def mfu(flop: float, *, seconds: float, rates: Rates, peak_flop_per_s: float) -> float:

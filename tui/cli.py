@@ -49,6 +49,8 @@ COMMANDS = {
     "stop": Entry("Run", "tui.commands.runs:stop", "checkpoint a run and stop it"),
     "logs": Entry("Run", "tui.commands.runs:logs", "the log of a run"),
     "job": Entry("Run", "tui.commands.job:job", "a run as a job of torchrun, Slurm, Kubernetes or SkyPilot"),
+    "track": Entry("Run", "tui.commands.track:track", "a run's numbers in TensorBoard, W&B or MLflow"),
+    "post": Entry("Run", "tui.commands.post:post", "plan fine-tuning of a run: all weights, LoRA, DPO"),
     "export": Entry("Run", "tui.commands.export:export", "a run's model as a Hugging Face folder"),
     "compare": Entry("Learn", "tui.commands.compare:compare", "plan against actual"),
 }

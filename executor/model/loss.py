@@ -53,7 +53,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         product_type = _product_type(hidden_SW)
         hidden, head = hidden_SW.to(product_type), head_VW.to(product_type)
-        grad_hidden, grad_head = (torch.zeros_like(hidden), torch.zeros_like(head)) if needs_grad else (None, None)
+        grad_hidden = torch.zeros_like(hidden) if needs_grad else None
+        grad_head = torch.zeros_like(head) if needs_grad and head_VW.requires_grad else None
         total = hidden_SW.new_zeros((), dtype=torch.float32)
         size = max(1, _CHUNK_ENTRIES // len(head))
         for start in range(0, len(hidden), size):
@@ -62,22 +63,23 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logprob_CV = torch.log_softmax(logit_CV, dim=1)
             logprob_C1 = logprob_CV.gather(1, target_C1)
             total -= logprob_C1.sum()
-            if grad_hidden is not None and grad_head is not None:
+            if grad_hidden is not None:
                 error_CV = _error(logit_CV, logprob_CV, logprob_C1, target_C1, rules).to(product_type)
                 torch.mm(error_CV, head, out=grad_hidden[start : start + size])
-                grad_head.addmm_(error_CV.T, chunk_CW)
-        if grad_hidden is not None and grad_head is not None:
-            ctx.save_for_backward(grad_hidden, grad_head)
+                if grad_head is not None:
+                    grad_head.addmm_(error_CV.T, chunk_CW)
+        if grad_hidden is not None:
+            ctx.save_for_backward(*((grad_hidden,) if grad_head is None else (grad_hidden, grad_head)))
         return total / len(hidden)
 
     @staticmethod
     @override
-    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         (grad_loss,) = grads
         saved: tuple[Tensor, ...] = ctx.saved_tensors
-        grad_hidden, grad_head = saved
+        grad_hidden, grad_head = saved[0], saved[1] if len(saved) > 1 else None
         scale = grad_loss / len(grad_hidden)
-        return grad_hidden * scale, grad_head * scale, None, None, None
+        return grad_hidden * scale, None if grad_head is None else grad_head * scale, None, None, None
 
 
 def _error(logit_CV: Tensor, logprob_CV: Tensor, logprob_C1: Tensor, target_C1: Tensor, rules: LogitRules) -> Tensor:

@@ -24,6 +24,8 @@ def _obstacles(job: Job) -> Iterator[str]:
         yield f"{layout.num_model_chunks} model chunks a pipeline stage (interleaving)"
     if layout.pp > shape.num_layers:
         yield f"{layout.pp} pipeline stages of {shape.num_layers} layers"
+    if job.post is not None:
+        yield "post-training on several devices"
     if recipe.probe_items:
         yield "capability probes on several devices"
     if recipe.is_compiled:

@@ -18,6 +18,7 @@ from executor.model.initialise import build
 from executor.run import execute
 from planner.attention import AttentionSpec
 from planner.model import ModelShape, MoeSpec
+from planner.positions import RopeSpec
 from tests.executor import runs
 
 BASE = {
@@ -37,13 +38,24 @@ SHAPES = {
     "qwen3": {},
     "qwen3-window": {"attention": WINDOW},
     "qwen3-alternating": {"attention": AttentionSpec(kind="sliding_window", window=5, global_every=2)},
+    "qwen3-mup": {"mup_base_width": 8},
+    "llama-untied-mup": {"has_qk_norm": False, "is_head_tied": False, "mup_base_width": 6},
+}
+# Only `transformers` restates these; the base is low so that every pair of channels is stretched differently.
+STRETCHED = {
+    scaling: {"rope": RopeSpec(base=100.0, scaling=scaling, factor=4.0, original_seq_len=64), "has_qk_norm": False}
+    for scaling in ("linear", "llama3", "yarn")
 }
 
 
 @pytest.fixture(params=SHAPES)
 def exported(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ModelShape, Path, Tensor, Tensor]:
     """A shape, its exported folder, tokens and our logits of them; gains are random so that their order matters."""
-    shape = ModelShape.model_validate({**BASE, **SHAPES[request.param]})
+    return export_of(SHAPES[request.param], tmp_path)
+
+
+def export_of(changes: dict, tmp_path: Path) -> tuple[ModelShape, Path, Tensor, Tensor]:
+    shape = ModelShape.model_validate({**BASE, **changes})
     model = build(shape, seq_len=16, seed=1, device=torch.device("cpu"))
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -100,13 +112,15 @@ def test_the_exported_weights_give_our_logits(exported):
     theirs = restated_logits(load_file(folder / "model.safetensors"), config, tokens)
 
     torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
-    assert ("lm_head.weight" in load_file(folder / "model.safetensors")) is not shape.is_head_tied
+    assert ("lm_head.weight" in load_file(folder / "model.safetensors")) is not config["tie_word_embeddings"]
+    assert config["tie_word_embeddings"] is (shape.is_head_tied and shape.mup_base_width is None)
 
 
 @pytest.mark.slow
-def test_transformers_loads_it_and_gives_our_logits(exported):
+@pytest.mark.parametrize("name", [*SHAPES, *STRETCHED])
+def test_transformers_loads_it_and_gives_our_logits(name: str, tmp_path: Path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    _, folder, tokens, ours = exported
+    _, folder, tokens, ours = export_of((SHAPES | STRETCHED)[name], tmp_path)
 
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
@@ -120,6 +134,7 @@ def test_transformers_loads_it_and_gives_our_logits(exported):
         ({"mlp": "gelu"}, "GELU"),
         ({"attention": AttentionSpec(kind="block_sparse", window=4, block=2)}, "block sparse"),
         ({"has_qk_norm": False, "attention": SHAPES["qwen3-alternating"]["attention"]}, "global layers"),
+        ({"logit_softcap": 30.0}, "soft cap"),
         ({"moe": MoeSpec(num_experts=2, experts_per_token=1, expert_ffn_width=4)}, "experts"),
     ],
 )
