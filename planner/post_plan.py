@@ -2,7 +2,7 @@
 
 There is no law for the loss after fine-tuning, and none is made up: the predicted band is what the base scores now on
 the new held-out text, measured while planning, and the gates stop a run that ends up clearly worse. Time and cost come
-from the base run's own measured step.
+from steps of the new kind, measured then too.
 """
 
 import math
@@ -21,9 +21,8 @@ from planner.health import PLANNED
 from planner.memory import memory_per_device
 from planner.model import num_params
 from planner.plan import Binding, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
-from planner.post import PostMethod, PostTraining, flop_factor
+from planner.post import PostMethod, PostTraining
 from planner.recipe import Gate, Optimiser, Recipe, Schedule, job_flop_per_token
-from planner.record import RunRecord
 from planner.request import Request
 from planner.risk import log_sd
 from planner.step import StepBreakdown, step_breakdown
@@ -40,11 +39,12 @@ WORSE_NATS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PostAsk:
-    """What is asked for, and what was measured for it. `base_loss` is the base's held-out loss under the new method."""
+    """What is asked for, and what was measured for it: the held-out loss it starts from, and the seconds of a step."""
 
     post: PostTraining
     num_sequences: int
     base_loss: float
+    step_seconds: float
     peak_lr: float | None = None
 
 
@@ -68,14 +68,14 @@ def post_request(base: Plan, *, corpus: str, num_sequences: int, name: str) -> R
     return Request.model_validate(base.request.model_dump() | fixed)
 
 
-def post_plan(base: Plan, record: RunRecord, facts: Facts, request: Request, ask: PostAsk) -> Plan:
+def post_plan(base: Plan, facts: Facts, request: Request, ask: PostAsk) -> Plan:
     """The sealed plan.
 
     Raises:
         UserError: the base ran on several devices, or there are too few steps to learn in.
     """
     if base.layout.num_devices != 1:
-        raise UserError(f"{record.run_id} ran on {base.layout.num_devices} devices", expected="one")
+        raise UserError(f"{base.id} ran on {base.layout.num_devices} devices", expected="one")
     num_steps = ask.num_sequences // base.recipe.sequences_per_step
     if num_steps < MIN_PLANNED_STEPS:
         raise UserError(
@@ -83,20 +83,17 @@ def post_plan(base: Plan, record: RunRecord, facts: Facts, request: Request, ask
             expected=f"{MIN_PLANNED_STEPS} or more",
             next_step="more --epochs or more text",
         )
-    best = _candidate(base, record, facts, request, ask, num_steps=num_steps)
+    best = _candidate(base, facts, request, ask, num_steps=num_steps)
     binding = Binding(constraint="tokens", loss_change_for_10_percent_more=None)
     plan = assemble(best, request, facts, others=(best,), binding=binding)
     return seal(Plan.model_validate(as_json(plan) | _changes(plan, base, ask)))
 
 
-def _candidate(
-    base: Plan, record: RunRecord, facts: Facts, request: Request, ask: PostAsk, *, num_steps: int
-) -> Candidate:
+def _candidate(base: Plan, facts: Facts, request: Request, ask: PostAsk, *, num_steps: int) -> Candidate:
     shape, layout, sequences = base.model.shape, base.layout, base.recipe.sequences_per_step
     settings = {"seq_len": base.recipe.seq_len, "sequences_per_step": sequences}
     step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
-    per_step = record.step_seconds_p50 * flop_factor(ask.post)
-    step = _scaled(step, per_step / step.step_seconds)
+    step = _scaled(step, ask.step_seconds / step.step_seconds)
     band, tokens = step.step_seconds_band, num_steps * sequences * base.recipe.seq_len
     scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens)
     return Candidate(

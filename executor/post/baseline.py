@@ -1,5 +1,7 @@
-"""What a base model scores before anything is learnt: the measured starting point of a post-training plan."""
+"""What a base model scores and how long a step takes before anything is learnt: where a post-training plan starts."""
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus.loader import TokenBatches
@@ -7,12 +9,16 @@ from data.corpus.manifest import Manifest, load_manifest
 from data.errors import UserError
 from executor import runtime
 from executor.checkpoint import newest
+from executor.metrics import median
 from executor.post.trainer import post_trainer, weights_xxh3
 from executor.run_folder import RunFolder
+from executor.train import Trainer
 from planner.gates import eval_tokens
 from planner.plan import Plan
 from planner.post import PostTraining
 from planner.recipe import CorpusRef, Job, Optimiser
+
+_TIMED_STEPS = 5
 
 
 def base_checkpoint(folder: RunFolder) -> tuple[Path, str]:
@@ -27,8 +33,19 @@ def base_checkpoint(folder: RunFolder) -> tuple[Path, str]:
     return path.resolve(), weights_xxh3(path)
 
 
-def base_loss(base: Plan, post: PostTraining, corpus: Path) -> float:
-    """Return the held-out loss that training under `post` on `corpus` starts from.
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a post-training run starts from: its held-out loss, and how long one of its steps takes here."""
+
+    loss: float
+    step_seconds: float
+
+
+def baseline(base: Plan, post: PostTraining, corpus: Path) -> Baseline:
+    """Measure what training under `post` on `corpus` starts from: one evaluation and a few steps, thrown away.
+
+    Steps are timed, not derived from FLOP: adapters of rank 8 beside matrices of width 64 cost more than they save (1.3
+    times a full step, where FLOP say 0.7; docs/log.md).
 
     Raises:
         UserError: the corpus was tokenised with another tokenizer than the base read.
@@ -41,7 +58,16 @@ def base_loss(base: Plan, post: PostTraining, corpus: Path) -> float:
         )
     job = _job(base, post, corpus, manifest)
     batches = TokenBatches(corpus, manifest, job.recipe.seed, job.recipe.seq_len)
-    return post_trainer(job, batches, device=runtime.prepare(job.recipe)).evaluate().loss
+    trainer = post_trainer(job, batches, device=runtime.prepare(job.recipe))
+    loss = trainer.evaluate().loss
+    trainer.step()  # the first one brings everything into being
+    return Baseline(loss=loss, step_seconds=median(_timed(trainer) for _ in range(_TIMED_STEPS)))
+
+
+def _timed(trainer: Trainer) -> float:
+    began = time.perf_counter()
+    trainer.step()
+    return time.perf_counter() - began
 
 
 def _job(base: Plan, post: PostTraining, corpus: Path, manifest: Manifest) -> Job:

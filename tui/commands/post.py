@@ -35,17 +35,16 @@ def post(
 ) -> None:
     """Plan fine-tuning of RUN (default: the newest): all weights, low-rank adapters, or learning from preferences.
 
-    What the base scores now is measured while planning. Nothing runs before a person approves the plan.
+    What the base scores now, and how long a step takes, is measured while planning. Nothing runs before a person
+    approves the plan.
     """
     from executor.paths import Workspace
-    from executor.post.baseline import base_checkpoint, base_loss
+    from executor.post.baseline import base_checkpoint, baseline
     from executor.post.preferences import preference_ref
     from executor.run_folder import RunFolder
-    from executor.value_files import read_value
     from planner.plan import as_json, load_plan, save_plan
     from planner.post import PostTraining
     from planner.post_plan import PostAsk, post_plan, post_request
-    from planner.record import RunRecord
     from planner.resolve import resolve
 
     if (method == "dpo") != (preferences is not None) or (method != "dpo") != (corpus is not None):
@@ -54,7 +53,7 @@ def post(
         )
     workspace = Workspace(Path.cwd())
     folder = RunFolder(workspace.find_run(run))
-    base, record = load_plan(folder.plan), read_value(folder.record, RunRecord)
+    base = load_plan(folder.plan)
     checkpoint, weights = base_checkpoint(folder)
     pairs = preference_ref(preferences) if preferences else None
     wanted = PostTraining.model_validate(
@@ -68,13 +67,15 @@ def post(
         }
     )
     text = corpus or Path(base.job().corpus.path)
-    start = base_loss(base, wanted, text)
+    start = baseline(base, wanted, text)
     available = pairs.num_pairs if pairs else _num_sequences(text, base.recipe.seq_len)
     number = round(epochs * available)
     request = post_request(base, corpus=str(text), num_sequences=number, name=f"{method} of {folder.run_id}")
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
-    ask = PostAsk(post=wanted, num_sequences=number, base_loss=start, peak_lr=peak_lr)
-    decided = post_plan(base, record, facts, request, ask)
+    ask = PostAsk(
+        post=wanted, num_sequences=number, base_loss=start.loss, step_seconds=start.step_seconds, peak_lr=peak_lr
+    )
+    decided = post_plan(base, facts, request, ask)
     path = save_plan(decided, workspace.plans)
     if as_data:
         emit_json(as_json(decided))
@@ -85,7 +86,7 @@ def post(
         report = build_report(decided)
         data(f"{report.verdict}\n{report.subtitle}\n")
         data(sections_text(report, SHOWN))
-    say(f"{folder.run_id}, {checkpoint.name}, scores {start:.4f} now. Saved plan {decided.id} -> {path}")
+    say(f"{folder.run_id}, {checkpoint.name}, scores {start.loss:.4f} now. Saved plan {decided.id} -> {path}")
     say(f"Next: isoplan approve {decided.id} --cap USD --as NAME · isoplan run {decided.id}")
 
 
