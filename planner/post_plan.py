@@ -21,7 +21,7 @@ from planner.health import PLANNED
 from planner.memory import memory_per_device
 from planner.model import num_params
 from planner.plan import Binding, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
-from planner.post import PostMethod, PostTraining
+from planner.post import PostMethod, PostTraining, flop_factor
 from planner.recipe import Gate, Optimiser, Recipe, Schedule, job_flop_per_token
 from planner.request import Request
 from planner.risk import log_sd
@@ -155,7 +155,11 @@ def _changes(plan: Plan, base: Plan, ask: PostAsk) -> dict[str, object]:
         "law": as_json(_no_law(base)),
         "gates": [as_json(_gate(gate, ask.base_loss)) for gate in plan.gates],
         "predicted": as_json(plan.predicted)
-        | {"loss": as_json(now), "trajectory": [as_json(point) for point in trajectory]},
+        | {
+            "loss": as_json(now),
+            "trajectory": [as_json(point) for point in trajectory],
+            "mfu": plan.predicted.mfu * flop_factor(ask.post),
+        },
         "compute": as_json(plan.compute) | {"flop_per_token": token_flop, "total_flop": token_flop * recipe.num_tokens},
         "alternatives": [],
         "warnings": ["the loss after this is not predicted; the band is what the base scores now", *plan.warnings],

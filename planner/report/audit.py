@@ -8,6 +8,7 @@ from data.values import Band
 from planner.economics.values import Emissions
 from planner.model import flop_per_token, num_params
 from planner.plan import Plan
+from planner.post import flop_factor
 from planner.record import RunRecord
 
 TOLERANCE = 1e-6
@@ -41,7 +42,7 @@ def _plan_checks(plan: Plan) -> Iterator[tuple[bool, str]]:
     predicted, recipe = plan.predicted, plan.recipe
     yield _same("the cost lines' sum", sum(line.usd for line in plan.cost_lines), predicted.cost_usd.p50)
     yield _same("the recipe's tokens", recipe.num_tokens, plan.data.num_tokens)
-    per_token = flop_per_token(plan.model.shape, seq_len=recipe.seq_len)
+    per_token = flop_per_token(plan.model.shape, seq_len=recipe.seq_len) * flop_factor(plan.post)
     yield _same("the FLOP per token of this shape", per_token, plan.compute.flop_per_token)
     yield _same("FLOP per token x tokens", per_token * recipe.num_tokens, plan.compute.total_flop)
     yield _same("the parameters of this shape", num_params(plan.model.shape), plan.model.num_params)
