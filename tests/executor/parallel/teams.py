@@ -33,7 +33,7 @@ def on_ranks(size: int, work: Callable[..., object], *args: object) -> list[obje
 
 
 def _answer(answers, processes) -> tuple[int, object]:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 900
     while time.monotonic() < deadline:
         try:
             answer = answers.get(timeout=0.2)
@@ -44,7 +44,7 @@ def _answer(answers, processes) -> tuple[int, object]:
         if isinstance(answer[1], str) and answer[1].startswith("Traceback"):
             pytest.fail(answer[1])
         return answer
-    pytest.fail("ranks did not answer in 120 s")
+    pytest.fail("ranks did not answer in 15 minutes")
 
 
 def _rank(answers, rank: int, size: int, port: int, work, args) -> None:

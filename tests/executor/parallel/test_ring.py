@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from executor.parallel.ring import context_positions
+from planner.cluster import parse_layout
 from planner.model import ModelShape
+from tests.executor import runs
 from tests.executor.parallel import work
 from tests.executor.parallel.teams import on_ranks
-from tests.executor.parallel.test_parity import job
 
 
 def shapes(number: int, num_ranks: int) -> list[tuple[int, int, int, int, int]]:
@@ -52,7 +53,9 @@ def test_activations_fall_with_the_ranks(corpus: Path):
     shape = ModelShape(num_layers=2, width=32, num_heads=4, num_kv_heads=2, head_dim=8, ffn_width=64, vocab_size=16)
     sizes = {}
     for num_ranks, text in ((2, "cp=2"), (4, "cp=4")):
-        at = job(corpus, text, num_ranks, shape=shape, seq_len=256, accumulation_steps=1)
+        layout = parse_layout(f"{text},micro-batch=2", num_devices=num_ranks)
+        changes = {"micro_batch_sequences": 2, "accumulation_steps": 1, "seq_len": 512}
+        at = runs.make_job(corpus, shape=shape, layout=layout, **changes)
         sizes[num_ranks] = max(on_ranks(num_ranks, work.saved_bytes, corpus, at))
 
-    assert sizes[4] < 0.55 * sizes[2]
+    assert sizes[4] < 0.55 * sizes[2], sizes

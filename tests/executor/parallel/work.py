@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from executor import runtime
 from executor.evaluate import HeldOut
 from executor.parallel import mesh
+from executor.parallel.own import local
 from executor.parallel.ring import context_positions, ring_attend
 from executor.parallel.trainer import ParallelTrainer
 from executor.parallel.world import world
@@ -71,18 +72,16 @@ def ring_errors(shapes: Sequence[tuple[int, int, int, int, int]]) -> list[float]
 
 
 def saved_bytes(corpus: Path, job: Job) -> int:
-    """Return the bytes of activations one micro-batch's forward pass keeps for the backward pass, each tensor once."""
+    """Return the bytes that one micro-batch's forward pass keeps for the backward pass, gathered weights included."""
     runtime.prepare(job.recipe)
     here = world(os.environ)
     ranks = mesh.join(here, CPU)
     trainer = ParallelTrainer(job, runs.batches(corpus, job), device=CPU, world=here, ranks=ranks)
-    weights = {p.untyped_storage().data_ptr() for p in trainer.module.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        storage = local(tensor).untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
