@@ -37,7 +37,7 @@ def losses(run: RunFolder) -> dict[int, float]:
     return {event.step: event.loss for event in read_events(run.events) if isinstance(event, Stepped)}
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]", *, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[bytes]", *, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the run ended"
