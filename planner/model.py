@@ -70,7 +70,7 @@ class ModelShape(Value):
     def _consistent(self) -> "ModelShape":
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"{self.num_heads} heads are not a multiple of {self.num_kv_heads} KV heads")
-        if self.head_dim % 2:
+        if self.head_dim % 2 and self.latent is None:
             raise ValueError(f"rotary positions need an even head_dim, not {self.head_dim}")
         if self.latent and (self.head_dim, self.num_kv_heads) != (self.latent.head_dim, self.num_heads):
             raise ValueError(f"latent attention needs head_dim {self.latent.head_dim} and a KV head for every head")
