@@ -54,12 +54,14 @@ class Attempt:
         signals: Signals,
         ranks: Ranks,
         tell: Callable[[AnyEvent], None],
+        peak_memory_bytes: Callable[[], float],
         checkpoint: str | None,
         history: History,
         spare_seconds: float = 0.0,
     ) -> None:
         self._folder, self._assignment, self._trainer = folder, assignment, trainer
         self._watch, self._signals, self._ranks, self._tell = watch, signals, ranks, tell
+        self._peak_memory_bytes = peak_memory_bytes
         self._job, self._recipe = assignment.job, assignment.job.recipe
         self._gates = {gate.step: gate for gate in self._job.gates}
         self._token_flop = job_flop_per_token(self._job)
@@ -103,7 +105,8 @@ class Attempt:
         if step.finding is None or step.finding.action == "warn":
             self._tell_step(step, step_seconds=seconds)
         stop = self._pass_gate()
-        if stop is None and self._trainer.num_steps % self._recipe.checkpoint_every_steps == 0:
+        is_due = self._trainer.num_steps % self._recipe.checkpoint_every_steps == 0
+        if stop is None and (self._is_checkpoint_wanted() or is_due):
             self._try_checkpoint()
         return stop
 
@@ -123,6 +126,13 @@ class Attempt:
         if self._num_interventions > limit:
             return Stop("failed", f"more than {limit} skips and rollbacks; the last: {finding.reason}")
         return None
+
+    def _is_checkpoint_wanted(self) -> bool:
+        """Whether someone asked for a checkpoint now. The leader looks for all ranks: saving needs every one."""
+        is_wanted = self._ranks.is_leader and self._folder.checkpoint_wanted.exists()
+        if is_wanted:
+            self._folder.checkpoint_wanted.unlink(missing_ok=True)
+        return bool(self._ranks.from_leader(int(is_wanted)))
 
     def _stop_before_next_step(self) -> Stop | None:
         if self._trainer.num_steps >= self._recipe.num_steps:
@@ -218,6 +228,7 @@ class Attempt:
                 step_seconds=step_seconds,
                 tokens_per_second=step_tokens / step_seconds,
                 mfu=mfu(step_tokens * self._token_flop, seconds=step_seconds, rates=rates, peak_flop_per_s=peak),
+                peak_memory_bytes=self._peak_memory_bytes(),
             )
         )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from data.units import Seconds, Tokens, Usd
+from data.units import Bytes, Seconds, Tokens, Usd
 from data.values import Value
 from planner.record import GateResult, Intervention, RunState, TimeSpent
 
@@ -49,7 +49,10 @@ class Ready(Event):
 
 
 class Stepped(Event):
-    """One optimizer step. `loss` is that of its own batch; `planned_loss` is the plan's P50 here, where it has one."""
+    """One optimizer step. `loss` is that of its own batch; `planned_loss` is the plan's P50 here, where it has one.
+
+    `peak_memory_bytes` is the most that the leader's device has held so far, as the record counts it.
+    """
 
     kind: Literal["step"] = "step"
     step: int
@@ -62,6 +65,7 @@ class Stepped(Event):
     step_seconds: Seconds
     tokens_per_second: float
     mfu: float
+    peak_memory_bytes: Bytes | None = None
 
 
 class Gated(Event):

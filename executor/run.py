@@ -118,6 +118,7 @@ class _Life:
 
     def _train_from(self, begun: "Start", signals: Signals) -> int:
         from executor.attempt import Attempt
+        from executor.runtime import peak_memory_bytes
 
         trainer = self._trainer = begun.trainer
         self._watch.lap("startup")
@@ -130,6 +131,7 @@ class _Life:
             signals=signals,
             ranks=begun.ranks,
             tell=self._journal.add,
+            peak_memory_bytes=lambda: peak_memory_bytes(begun.device),
             checkpoint=begun.checkpoint,
             history=self._history,
             spare_seconds=self._spare_seconds,

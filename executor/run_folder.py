@@ -76,6 +76,11 @@ class RunFolder:
         return self.root / "stop"
 
     @property
+    def checkpoint_wanted(self) -> Path:
+        """A request to write a checkpoint after the step under way; the run removes it when it obeys."""
+        return self.root / "checkpoint-wanted"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on this run; dies with it."""
         return self.root / "lock"

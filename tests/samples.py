@@ -337,6 +337,7 @@ def sample_step(plan: Plan, step: int) -> Stepped:
         step_seconds=STEP_SECONDS * 1.013,
         tokens_per_second=plan.recipe.tokens_per_step / STEP_SECONDS / 1.013,
         mfu=plan.predicted.mfu / 1.013,
+        peak_memory_bytes=37.6 * 2**30,
     )
 
 

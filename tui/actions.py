@@ -64,10 +64,16 @@ ACTIONS = (
     Action("approve.fields", "c", "type_cap", "Type the cap", "isoplan approve PLAN --cap USD", is_in_footer=True),
     Action("approve.leave", "escape", "leave", "Leave fields"),
     Action("run.delta", "d", "toggle_delta", "Loss/Δ", is_in_footer=True),
+    Action("run.pause", "p", "pause", "Pause/go on…", "isoplan stop RUN, isoplan resume RUN", is_in_footer=True),
+    Action("run.checkpoint", "c", "checkpoint", "Checkpoint…", "isoplan checkpoint RUN", is_in_footer=True),
     Action("run.stop", "s", "stop", "Stop…", "isoplan stop RUN", is_in_footer=True),
+    Action("run.replay", "R", "replay", "Replay an ended run", "isoplan logs RUN -n 0"),
+    Action("run.faster", "plus", "speed(2.0)", "Replay faster", key_shown="+"),
+    Action("run.slower", "minus", "speed(0.5)", "Replay slower", key_shown="-"),
     Action("run.older", "left_square_bracket", "neighbour(-1)", "Older", key_shown="["),
     Action("run.newer", "right_square_bracket", "neighbour(1)", "Newer", key_shown="]"),
     Action("history.open", "enter", "open", "Open", "isoplan watch RUN", is_in_footer=True, is_first=True),
+    Action("history.add", "f", "add_to_fit", "Add to the fit…", "isoplan fit --add RUN", is_in_footer=True),
 )
 
 

@@ -47,6 +47,7 @@ COMMANDS = {
     "watch": Entry("Run", "tui.commands.runs:watch", "follow a run"),
     "ls": Entry("Run", "tui.commands.runs:ls", "plans and runs of this folder"),
     "stop": Entry("Run", "tui.commands.runs:stop", "checkpoint a run and stop it"),
+    "checkpoint": Entry("Run", "tui.commands.runs:checkpoint", "ask a run for a checkpoint now"),
     "logs": Entry("Run", "tui.commands.runs:logs", "the log of a run"),
     "job": Entry("Run", "tui.commands.job:job", "a run as a job of torchrun, Slurm, Kubernetes or SkyPilot"),
     "track": Entry("Run", "tui.commands.track:track", "a run's numbers in TensorBoard, W&B or MLflow"),

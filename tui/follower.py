@@ -4,11 +4,13 @@ A step line is told by its bytes; only one in `stride` is parsed, and the stride
 Looking never touches the run.
 """
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from data.errors import UserError
 from executor.events import AnyEvent, Checkpointed, Ended, Gated, Ready, Started, Stepped, Warned, parse_lines
@@ -17,6 +19,8 @@ from executor.run_folder import Assignment, RunFolder, is_alive, read_assignment
 MAX_POINTS = 1024
 MAX_NOTES = 200
 CHUNK_BYTES = 1 << 20
+BEATEN_SECONDS = 5.0
+"""A heart that beat this lately, by our own clock, beats; a killed run is shown dead after as long."""
 STALE_SECONDS = 15.0
 """A heartbeat comes every second; without one for this long, something is wrong."""
 
@@ -68,10 +72,18 @@ class Curve:
         self.points = [point for point in self.points if point.step <= step]
 
 
+class Source(Protocol):
+    """Where the lines of a run come from: the file as it grows, or a finished one told again."""
+
+    def lines(self) -> Iterable[bytes]:
+        """The lines that are new since the last call."""
+        ...
+
+
 class Follower:
     """What is known of one run, kept up to date by `poll`."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, source: Source | None = None) -> None:
         self.folder = folder
         self.curve = Curve()
         self.gates: dict[int, Gated] = {}
@@ -82,14 +94,15 @@ class Follower:
         self.started: Started | None = None
         self.ready: Ready | None = None
         self.ended: Ended | None = None
-        self._tail = Tail(folder.events)
+        self._source: Source = source or Tail(folder.events)
+        self._beat: tuple[int, float] | None = None
         self._assignment: Assignment | None = None
 
     def poll(self) -> list[AnyEvent]:
         """Read what is new; return the events that were parsed: all but most steps, and the latest step."""
         fresh: list[AnyEvent] = []
         newest_step = b""
-        for line in self._tail.lines():
+        for line in self._source.lines():
             if _STEP not in line:
                 fresh += self._take_step(newest_step) + self._take(line)
                 newest_step = b""
@@ -102,8 +115,8 @@ class Follower:
 
     @property
     def is_running(self) -> bool:
-        """Whether a process works on the run now."""
-        return is_alive(self.folder)
+        """Whether a process works on the run now: it holds the lock here, or its heart is seen to beat elsewhere."""
+        return is_alive(self.folder) or self._beats_elsewhere()
 
     @property
     def silent_seconds(self) -> float | None:
@@ -112,6 +125,18 @@ class Follower:
             return max(0.0, time.time() - self.folder.heartbeat.stat().st_mtime)
         except OSError:
             return None
+
+    def _beats_elsewhere(self) -> bool:
+        """Whether the heartbeat was renewed between looks, and lately: a lock on another machine is not seen here."""
+        try:
+            renewed = self.folder.heartbeat.stat().st_mtime_ns
+        except OSError:
+            return False
+        now = time.monotonic()
+        if self._beat is None or self._beat[0] != renewed:
+            # The first look cannot tell an old beat from a new one.
+            self._beat = renewed, -math.inf if self._beat is None else now
+        return now - self._beat[1] < BEATEN_SECONDS
 
     @property
     def state(self) -> str:

@@ -20,6 +20,7 @@ class Standing(NamedTuple):
     tokens_per_second: float | None
     mfu: float | None
     grad_norm: float | None
+    peak_memory_bytes: float | None
     spent_usd: float
     spent_seconds: float
     cap_usd: float | None
@@ -74,6 +75,7 @@ def standing(follower: Follower) -> Standing:
         tokens_per_second=step.tokens_per_second if step else None,
         mfu=step.mfu if step else None,
         grad_norm=step.grad_norm if step else None,
+        peak_memory_bytes=step.peak_memory_bytes if step else None,
         spent_usd=spent,
         spent_seconds=event.spent.time.wall_seconds if event else 0.0,
         cap_usd=assignment.caps.cost_usd if assignment else None,

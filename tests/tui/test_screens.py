@@ -22,7 +22,7 @@ from planner.plan import save_plan
 from tests.samples import MADE, sample_plan
 from tests.tui.screens import drive, fill, screen_text, settle
 from tui.app import IsoplanApp
-from tui.screens.stop import StopDialog
+from tui.screens.confirm import ConfirmDialog
 from tui.screens.what_if import DEBOUNCE_SECONDS
 from tui.session import Session
 from tui.themes import THEMES
@@ -128,7 +128,7 @@ def test_a_run_that_ended_cannot_be_stopped(workspace: Workspace) -> None:
     fill(workspace)
 
     def no_dialog(app: IsoplanApp, _pilot: Pilot[None]) -> None:
-        assert not isinstance(app.screen, StopDialog)
+        assert not isinstance(app.screen, ConfirmDialog)
 
     drive(workspace, "8", "s", no_dialog)
 

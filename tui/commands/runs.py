@@ -1,4 +1,4 @@
-"""`isoplan ls`, `watch`, `stop`, `logs`: the runs of this folder. Looking never touches a run."""
+"""`isoplan ls`, `watch`, `stop`, `checkpoint`, `logs`: the runs of this folder. Looking never touches a run."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,19 @@ def stop(run: str | None) -> None:
         raise UserError(f"{folder.run_id} is not running", next_step=f"isoplan resume {folder.run_id} goes on with it")
     folder.stop.touch()
     say(f"{folder.run_id} will write a checkpoint and stop. Next: isoplan watch {folder.run_id}")
+
+
+@click.command()
+@click.argument("run", required=False)
+def checkpoint(run: str | None) -> None:
+    """Ask RUN (default: the newest) for a checkpoint after the step under way; it goes on."""
+    from executor.run_folder import is_alive
+
+    folder = _folder(run)
+    if not is_alive(folder):
+        raise UserError(f"{folder.run_id} is not running", next_step=f"isoplan resume {folder.run_id} goes on with it")
+    folder.checkpoint_wanted.touch()
+    say(f"{folder.run_id} will write a checkpoint and go on. Next: isoplan watch {folder.run_id}")
 
 
 def _folder(run: str | None) -> "RunFolder":

@@ -111,6 +111,12 @@ class HistoryPage(Page[Scores]):
             self.session.run_id = score.run_id
             self.app.switch_mode("run")
 
+    def action_add_to_fit(self) -> None:
+        """Offer the command that fits the law again with this run."""
+        score = self._chosen()
+        if score is not None:
+            self._offer(f"isoplan fit --add {score.run_id}")
+
     def _chosen(self) -> Comparison | None:
         row = self.query_one("#scores", DataTable).cursor_row
         runs = self._scores.runs if self._scores else ()

@@ -100,9 +100,7 @@ class Page(Screen[None], Generic[M]):
 
     def action_command(self) -> None:
         """Offer the command that comes next, or show the one that goes on."""
-        from tui.screens.command import CommandDialog
-
-        self.app.push_screen(CommandDialog(self.session, self.next_command))
+        self._offer(self.next_command)
 
     def action_copy_twin(self) -> None:
         """Copy the twin command."""
@@ -112,6 +110,11 @@ class Page(Screen[None], Generic[M]):
     def watch_twin(self, twin: str) -> None:
         """Show the twin in its line."""
         self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"))
+
+    def _offer(self, command: str) -> None:
+        from tui.screens.command import CommandDialog
+
+        self.app.push_screen(CommandDialog(self.session, command))
 
     def _tell_place(self) -> None:
         """Say above which folder this is, or which command goes on."""
