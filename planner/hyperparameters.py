@@ -25,6 +25,10 @@ DECAY_FRACTION = 0.2
 """The last fifth decays linearly (Hägele et al. 2024, arXiv 2405.18392: 10 to 20 % matches a cosine)."""
 
 
+BATCH_BITS = 3
+"""Binary digits of the sequences a rank takes: four sizes an octave."""
+
+
 def peak_lr(*, width: int, num_params_non_embedding: float, num_tokens: float) -> float:
     """Peak learning rate for AdamW, from Step Law, capped by width for models smaller than the law's."""
     law = hyperparameter_law(STEP_LAW)
@@ -40,9 +44,14 @@ def batch_tokens(num_tokens: float) -> float:
 
 
 def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int:
-    """Whole sequences a step that come closest to the law's batch and divide over `multiple` ranks."""
-    wanted = batch_tokens(num_tokens) / seq_len / multiple
-    return multiple * max(1, round(wanted))
+    """Whole sequences a step near the law's batch that divide over `multiple` ranks, in quarters of an octave.
+
+    So many sequences a rank as 1 to 8, 10, 12, 14, 16, 20, ...: at most an eighth off the law's batch (assumption, not
+    measured: that costs no loss), with divisors for micro-batches, and seldom another one for a little more money.
+    """
+    wanted = max(1, round(batch_tokens(num_tokens) / seq_len / multiple))
+    step = 2 ** max(0, wanted.bit_length() - BATCH_BITS)
+    return multiple * step * round(wanted / step)
 
 
 def optimiser(shape: ModelShape, *, num_tokens: float, kind: OptimiserKind = "adamw") -> Optimiser:

@@ -27,6 +27,9 @@ GUESS_MFU = 0.35
 
 GUESS_TOKENS_PER_PARAM = 20.0
 
+GUESS_ROUNDING = 4.0
+"""Only where the search starts: its budget of FLOP is a power of this, twice too much or too little at most."""
+
 SHORTEST_TRAINING_SECONDS = 1.0
 """Where the search starts when start-up alone fills the limits."""
 
@@ -61,7 +64,8 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     to the next: so every few sizes first, of every number of experts, then all sizes around the best until none of
     them is better.
     """
-    flop = _guess_flop(request, facts)
+    # Rounded, so that a little more money starts from the same sizes and finds most layouts already searched.
+    flop = GUESS_ROUNDING ** round(math.log(_guess_flop(request, facts), GUESS_ROUNDING))
     shapes = _shapes(request, facts, centre=math.sqrt(flop / (6.0 * GUESS_TOKENS_PER_PARAM)))
     found: dict[tuple[int, int], Candidate] = {}
     seen: set[tuple[int, int]] = set()

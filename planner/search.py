@@ -7,6 +7,7 @@ the best few as values, `search` everything a caller may want to say about the r
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ from planner.step_terms import step_terms
 from planner.workload import RECOMPUTED, LayoutNumbers, Numbers, Workload, device_numbers, shape_numbers
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
+
+
+KEPT_SEARCHES = 4_096
+"""About 2 kB each: a sitting of what-if asks some fifty at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Search:
         return f"the leanest layout needs {self.least_memory_bytes:.3g} of {cluster.hardware.memory_bytes:.3g} bytes"
 
 
+@lru_cache(maxsize=KEPT_SEARCHES)
 def fastest_layouts(
     shape: ModelShape,
     cluster: Cluster,
@@ -75,7 +81,10 @@ def fastest_layouts(
     precision: ComputePrecision,
     num_best: int = 1,
 ) -> tuple[Found, ...]:
-    """The `num_best` fastest layouts that fit in memory, fastest first; none when nothing fits."""
+    """The `num_best` fastest layouts that fit in memory, fastest first; none when nothing fits.
+
+    Answers are kept: a request that differs in money or time only asks for many of the same again.
+    """
     settings = {"seq_len": seq_len, "sequences_per_step": sequences_per_step}
     space = default_space(shape, cluster, abilities=abilities_of(profile.stack), **settings)
     return search(

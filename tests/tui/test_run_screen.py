@@ -88,7 +88,7 @@ def test_killing_the_screens_leaves_the_run_alone_and_the_next_ones_show_it(live
 
 @pytest.mark.slow
 def test_a_killed_run_is_shown_dead_in_time_with_the_command_that_resumes_it(live, workspace: Workspace) -> None:
-    folder, process = live
+    _folder, process = live
 
     async def session() -> tuple[float, str]:
         app = IsoplanApp(Session(workspace))
