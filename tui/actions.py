@@ -57,6 +57,8 @@ ACTIONS = (
     Action("plan.export", "e", "export", "Export report", "isoplan report PLAN", is_in_footer=True),
     Action("plan.older", "left_square_bracket", "neighbour(1)", "Older", key_shown="[", is_in_footer=True),
     Action("plan.newer", "right_square_bracket", "neighbour(-1)", "Newer", key_shown="]", is_in_footer=True),
+    Action("budget.basis", "b", "basis", "Other basis", "isoplan plan --tier TIER", is_in_footer=True),
+    Action("budget.save", "ctrl+s", "save", "Save that plan", "isoplan plan"),
     Action("budget.report", "h", "open_report", "Open report", "isoplan report PLAN", is_in_footer=True),
     Action("budget.workbook", "x", "workbook", "Workbook", "isoplan report PLAN --format xlsx", is_in_footer=True),
     Action("compare.same", "d", "toggle_same", "All/differing", "isoplan diff PLAN PLAN", is_in_footer=True),

@@ -15,7 +15,9 @@ from executor.paths import Workspace
 from tui.listing import newest_plan
 
 if TYPE_CHECKING:
+    from planner.law.approaches import Opinion
     from planner.law.decision import Decision
+    from planner.law.next_runs import Proposal
     from planner.law.result import FitResult
     from planner.law.table import RunTable
 
@@ -26,6 +28,14 @@ FIT = "fits/runs.json"
 ID_COLUMN = "run"
 REACH = 10
 """A decision is shown at this many times the largest run, as `isoplan fit` shows it."""
+
+
+PILOT_SHARES = (0.01, 0.03, 0.1)
+"""Pilot runs that are thought of cost these shares of the main run: up to the largest that was fitted."""
+PILOT_OFFS = (0.5, 1.0, 2.0)
+"""And have half, once and twice the parameters that the law would give them."""
+PILOT_ALLOWANCE = 0.2
+"""At most this share of the main run's compute goes into them, as `isoplan fit` thinks of one ten times the largest."""
 
 
 class PlanReach(NamedTuple):
@@ -43,6 +53,8 @@ class Fitting(NamedTuple):
     fit: "FitResult | None"
     residual_of: dict[str, float]
     decision: "Decision | None"
+    opinions: "tuple[Opinion, ...]"
+    proposal: "Proposal | None"
     reach: PlanReach | None
     is_stale: bool
 
@@ -54,6 +66,7 @@ def read_fitting(workspace: Workspace) -> Fitting | None:
         UserError: a file cannot be read for what it is.
     """
     # numpy and the laws cost a quarter of a second that no other screen needs.
+    from planner.law.approaches import panel
     from planner.law.decision import decide
     from planner.law.forms import ChinchillaLaw
     from planner.law.result import parse_fit
@@ -63,17 +76,26 @@ def read_fitting(workspace: Workspace) -> Fitting | None:
         return None
     runs = _read_runs(table)
     if not path.exists():
-        return Fitting(runs, None, {}, None, _reach(workspace), is_stale=False)
+        return Fitting(runs, None, {}, None, (), None, _reach(workspace), is_stale=False)
     fit = parse_fit(path.read_bytes(), name=FIT)
-    is_decidable = isinstance(fit.law, ChinchillaLaw) and not fit.is_regularised
+    law = fit.law if isinstance(fit.law, ChinchillaLaw) and not fit.is_regularised else None
+    target_flop = REACH * fit.fitted_range.C.high
     return Fitting(
         runs=runs,
         fit=fit,
         residual_of=dict(zip(fit.run_ids, fit.residuals, strict=True)) if fit.run_ids else {},
-        decision=decide(fit, REACH * fit.fitted_range.C.high) if is_decidable else None,
+        decision=decide(fit, target_flop) if law else None,
+        opinions=panel(law, runs.N, runs.D, runs.loss, compute_flop=target_flop) if law else (),
+        proposal=_next_runs(fit, target_flop) if law and fit.draws else None,
         reach=_reach(workspace),
         is_stale=table.stat().st_mtime > path.stat().st_mtime,
     )
+
+
+def stamps(workspace: Workspace) -> tuple[int, ...]:
+    """What tells whether anything that `read_fitting` reads has changed."""
+    paths = (workspace.root / RUNS, workspace.root / FIT, newest_plan(workspace.plans) or workspace.plans)
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
 
 
 def fit_words(workspace: Workspace, *, without: frozenset[str], form: str) -> tuple[str, ...]:
@@ -112,6 +134,25 @@ async def refit(words: tuple[str, ...], folder: Path, tell: Callable[[str], None
         await process.wait()
         raise
     return "\n".join(said) if code else ""
+
+
+def _next_runs(fit: "FitResult", target_flop: float) -> "Proposal":
+    """The pilot runs worth buying before a run of `target_flop`, each priced by its own FLOP."""
+    from planner.law.allocation import optimal_allocation
+    from planner.law.base import FLOP_PER_PARAM_TOKEN
+    from planner.law.forms import ChinchillaLaw
+    from planner.law.next_runs import Candidate, next_runs
+
+    law = fit.law
+    assert isinstance(law, ChinchillaLaw), "asked for by a caller that looked"
+    candidates: list[Candidate] = []
+    for share in PILOT_SHARES:
+        flop = share * target_flop
+        best = optimal_allocation(law, flop)
+        candidates += [Candidate(best.N * off, flop / FLOP_PER_PARAM_TOKEN / best.N / off, flop) for off in PILOT_OFFS]
+    return next_runs(
+        fit, candidates, target_flop=target_flop, target_price=target_flop, allowance=PILOT_ALLOWANCE * target_flop
+    )
 
 
 def _read_runs(path: Path) -> "RunTable":

@@ -144,3 +144,28 @@ def test_a_tornado_has_one_scale_and_marks_the_middle() -> None:
 
     assert price.index("│") == pace.index("│")
     assert price.count("▇") > 2 * pace.count("▇") > 0
+
+
+@pytest.mark.slow
+def test_the_fit_screen_shows_disagreement_and_the_next_pilot_run(workspace: Workspace) -> None:
+    write_runs(workspace)
+
+    text = drive(workspace, "2", "f", size=(160, 45))[-1]
+
+    assert "Approaches say otherwise by: " in text
+    assert "pilot" in text
+    assert "10× the largest run" in text
+
+
+@pytest.mark.slow
+def test_the_budget_is_priced_on_another_basis_and_saved_only_when_asked(workspace: Workspace) -> None:
+    plan = fill(workspace, {"request.law": "epoch-2024"})
+
+    at_first, spot, _, owned, _ = drive(workspace, "5", "b", "b", "b", "ctrl+s", size=(130, 60))[1:]
+
+    assert f"on-demand · plan {plan.id}" in at_first
+    assert "spot · plan p-" in spot
+    assert "not saved" in spot
+    assert "owned · plan p-" in owned
+    (saved,) = set(workspace.plans.glob("p-??????.json")) - {workspace.plans / f"{plan.id}.json"}
+    assert '"own":{' in saved.read_text()

@@ -13,11 +13,15 @@ from typing_extensions import override
 
 from data.errors import UserError
 from planner.economics.values import Economics
-from planner.plan import Plan
+from planner.plan import Plan, save_plan
+from planner.report.build import build_report
 from planner.report.document import Block, Report, Table
+from planner.report.words import plan_command
+from tui.basis import BASES, Basis, basis_of, next_basis, repriced
 from tui.bindings import bindings
 from tui.reports import write_workbook
 from tui.screens.shown import Shown, ShownPage
+from tui.session import Session
 from tui.widgets.panel import Panel
 from tui.widgets.report_block import ReportBlock
 from tui.widgets.tornado import band_lines, tornado_lines
@@ -65,9 +69,25 @@ class BudgetPage(ShownPage):
     HELP: ClassVar[str] = (
         "The run's own cost line by line, then the whole budget around it. The track goes from P10 to P90 with P50 as "
         "a dot and the cap as a dotted rule; the bars show the total at the P10 and P90 of one input with everything "
-        "else in the middle. Every figure is a field of the plan, and the audit adds them up."
+        "else in the middle. Every figure is a field of the plan, and the audit adds them up. b plans again at another "
+        "basis, or beside owning the devices; ctrl+s saves that as a plan of its own."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("budget")
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._basis: Basis | None = None
+        self._repriced: tuple[str, Basis, Shown] | None = None
+
+    @override
+    def load(self) -> Shown | None:
+        saved, basis = super().load(), self._basis
+        if saved is None or basis is None:
+            return saved
+        if self._repriced is None or self._repriced[:2] != (saved.plan.id, basis):
+            plan = repriced(saved.plan, basis, self.session.workspace, now=self.session.now()).plan
+            self._repriced = saved.plan.id, basis, Shown(plan, build_report(plan), is_approved=False)
+        return self._repriced[2]
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -89,14 +109,36 @@ class BudgetPage(ShownPage):
     @override
     def show_plan(self, shown: Shown) -> None:
         lines, rest = _budget_blocks(shown.report)
-        self.query_one("#cost-lines-panel", Panel).border_title = f"What the run costs · plan {shown.plan.id}"
+        unsaved = "" if self._basis is None else " · not saved: ctrl+s"
+        title = f"What the run costs · {basis_of(shown.plan.request)} · plan {shown.plan.id}{unsaved}"
+        self.query_one("#cost-lines-panel", Panel).border_title = title
         self.query_one("#cost-lines", ReportBlock).show(shown.report.section("cost").blocks)
         self.query_one("#whole-lines", ReportBlock).show(lines)
         self.query_one("#whole-lines-panel", Panel).show_state("ready" if lines else "empty", NO_ECONOMICS)
         self.query_one("#uncertainty", Uncertainty).show(shown.plan)
         self.query_one("#budget-rest", ReportBlock).show(rest)
         self.query_one("#budget-rest-panel").display = bool(rest)
-        self.twin = f"isoplan report {shown.plan.id}"
+        is_saved = self._basis is None
+        self.twin = f"isoplan report {shown.plan.id}" if is_saved else plan_command(shown.plan.request)
+
+    def action_basis(self) -> None:
+        """Price the plan on the next basis; nothing is saved."""
+        if self.shown is None and self._basis is None:
+            return
+        before = self._basis or (basis_of(self.shown.plan.request) if self.shown else BASES[0])
+        self._basis = next_basis(before)
+        self.notify(f"pricing it {self._basis}", markup=False)
+        self.action_reload()
+
+    def action_save(self) -> None:
+        """Save the plan on the basis shown, and look at it from now on."""
+        if self._basis is None or self.shown is None:
+            self.notify("nothing to save: this is the plan as it is; b prices it on another basis", markup=False)
+            return
+        path = save_plan(self.shown.plan, self.session.workspace.plans)
+        self.session.plan_id, self._basis = self.shown.plan.id, None
+        self.notify(f"saved {path.name}", markup=False)
+        self.action_reload()
 
     def action_open_report(self) -> None:
         """Write the report's page and open it in the browser."""

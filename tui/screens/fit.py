@@ -16,7 +16,7 @@ from data.errors import UserError
 from data.units import show_count, show_flop
 from planner.report.document import readable
 from tui.bindings import bindings
-from tui.fitting import REACH, Fitting, command_line, fit_words, read_fitting, refit
+from tui.fitting import REACH, Fitting, command_line, fit_words, read_fitting, refit, stamps
 from tui.output import table
 from tui.screens.page import Page
 from tui.session import Session
@@ -53,6 +53,8 @@ class FitPage(Page[Fitting | None]):
         self._form = "chinchilla"
         self._worker: Worker[None] | None = None
         self._said = ""
+        self._read: Fitting | None = None
+        self._stamps: tuple[int, ...] = ()
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -72,7 +74,10 @@ class FitPage(Page[Fitting | None]):
 
     @override
     def load(self) -> Fitting | None:
-        return read_fitting(self.session.workspace)
+        found = stamps(self.session.workspace)
+        if found != self._stamps:
+            self._read, self._stamps = read_fitting(self.session.workspace), found
+        return self._read
 
     @override
     def show(self, model: Fitting | None) -> None:
@@ -217,6 +222,8 @@ def _law_words(fitting: Fitting) -> str:
         table(rows, header=("", "VALUE", "P10 – P90"), right=frozenset({1})),
         f"{fit.num_runs} runs · one scatters by {fit.noise_log_sd:.2%} · Huber δ {fit.delta:g}",
         _decision_words(fitting),
+        _opinion_words(fitting),
+        _proposal_words(fitting),
         _reach_words(fitting),
         *(f"! {readable(warning)}" for warning in fit.warnings),
     ]
@@ -231,6 +238,27 @@ def _decision_words(fitting: Fitting) -> str:
     return (
         f"At {show_flop(decision.compute_flop)}, {REACH}× the largest run: {show_count(size.p50)} parameters "
         f"({show_count(size.p10)} – {show_count(size.p90)})"
+    )
+
+
+def _opinion_words(fitting: Fitting) -> str:
+    """How far Hoffmann's other two approaches are from the third, the parametric fit."""
+    others = [one for one in fitting.opinions if one.approach != "3"]
+    told = [f"{one.approach}: {show_count(one.N)} (wastes {one.wasted_compute_fraction:.1%})" for one in others]
+    return f"Approaches say otherwise by: {', '.join(told)}" if told else ""
+
+
+def _proposal_words(fitting: Fitting) -> str:
+    """The next pilot run worth buying before that run, or that none is."""
+    proposal = fitting.proposal
+    if proposal is None:
+        return ""
+    if not proposal.runs:
+        return f"No further pilot run pays: {proposal.stopped_because}"
+    first = proposal.runs[0]
+    return (
+        f"Next pilot worth buying: {show_count(first.N)} on {show_count(first.D)} tokens, {show_flop(first.price)}; "
+        f"saves {show_flop(first.saving)} there"
     )
 
 
