@@ -7,7 +7,9 @@ import click
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-def tui(path: Path | None) -> None:
+@click.option("--serve", "is_served", is_flag=True, help="In a browser on this machine; needs isoplan[serve].")
+@click.option("--port", type=click.IntRange(1024, 65535), default=8017, show_default=True, help="With --serve.")
+def tui(path: Path | None, is_served: bool, port: int) -> None:
     """Open the screens over a folder, or over one run, by PATH (default: this folder). Closing them touches no run."""
     from executor.paths import Workspace, home
     from tui.app import IsoplanApp
@@ -15,6 +17,11 @@ def tui(path: Path | None) -> None:
     from tui.session import Session
 
     root = path or Path.cwd()
+    if is_served:
+        from tui.serve import serve
+
+        serve(root.resolve(), port=port)
+        return
     run = root if (root / "events.jsonl").exists() else None
     if run is not None:
         root = run.resolve().parent.parent
