@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import DataTable, Static
 from textual.worker import Worker
@@ -64,7 +64,7 @@ class FitPage(Page[Fitting | None]):
         residuals = Chart(show_x=show_flop, show_y=_percent, empty=NO_FIT.split("\n", maxsplit=1)[0], id="residuals")
         yield Horizontal(
             Panel("Runs", runs, id="fit-runs-panel"),
-            Vertical(
+            VerticalScroll(
                 Panel("The law", Static("", markup=False, id="law"), id="law-panel"),
                 Panel("Residuals by compute, ▒ two scatters", residuals, id="residuals-panel"),
                 id="fit-right",

@@ -10,11 +10,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 from typing_extensions import override
 
+from planner.report.document import Column, Row, Table
 from tui.actions import EVERYWHERE, Action, actions_of
 from tui.keymap import FILE_NAME, shown_keys
-from tui.output import table
+from tui.plain import table_text
 
-REMAP = f"Keys are changed in {FILE_NAME}, here or in isoplan's own folder, by the name in the last column."
+REMAP = f"Keys are changed in {FILE_NAME}, here or in isoplan's own folder, by the name in the third column."
+
+MAX_WIDTH, WIDTH_SHARE, FRAME = 92, 0.96, 7
+"""The dialog's width in app.tcss, and what its border, padding and scroll bar take of it."""
 
 
 class HelpDialog(ModalScreen[None]):
@@ -38,5 +42,9 @@ class HelpDialog(ModalScreen[None]):
             yield Static(f"On the command line: {self._twin}\n{REMAP}", markup=False)
 
     def _table(self, actions: Iterable[Action]) -> Static:
-        rows = [(shown_keys(one, self._keymap), one.title, one.twin or "–", one.id) for one in actions]
-        return Static(table(rows, header=("KEY", "ACTION", "COMMAND", "NAME")), markup=False, classes="keys")
+        rows = [Row(cells=(shown_keys(one, self._keymap), one.title, one.id, one.twin or "–")) for one in actions]
+        block = Table(
+            columns=tuple(Column(title=title) for title in ("Key", "Action", "Name", "Command")), rows=tuple(rows)
+        )
+        room = min(MAX_WIDTH, int(self.app.size.width * WIDTH_SHARE)) - FRAME
+        return Static(table_text(block, width=room), markup=False, classes="keys")
