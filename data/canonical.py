@@ -6,6 +6,7 @@ infinity and more than `MAX_BYTES` are refused.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def parse_strict(text: bytes, *, name: str, max_bytes: int = MAX_BYTES) -> Json:
     if len(text) > max_bytes:
         raise UserError(f"{name} is {len(text)} bytes", expected=f"at most {max_bytes}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
         if b"\\u" in text:
             canonical_bytes(value)  # an escape may spell half a character, which has no bytes
         return value
@@ -92,6 +93,13 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} stands twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is beyond every number JSON can give back")
+    return value
 
 
 def _refuse(constant: str) -> Json:

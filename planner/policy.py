@@ -89,7 +89,7 @@ def load_policy(path: Path) -> Policy:
     """
     try:
         return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}", expected="a TOML file of [[rule]] tables") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -74,7 +74,7 @@ def read_fitting(workspace: Workspace) -> Fitting | None:
     table, path = workspace.root / RUNS, workspace.root / FIT
     if not table.exists():
         return None
-    runs = _read_runs(table)
+    runs = read_runs(table)
     if not path.exists():
         return Fitting(runs, None, {}, None, (), None, _reach(workspace), is_stale=False)
     fit = parse_fit(path.read_bytes(), name=FIT)
@@ -155,7 +155,8 @@ def _next_runs(fit: "FitResult", target_flop: float) -> "Proposal":
     )
 
 
-def _read_runs(path: Path) -> "RunTable":
+def read_runs(path: Path) -> "RunTable":
+    """Return the runs of a table; its column of ids is used where it has one."""
     from planner.law.table import Columns, parse_csv
 
     try:

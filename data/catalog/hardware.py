@@ -176,7 +176,7 @@ def _kind(text: str) -> DeviceKind:
 def _read_overlay(path: Path) -> dict[str, Hardware]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     return {name: _overlaid(name, table, path) for name, table in tables.items()}
 

@@ -5,6 +5,7 @@ catalogs carry 0.00 for "not published" and 700.0 for "no price" (SkyPilot v8, V
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -112,15 +113,17 @@ def _shipped() -> tuple[Price, ...]:
 def _read_overlay(path: Path) -> tuple[Price, ...]:
     if not path.exists():
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         missing = {"hardware", "usd_per_device_hour"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(
-                f"{path} has no column {', '.join(sorted(missing))}", expected="hardware,usd_per_device_hour"
-            )
-        unsaid = {**_USER_ROW, **dict.fromkeys(("as_of", "accessed"), _saved_on(path))}
-        return _priced(({**unsaid, **{k: v for k, v in row.items() if v}} for row in reader), name=str(path))
+        rows = [{k: v for k, v in row.items() if v} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path}: {error}", expected="a table of prices in UTF-8") from error
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(sorted(missing))}", expected="hardware,usd_per_device_hour")
+    unsaid = {**_USER_ROW, **dict.fromkeys(("as_of", "accessed"), _saved_on(path))}
+    return _priced(({**unsaid, **row} for row in rows), name=str(path))
 
 
 _USER_ROW = {

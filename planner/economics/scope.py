@@ -135,7 +135,7 @@ def load_scope(path: Path) -> Scope:
     """
     try:
         return Scope.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}", expected="a TOML file (docs/costs.md)") from error
     except ValidationError as error:
         first = error.errors()[0]

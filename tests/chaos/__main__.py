@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from tests.chaos import attacks, damage, limits, memory, races, saves
+from tests.chaos import attacks, damage, fuzz, limits, memory, races, saves
 from tests.chaos.line import Check, Line, Size
 
 CHECKS: dict[str, Check] = {
@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "attacks": attacks.run_attacks,
     "races": races.start_races,
     "limits": limits.limits,
+    "hostile": fuzz.hostile_files,
 }
 
 

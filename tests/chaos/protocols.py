@@ -15,7 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 
-from executor import checkpoint
+from executor import checkpoint, pieces
 from executor.checkpoint import Snapshot, TrainingState
 from executor.seal import flaw, seal, staging_folder
 
@@ -38,12 +38,12 @@ class Protocol:
 
 def isoplan_save(folder: Path, step: int) -> None:
     """`executor.checkpoint.save`, its tensors written by Python so that each write is seen."""
-    real = checkpoint.save_file
-    checkpoint.save_file = lambda tensors, path: Path(path).write_bytes(safetensors_bytes(tensors))
+    real = pieces.save_file
+    pieces.save_file = lambda tensors, path, metadata=None: Path(path).write_bytes(safetensors_bytes(tensors, metadata))
     try:
         checkpoint.save(folder, _snapshot(step))
     finally:
-        checkpoint.save_file = real
+        pieces.save_file = real
 
 
 def isoplan_newest(folder: Path) -> int | None:
