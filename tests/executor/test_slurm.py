@@ -53,7 +53,7 @@ def test_a_preempted_run_is_queued_again_and_finished_with_one_record(real_slurm
     number = slurm.submit(describe(run.root, num_nodes=1))
     wait_for(lambda: num_steps(run) > 20, seconds=120)
 
-    subprocess.run(["sbatch", "-p", "high", "--exclusive", "--wrap", "sleep 3"], check=True, capture_output=True)
+    subprocess.run(["sbatch", "-p", "high", "--exclusive", "--output=/dev/null", "--wrap", "sleep 3"], check=True)
 
     wait_for(lambda: run.record.exists() and read_value(run.record, RunRecord).state == "done", seconds=400)
     events = list(read_events(run.events))
