@@ -3,6 +3,12 @@
 import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile(
+    "isoplan", deadline=None
+)  # how long an example takes says more of the machine than of the code
+settings.load_profile("isoplan")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Runs that go wrong on purpose: a bad patch of text, gradients that are no numbers, a model that forgets."""
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from data.corpus.loader import TokenBatches
 from executor.events import Gated, Intervened, Stepped, read_events
 from executor.health import Watch
+from executor.optim.optimiser import Optimisers
 from executor.probes import Probes
 from executor.run import execute
 from executor.run_folder import RunFolder
@@ -133,15 +135,17 @@ def test_a_run_that_keeps_failing_is_given_up(corpus: Path, tmp_path: Path, no_n
 def test_a_model_that_forgets_is_found_at_the_next_gate(
     rule: str, expected: int, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    step = Trainer.step
+    step, updates = Optimisers.step, itertools.count(1)
 
-    def forgetful(trainer: Trainer) -> object:
-        if trainer.num_steps == 45:
-            for parameter in trainer._model.parameters():
+    def forgetful(optimisers: Optimisers, *, rate: float) -> None:
+        step(optimisers, rate=rate)
+        if next(updates) == 45:
+            for parameter in (
+                one for part in optimisers.parts for group in part.param_groups for one in group["params"]
+            ):
                 parameter.data.zero_()
-        return step(trainer)
 
-    monkeypatch.setattr(Trainer, "step", forgetful)
+    monkeypatch.setattr(Optimisers, "step", forgetful)
     gates = tuple(Gate(step=step, loss_p10=0, loss_p50=1, loss_p90=9) for step in (40, 46))
     run, code = run_of(
         tmp_path / "run", corpus, num_steps=50, gates=gates, health=Health(on_regression=rule), probe_items=40
