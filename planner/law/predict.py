@@ -19,7 +19,7 @@ from planner.law.form_table import FORMS, batched
 from planner.law.forms import Array, Law
 from planner.law.registry import PublishedLaw
 from planner.law.repetition import priced
-from planner.law.result import DRIFT_LOG_SD, NOISELESS, FitResult, Forecast
+from planner.law.result import DRIFT_LOG_SD, NOISELESS, UNIDENTIFIED_DRIFT_LOG_SD, FitResult, Forecast
 
 Predictor = FitResult | PublishedLaw
 NUM_DRAWS = 500
@@ -164,5 +164,6 @@ def _drift(by: Predictor, N: Array, D: Array) -> Array:
     """Standard deviation of the error that any form gathers past its runs, (points,); none past published ones."""
     if isinstance(by, PublishedLaw) or by.noise_log_sd < NOISELESS:
         return np.zeros(np.broadcast(N, D).shape)
-    result: Array = DRIFT_LOG_SD * np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
+    pace = UNIDENTIFIED_DRIFT_LOG_SD if by.status == "not-identifiable" else DRIFT_LOG_SD
+    result: Array = pace * np.maximum(0.0, np.log(FLOP_PER_PARAM_TOKEN * N * D / by.fitted_range.C.high))
     return result

@@ -23,6 +23,10 @@ MAX_FIT_BYTES = 64 << 20
 DRIFT_LOG_SD = 0.004
 """Error of any form per e-fold of compute past its runs, in log loss; calibrated in benchmarks/law_backtests.md."""
 
+UNIDENTIFIED_DRIFT_LOG_SD = 0.015
+"""The same where the runs do not determine the law: too few to show their own misfit. Eight full demos, fits of four to
+six pilots, missed by 3.3 % (root mean square) one to two and a half e-folds past them (docs/log.md)."""
+
 NOISELESS = 1e-9
 """Runs that scatter less than this about their law were computed from it; they have no drift either."""
 
