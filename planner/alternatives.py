@@ -152,20 +152,23 @@ def _spot(best: Candidate, request: Request, facts: Facts) -> list[Alternative]:
         return []
     seconds = best.pace.wall_seconds(best.num_steps) * best.pace.goodput.useful_fraction / useful
     rates = Rates.model_validate(facts.rates.model_dump() | {"usd_per_device_hour": paid.usd_per_device_hour})
-    return [
-        Alternative(
-            name="the same run on spot devices",
-            cost_usd=run_cost_usd(seconds, rates),
-            wall_seconds=seconds,
-            loss_p50=best.loss,
-            num_params=num_params(best.shape),
-            num_tokens=best.num_tokens,
-            note=(
-                f"${paid.usd_per_device_hour:.2f} an hour ({paid.key}, {paid.as_of}); taken away every "
-                f"{SPOT_SECONDS_BETWEEN_PREEMPTIONS / 3600:g} h on average (assumed), {useful:.0%} of the time useful"
-            ),
-        )
-    ]
+    note = (
+        f"${paid.usd_per_device_hour:.2f} an hour ({paid.key}, {paid.as_of}); taken away every "
+        f"{SPOT_SECONDS_BETWEEN_PREEMPTIONS / 3600:g} h on average (assumed), {useful:.0%} of the time useful"
+    )
+    return [_same_run(best, " on spot devices", seconds=seconds, rates=rates, note=note)]
+
+
+def _same_run(best: Candidate, how: str, *, seconds: float, rates: Rates, note: str) -> Alternative:
+    return Alternative(
+        name=f"the same run{how}",
+        cost_usd=run_cost_usd(seconds, rates),
+        wall_seconds=seconds,
+        loss_p50=best.loss,
+        num_params=num_params(best.shape),
+        num_tokens=best.num_tokens,
+        note=note,
+    )
 
 
 def _reserved(best: Candidate, request: Request, facts: Facts) -> Iterator[Alternative]:
@@ -185,18 +188,12 @@ def _reserved(best: Candidate, request: Request, facts: Facts) -> Iterator[Alter
             return
         rates = Rates.model_validate(facts.rates.model_dump() | {"usd_per_device_hour": found.usd_per_device_hour})
         owed = years * HOURS_PER_YEAR * facts.rates.num_devices * found.usd_per_device_hour
-        yield Alternative(
-            name=f"the same run, reserved for {years} year{'s' if years > 1 else ''}",
-            cost_usd=run_cost_usd(seconds, rates),
-            wall_seconds=seconds,
-            loss_p50=best.loss,
-            num_params=num_params(best.shape),
-            num_tokens=best.num_tokens,
-            note=(
-                f"${found.usd_per_device_hour:.2f} an hour ({found.basis}); commits to ${owed:,.0f}, of which "
-                f"the run uses {seconds / 3600.0 / (years * HOURS_PER_YEAR):.0%}"
-            ),
+        how = f", reserved for {years} year{'s' if years > 1 else ''}"
+        note = (
+            f"${found.usd_per_device_hour:.2f} an hour ({found.basis}); commits to ${owed:,.0f}, of which "
+            f"the run uses {seconds / 3600.0 / (years * HOURS_PER_YEAR):.0%}"
         )
+        yield _same_run(best, how, seconds=seconds, rates=rates, note=note)
 
 
 def _adaptations(best: Candidate) -> Iterator[Adaptation]:

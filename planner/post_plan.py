@@ -17,7 +17,7 @@ from planner.assemble import assemble
 from planner.candidates import Candidate
 from planner.facts import Facts
 from planner.gates import eval_tokens, num_gates
-from planner.health import PLANNED
+from planner.health import PLANNED, probe_tokens
 from planner.memory import memory_per_device
 from planner.model import num_params
 from planner.plan import Binding, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
@@ -95,7 +95,7 @@ def _candidate(base: Plan, facts: Facts, request: Request, ask: PostAsk, *, num_
     step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
     step = _scaled(step, ask.step_seconds / step.step_seconds)
     band, tokens = step.step_seconds_band, num_steps * sequences * base.recipe.seq_len
-    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens)
+    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) + probe_tokens(request.asked_items)
     return Candidate(
         shape=shape,
         law_model=facts.law.model(shape),
