@@ -24,6 +24,7 @@ from data.values import Value
 Tier = Literal["on-demand", "spot", "reserved"]
 ProviderClass = Literal["hyperscaler", "specialist", "marketplace", "user"]
 ABSURD_RATIO = 20.0  # the rule of this module's first lines; published spreads of one device stay below 8x
+MAX_CELL_CHARS = 10_000
 
 
 class Price(Value):
@@ -122,6 +123,8 @@ def _read_overlay(path: Path) -> tuple[Price, ...]:
         raise UserError(f"cannot read {path}: {error}", expected="a table of prices in UTF-8") from error
     if missing:
         raise UserError(f"{path} has no column {', '.join(sorted(missing))}", expected="hardware,usd_per_device_hour")
+    if max((len(cell) for row in rows for cell in row.values()), default=0) > MAX_CELL_CHARS:
+        raise UserError(f"{path} has a cell of over {MAX_CELL_CHARS:,} characters", expected="a table of prices")
     unsaid = {**_USER_ROW, **dict.fromkeys(("as_of", "accessed"), _saved_on(path))}
     return _priced(({**unsaid, **row} for row in rows), name=str(path))
 

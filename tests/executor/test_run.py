@@ -96,7 +96,7 @@ def test_killed_at_random_moments_it_ends_bit_for_bit_like_the_whole_run(seed: i
     while not run.record.exists():
         process = context.Process(target=execute, args=(run.root,), kwargs={"started": time.monotonic()})
         process.start()
-        process.join(moments.uniform(0.02, 0.6) if num_kills < 12 else 60)
+        process.join(moments.uniform(0.02, 0.25) if num_kills < 12 else 60)
         process.kill()
         process.join()
         num_kills += 1
