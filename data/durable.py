@@ -25,7 +25,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         Path(staged).unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    fsync_path(path.parent)
 
 
 def append_durable(path: Path, line: bytes) -> None:
@@ -56,7 +56,7 @@ def append_after(path: Path, make_line: Callable[[bytes], bytes]) -> None:
             raise
     finally:
         os.close(handle)
-    fsync_folder(path.parent)
+    fsync_path(path.parent)
 
 
 def write_all(handle: int, content: bytes) -> None:
@@ -78,13 +78,13 @@ def claim(path: Path, content: bytes) -> bool:
         os.fsync(handle)
     finally:
         os.close(handle)
-    fsync_folder(path.parent)
+    fsync_path(path.parent)
     return True
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames and new names inside `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Make a file's bytes, or the renames and new names inside a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -6,14 +6,13 @@ power cut cannot leave a name without its bytes; a flipped bit anywhere is found
 knows files and hashes; what is in them is `executor.checkpoint`'s affair.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 import xxhash
 from pydantic import Field
 
-from data.durable import fsync_folder
+from data.durable import fsync_path
 from data.errors import UserError
 from data.values import Value
 from executor.value_files import read_value, value_bytes
@@ -55,10 +54,10 @@ def seal(staged: Path, final: Path) -> None:
     files = {path.name: _look_at(path) for path in sorted(staged.iterdir())}
     (staged / MANIFEST).write_bytes(value_bytes(Seal(files=files)))
     for path in staged.iterdir():
-        _fsync_file(path)
-    fsync_folder(staged)
+        fsync_path(path)
+    fsync_path(staged)
     staged.rename(final)
-    fsync_folder(final.parent)
+    fsync_path(final.parent)
 
 
 def flaw(folder: Path) -> str:
@@ -85,7 +84,7 @@ def quarantine(folder: Path) -> Path:
     while (aside := folder.with_name(f"{BAD}{folder.name}-{number}")).exists():
         number += 1
     folder.rename(aside)
-    fsync_folder(folder.parent)
+    fsync_path(folder.parent)
     return aside
 
 
@@ -95,11 +94,3 @@ def _look_at(path: Path) -> SealedFile:
         while part := file.read(_READ_BYTES):
             hasher.update(part)
     return SealedFile(num_bytes=path.stat().st_size, xxh3_128=hasher.hexdigest())
-
-
-def _fsync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

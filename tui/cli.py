@@ -37,7 +37,7 @@ COMMANDS = {
     "plan": Entry("Decide", "tui.commands.plan:plan", "a request -> a plan: model, data, cluster, cost, risk, gates"),
     "review": Entry("Decide", "tui.commands.review:review", "read a plan"),
     "diff": Entry("Decide", "tui.commands.review:diff", "what differs between two plans"),
-    "report": Entry("Decide", "tui.commands.report:report", "a plan or run as HTML or Markdown"),
+    "report": Entry("Decide", "tui.commands.report:report", "a plan or run as HTML, Markdown, XLSX, CSV, PDF or JSON"),
     "card": Entry("Decide", "tui.commands.card:card", "drafts of the model card and the datasheet"),
     "policy": Entry("Decide", "tui.commands.policy:policy", "check a plan against your organisation's limits"),
     "approve": Entry("Decide", "tui.commands.approve:approve", "sign a plan with a dollar cap"),

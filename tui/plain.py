@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from planner.report.document import (
     BandChart,
@@ -23,6 +24,9 @@ from planner.report.document import (
 )
 from tui.output import table
 
+if TYPE_CHECKING:
+    from planner.plan import Plan
+
 UNLIMITED = 10_000
 MIN_FOLDED = 16
 INDENT = "  "
@@ -30,6 +34,14 @@ GAP = "  "
 """What `tui.output.table` puts between columns."""
 
 GLYPHS: dict[Status, str] = {"plain": "", "good": "✓ ", "warn": "! ", "bad": "✗ "}
+
+
+def plan_text(plan: "Plan", keys: Iterable[str]) -> str:
+    """Return the verdict on a plan and some sections of its report."""
+    from planner.report.build import build_report  # the screens use this module and build no report to start
+
+    report = build_report(plan)
+    return f"{report.verdict}\n{report.subtitle}\n\n{sections_text(report, keys)}"
 
 
 def sections_text(report: Report, keys: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from data.corpus.select import subset, with_heldout
 from data.corpus.stages import passed, save_evaluation
 from data.corpus.synthetic_build import build_synthetic, is_synthetic
 from data.corpus.unit import PROBE, Unit, make_unit, units_of
-from data.durable import fsync_folder, write_atomic
+from data.durable import fsync_path, write_atomic
 from data.errors import UserError
 
 # Training text for the tokenizer: 1.2 kB an entry of the vocabulary. At 32k ids ten times less text cost 2.4 % more
@@ -264,7 +264,7 @@ def _publish(built: Path, out: Path, manifest: Manifest) -> None:
             old.unlink()
     for file in manifest.files:
         (built / file.name).replace(out / file.name)
-    fsync_folder(out)
+    fsync_path(out)
     manifest.write(out)
 
 

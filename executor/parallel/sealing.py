@@ -4,11 +4,11 @@ A step on which one rank fails is a failure on all, found by a reduction, so tha
 must be one that all hosts see.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from data.durable import fsync_path
 from executor.checkpoint import (
     NotSealedError,
     TrainingState,
@@ -80,16 +80,7 @@ def _write(staged: Path, kinds: Kinds, *, rank: int) -> None:
         if pieces:
             path = staged / f"{kind}-{rank:05d}.safetensors"
             write_pieces(path, pieces)
-            _flush(path)
-
-
-def _flush(path: Path) -> None:
-    """Flush here too: on a network file system the leader cannot flush what another host still holds."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            fsync_path(path)  # on a network file system the leader cannot flush what another host still holds
 
 
 def _seal(staged: Path, final: Path, state: TrainingState) -> None:

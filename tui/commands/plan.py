@@ -84,12 +84,9 @@ def plan(
     if as_data:
         emit_json(as_json(decided))
     else:
-        from planner.report.build import build_report
-        from tui.plain import sections_text
+        from tui.plain import plan_text
 
-        report = build_report(decided)
-        data(f"{report.verdict}\n{report.subtitle}\n")
-        data(sections_text(report, SHOWN))
+        data(plan_text(decided, SHOWN))
     say(f"Saved plan {decided.id} -> {path}")
     if decided.data.corpus is None:
         say(f"It cannot run: {decided.data.summary}. To run one, build its text first: isoplan corpus build")

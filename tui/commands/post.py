@@ -80,12 +80,9 @@ def post(
     if as_data:
         emit_json(as_json(decided))
     else:
-        from planner.report.build import build_report
-        from tui.plain import sections_text
+        from tui.plain import plan_text
 
-        report = build_report(decided)
-        data(f"{report.verdict}\n{report.subtitle}\n")
-        data(sections_text(report, SHOWN))
+        data(plan_text(decided, SHOWN))
     say(f"{folder.run_id}, {checkpoint.name}, scores {start.loss:.4f} now. Saved plan {decided.id} -> {path}")
     say(f"Next: isoplan approve {decided.id} --cap USD --as NAME · isoplan run {decided.id}")
 

@@ -69,11 +69,7 @@ def logs(run: str | None, num_lines: int) -> None:
 @click.argument("run", required=False)
 def stop(run: str | None) -> None:
     """Ask RUN (default: the newest) to write a checkpoint and stop before its next step."""
-    from executor.run_folder import is_alive
-
-    folder = _folder(run)
-    if not is_alive(folder):
-        raise UserError(f"{folder.run_id} is not running", next_step=f"isoplan resume {folder.run_id} goes on with it")
+    folder = _running(run)
     folder.stop.touch()
     say(f"{folder.run_id} will write a checkpoint and stop. Next: isoplan watch {folder.run_id}")
 
@@ -82,13 +78,18 @@ def stop(run: str | None) -> None:
 @click.argument("run", required=False)
 def checkpoint(run: str | None) -> None:
     """Ask RUN (default: the newest) for a checkpoint after the step under way; it goes on."""
+    folder = _running(run)
+    folder.checkpoint_wanted.touch()
+    say(f"{folder.run_id} will write a checkpoint and go on. Next: isoplan watch {folder.run_id}")
+
+
+def _running(run: str | None) -> "RunFolder":
     from executor.run_folder import is_alive
 
     folder = _folder(run)
     if not is_alive(folder):
         raise UserError(f"{folder.run_id} is not running", next_step=f"isoplan resume {folder.run_id} goes on with it")
-    folder.checkpoint_wanted.touch()
-    say(f"{folder.run_id} will write a checkpoint and go on. Next: isoplan watch {folder.run_id}")
+    return folder
 
 
 def _folder(run: str | None) -> "RunFolder":
