@@ -15,8 +15,6 @@ from tui.next_command import FIT, MEASURE, PILOTS, PLAN, TEXT
 from tui.session import Session
 
 PATIENCE_SECONDS = 600.0
-CAPPED = 7
-"""A pilot run on a machine that is busy with other things meets its cap on time."""
 SMALLER = {
     TEXT: "isoplan corpus build text --out corpus --vocab-size 300 --quality off --min-kept 0",
     MEASURE: "isoplan bench --quick",
@@ -64,8 +62,6 @@ class Sitting:
         command = self.app.session.command
         assert command is not None
         await self.until(lambda: command.exit_code is not None)
-        if command.exit_code == CAPPED:
-            pytest.skip("a pilot run took over three times its predicted time: this machine is too busy to measure")
         assert command.exit_code == 0, command.said()
         await self.press("escape")
 
@@ -82,7 +78,7 @@ def test_from_an_empty_folder_to_a_scored_run_by_keys(workspace: Workspace) -> N
             assert "P10 – P90" in await sitting.press("2")
             await sitting.do_next(PLAN, SMALLER[PLAN])
             assert "Train " in await sitting.press("4")
-            assert "Main run" in await sitting.press("5")
+            assert "isoplan report p-" in await sitting.press("5")
             await sitting.press("7")
             assert "✓ approved as ana" in await sitting.press("c", *"ana", "enter", *"0.01", "enter")
             (plan,) = workspace.plans.glob("p-??????.json")
@@ -95,4 +91,4 @@ def test_from_an_empty_folder_to_a_scored_run_by_keys(workspace: Workspace) -> N
     text = asyncio.run(session())
 
     assert "1 finished run" in text
-    assert "within P10–P90" in text or "P10" in text
+    assert "r-0001" in text
