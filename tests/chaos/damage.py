@@ -123,13 +123,7 @@ def _damage(target: Target, num: int, chance: random.Random) -> tuple[int, list[
     whole = {path: path.read_bytes() for path in target.files}
     bad, troubles = 0, list[str]()
     for _ in range(num):
-        path = chance.choice([path for path in target.files if whole[path]])
-        damage = chance.choice(DAMAGES)
-        content = damage(whole[path], chance)
-        if target.swaps and len(target.files) > 1 and chance.random() < 0.1:
-            content = whole[chance.choice([other for other in target.files if other != path])]
-        if content == whole[path]:
-            continue
+        path, damage, content = _draw(target, whole, chance)
         trouble = _trouble(target, path, content)
         is_recovered = trouble == "accepted" and path.exists() and path.read_bytes() == whole[path]
         if trouble and not is_recovered:
@@ -137,6 +131,18 @@ def _damage(target: Target, num: int, chance: random.Random) -> tuple[int, list[
             troubles.append(f"{path.name} {damage.__name__}: {trouble}")
         path.write_bytes(whole[path])
     return bad, troubles
+
+
+def _draw(target: Target, whole: dict[Path, bytes], chance: random.Random) -> tuple[Path, Damage, bytes | None]:
+    """Draw a file and other content for it: zeroing a page of zeros, or a swap for the same bytes, is drawn again."""
+    while True:
+        path = chance.choice([path for path in target.files if whole[path]])
+        damage = chance.choice(DAMAGES)
+        content = damage(whole[path], chance)
+        if target.swaps and len(target.files) > 1 and chance.random() < 0.1:
+            content = whole[chance.choice([other for other in target.files if other != path])]
+        if content != whole[path]:
+            return path, damage, content
 
 
 def _trouble(target: Target, path: Path, content: bytes | None) -> str:
