@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.errors import UserError
+from data.text import one_line
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
@@ -73,7 +74,7 @@ def changes(old: Json, new: Json) -> tuple[str, ...]:
     before, after = flatten(old), flatten(new)
     paths = sorted(set(before) | set(after))
     return tuple(
-        f"{path}: {_show(before, path)} -> {_show(after, path)}"
+        one_line(f"{path}: {_show(before, path)} -> {_show(after, path)}")
         for path in paths
         if before.get(path, _ABSENT) != after.get(path, _ABSENT)
     )

@@ -7,17 +7,26 @@ and its `exit_code`; nothing else may catch one except to add context.
 import difflib
 from collections.abc import Iterable
 
+from data.text import one_line, readable, seen_lines
+
+MAX_FOUND = 2000
+"""Longest text of what was found: it often quotes input, which may be any length."""
+
 
 class UserError(Exception):
-    """Something the user can mend. `exit_code` is what the command line returns."""
+    """Something the user can mend. `exit_code` is what the command line returns.
+
+    What was found and what to do are one line each, of visible text, whatever they quote. What was expected is too,
+    unless it begins with a line break: then it is a list, a line each.
+    """
 
     exit_code = 2
 
     def __init__(self, found: str, *, expected: str = "", next_step: str = "") -> None:
-        self.found = found
-        self.expected = expected
-        self.next_step = next_step
-        super().__init__("; ".join(part for part in (found, expected, next_step) if part))
+        self.found = readable(found, max_chars=MAX_FOUND)
+        self.expected = seen_lines(expected) if expected.startswith("\n") else one_line(expected)
+        self.next_step = one_line(next_step)
+        super().__init__("; ".join(part for part in (self.found, self.expected, self.next_step) if part))
 
 
 class InfeasibleError(UserError):
@@ -26,7 +35,7 @@ class InfeasibleError(UserError):
     exit_code = 3
 
     def __init__(self, found: str, *, relaxations: tuple[str, ...], expected: str = "") -> None:
-        self.relaxations = relaxations
+        self.relaxations = tuple(map(one_line, relaxations))
         next_step = "relax one of: " + " · ".join(relaxations) if relaxations else ""
         super().__init__(found, expected=expected, next_step=next_step)
 
@@ -43,8 +52,8 @@ class StalePlanError(UserError):
     exit_code = 5
 
     def __init__(self, found: str, *, changes: tuple[str, ...], next_step: str) -> None:
-        self.changes = changes
-        super().__init__(found, expected="\n  " + "\n  ".join(changes), next_step=next_step)
+        self.changes = tuple(map(one_line, changes))
+        super().__init__(found, expected="\n  " + "\n  ".join(self.changes), next_step=next_step)
 
 
 class CapReachedError(UserError):

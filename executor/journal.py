@@ -16,6 +16,7 @@ from typing import Self, TextIO
 from pydantic import Field
 from typing_extensions import override
 
+from data.text import one_line
 from data.units import Seconds, show_count, show_fraction, show_seconds, show_usd
 from data.values import Value
 from executor.events import AnyEvent, Checkpointed, Ended, EventLog, Gated, Intervened, Ready, Started, Stepped, Warned
@@ -99,7 +100,7 @@ class Journal(Pulse):
             self._last_flush = now
         if not isinstance(event, Stepped) or now - self._last_line >= _SECONDS_BETWEEN_STEP_LINES:
             self._last_line = now
-            self._log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {describe(event)}\n")
+            self._log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {one_line(describe(event))}\n")
             self._log.flush()
 
 

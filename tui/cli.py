@@ -4,6 +4,7 @@ Start-up is a feature: `isoplan --help` loads none of torch, numpy, pydantic or 
 """
 
 import importlib
+import io
 import os
 import sys
 from typing import NamedTuple
@@ -12,6 +13,8 @@ import click
 from typing_extensions import override
 
 from data.errors import InfeasibleError, StalePlanError, UserError, nearest
+from data.text import one_line
+from tui.output import emit_json, say
 
 
 class Entry(NamedTuple):
@@ -111,10 +114,12 @@ def main() -> None:
     try:
         status = root(standalone_mode=False)
     except click.exceptions.Abort:
-        _complain("interrupted")
+        say("interrupted")
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip())
         sys.exit(error.exit_code)
     except UserError as error:
         report_error(error)
@@ -126,7 +131,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("ISOPLAN_DEBUG"):
             raise
-        _complain(f"internal error: {type(error).__name__}: {error}\n  This is a bug; ISOPLAN_DEBUG=1 shows where.")
+        say(f"internal error: {type(error).__name__}: {one_line(str(error))}")
+        say("  This is a bug; ISOPLAN_DEBUG=1 shows where.")
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -134,8 +140,6 @@ def main() -> None:
 def report_error(error: UserError) -> None:
     """Print a user's mistake as text on stderr, and as JSON on stdout where `--json` was asked for."""
     if "--json" in sys.argv:
-        from tui.output import emit_json
-
         emit_json(
             {
                 "schema": "isoplan.error/1",
@@ -152,8 +156,4 @@ def report_error(error: UserError) -> None:
         parts.append(error.expected if error.expected.startswith("\n") else f"\n  expected: {error.expected}")
     if error.next_step:
         parts.append(f"\n  next: {error.next_step}")
-    _complain("error: " + "".join(parts))
-
-
-def _complain(message: str) -> None:
-    sys.stderr.write(message + "\n")
+    say("error: " + "".join(parts))

@@ -12,7 +12,7 @@ from executor.value_files import read_value
 from planner.plan import as_json
 from planner.record import RunRecord
 from tui.follower import Follower, Tail
-from tui.output import data, emit_json, say
+from tui.output import emit_json, emit_json_text, say
 from tui.progress_line import ProgressLine
 
 POLL_SECONDS = 0.5
@@ -70,7 +70,7 @@ def stream_events(run: RunFolder) -> int:
     while missed <= DEAD_AFTER_POLLS:
         missed = 0 if is_alive(run) else missed + 1
         for line in tail.lines():
-            data(line.decode(errors="replace"))
+            emit_json_text(line.decode(errors="replace"))
             if b'"kind":"end"' in line:
                 code = next((event.exit_code for event in parse_lines(line) if isinstance(event, Ended)), code)
         sys.stdout.flush()

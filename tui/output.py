@@ -5,26 +5,36 @@ import sys
 from collections.abc import Sequence
 
 from data.canonical import Json
+from data.text import one_line, seen_lines
 
 
 def say(message: str) -> None:
     """Print a message for the person, on stderr."""
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(seen_lines(message) + "\n")
 
 
 def data(text: str) -> None:
-    """Print a result, on stdout."""
-    sys.stdout.write(text + "\n")
+    """Print a result, on stdout, as text that can be seen: nothing in it drives the terminal."""
+    sys.stdout.write(seen_lines(text) + "\n")
 
 
 def emit_json(value: Json) -> None:
     """Print one JSON document on stdout. NaN and infinity do not exist in it."""
-    data(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    emit_json_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def emit_json_text(text: str) -> None:
+    """Print JSON; what cannot be seen stands escaped, so that a program reads it all and a terminal obeys none."""
+    sys.stdout.write("\n".join(map(_escaped, text.split("\n"))) + "\n")
+
+
+def _escaped(line: str) -> str:
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), right: frozenset[int] = frozenset()) -> str:
     """Return rows as aligned columns; columns in `right` are right-aligned."""
-    everything = [tuple(header), *map(tuple, rows)] if header else [tuple(row) for row in rows]
+    everything = [tuple(map(one_line, row)) for row in ((header, *rows) if header else rows)]
     widths = [max(len(row[column]) for row in everything) for column in range(len(everything[0]))] if everything else []
 
     def line(row: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from data.text import one_line
 from executor.events import AnyEvent, Stepped
 from executor.journal import describe
 from tui.follower import Follower
@@ -24,7 +25,7 @@ class ProgressLine:
         """Print the events but for steps, which the standing sums up."""
         for event in events:
             if not isinstance(event, Stepped):
-                self._line(describe(event))
+                self._line(one_line(describe(event)))
         if follower.last_step is None or follower.ended:
             return
         if self._is_terminal:

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
+from data.text import readable
 from data.units import show_bytes, show_count, show_fraction, show_seconds, show_usd
 from executor.events import AnyEvent
 from planner.plan import Plan
-from planner.report.document import readable
 from planner.report.words import Show, show_loss
 from tui.follower import Follower
 from tui.rows import state_cell

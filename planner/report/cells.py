@@ -5,8 +5,8 @@ from datetime import date
 from typing import NamedTuple
 
 from data.source import Source
+from data.text import readable
 from planner.plan import Plan
-from planner.report.document import readable
 
 ACTIVE = frozenset("=+-@\t\r\n")
 """A cell that starts with one of these may be run as a formula (OWASP, CSV injection)."""

@@ -4,26 +4,12 @@ Text in a block is already for people; numbers are kept only where a chart must 
 that is each renderer's business, and every renderer does it for every string.
 """
 
-import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from data.text import readable
 from data.values import Band, Value
-
-MAX_SHOWN = 400
-"""Longest text a report shows from one field; what is cut ends in an ellipsis."""
-
-
-def readable(text: str) -> str:
-    """Return text without control, formatting and bidirectional characters, one line, at most `MAX_SHOWN` long."""
-    printable = "".join(
-        " " if character in "\n\t" else character
-        for character in text
-        if character in "\n\t" or unicodedata.category(character)[0] != "C"
-    )
-    return printable if len(printable) <= MAX_SHOWN else printable[: MAX_SHOWN - 1] + "…"
-
 
 Shown = Annotated[str, AfterValidator(readable)]
 """Text for people. Plans may come from elsewhere, so every string passes `readable`."""

@@ -11,7 +11,7 @@ from textual.widgets import DataTable, Static
 from typing_extensions import override
 
 from data.errors import UserError
-from planner.report.document import readable
+from data.text import readable
 from tui.bindings import bindings
 from tui.screens.page import Page
 from tui.session import Session

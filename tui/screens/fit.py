@@ -13,8 +13,8 @@ from textual.worker import Worker
 from typing_extensions import override
 
 from data.errors import UserError
+from data.text import readable
 from data.units import show_count, show_flop
-from planner.report.document import readable
 from tui.bindings import bindings
 from tui.fitting import REACH, Fitting, command_line, fit_words, read_fitting, refit, stamps
 from tui.output import table

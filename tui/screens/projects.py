@@ -162,7 +162,7 @@ class ProjectsPage(Page[Listing]):
         self._fill("runs", listing.runs, NO_RUNS)
 
     def _fill(self, name: str, lines: Sequence[Line], empty: str) -> None:
-        from planner.report.document import readable
+        from data.text import readable
 
         table = self.query_one(f"#{name}", DataTable)
         self.query_one(f"#{name}-panel", Panel).show_state("ready" if lines else "empty", "" if lines else empty)

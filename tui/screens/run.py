@@ -11,12 +11,12 @@ from textual.widgets import RichLog, Static
 from typing_extensions import override
 
 from data.errors import UserError
+from data.text import readable
 from data.units import show_count, show_seconds
 from executor.events import Stepped
 from executor.journal import describe
 from executor.run_folder import RunFolder
 from planner.plan import Plan, load_plan
-from planner.report.document import readable
 from planner.report.words import show_loss
 from tui.bindings import bindings
 from tui.follower import Follower

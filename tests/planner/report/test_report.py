@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from data.text import MAX_SHOWN, readable
 from planner.report.audit import AuditError, audit
 from planner.report.build import build_report
 from planner.report.charts import log_ticks, loss_plot, round_ticks, strip_plot
-from planner.report.document import MAX_SHOWN, BandChart, LossChart, readable
+from planner.report.document import BandChart, LossChart
 from planner.report.html import render_html
 from planner.report.markdown import escape, render_markdown
 from planner.report.words import show_percentile
