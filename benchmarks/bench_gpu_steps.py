@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils.checkpoint import checkpoint
 
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware
@@ -139,9 +137,8 @@ def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
     """The case stepped by the executor's trainer on the GPU: the median of `num_steps`, and the peak allocated."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    trainer = Trainer(case.shape, _recipe(case), _RandomTokens(case), device=torch.device("cuda"))
-    if case.is_recomputed:
-        _recompute_blocks(trainer)
+    device, recompute = torch.device("cuda"), case.layout.recompute
+    trainer = Trainer(case.shape, _recipe(case), _RandomTokens(case), device=device, recompute=recompute)
     seconds = list(_step_times(trainer, WARM_UP_STEPS + num_steps))[WARM_UP_STEPS:]
     taken = median(seconds)
     flop = flop_per_token(case.shape, seq_len=case.seq_len) * case.sequences * case.seq_len
@@ -155,12 +152,6 @@ def _step_times(trainer: Trainer, count: int) -> Iterator[float]:
         trainer.step()
         torch.cuda.synchronize()
         yield time.perf_counter() - began
-
-
-def _recompute_blocks(trainer: Trainer) -> None:
-    # The executor has no such option to ask for.
-    for block in trainer._model.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 class _RandomTokens:

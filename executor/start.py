@@ -74,7 +74,7 @@ def _trainer(job: Job, batches: TokenBatches, device: torch.device, world: World
 
         return post_trainer(job, batches, device=device)
     if world.size == 1:
-        return Trainer(job.shape, job.recipe, batches, device=device)
+        return Trainer(job.shape, job.recipe, batches, device=device, recompute=job.layout.recompute)
     from executor.parallel.trainer import ParallelTrainer
 
     return ParallelTrainer(job, batches, device=device, world=world, ranks=ranks)

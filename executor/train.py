@@ -26,6 +26,7 @@ from executor.model.initialise import build
 from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
 from executor.probes import Probes
+from planner.cluster import Recompute
 from planner.health import ProbeScore
 from planner.model import ModelShape
 from planner.recipe import Recipe
@@ -69,9 +70,18 @@ class Step:
 class Trainer:
     """A model, its optimiser and its place in the data."""
 
-    def __init__(self, shape: ModelShape, recipe: Recipe, batches: Batches, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        shape: ModelShape,
+        recipe: Recipe,
+        batches: Batches,
+        *,
+        device: torch.device,
+        recompute: Recompute = "none",
+    ) -> None:
         self.num_steps = 0
         self._recipe, self._batches, self._device = recipe, batches, device
+        self._recompute: Recompute = recompute
         self._has_experts = shape.moe is not None
         self._model = self._build(shape)
         if recipe.is_compiled:
@@ -159,7 +169,14 @@ class Trainer:
 
     def _build(self, shape: ModelShape) -> nn.Module:
         recipe = self._recipe
-        return build(shape, seq_len=recipe.seq_len, seed=recipe.seed, device=self._device, z_loss=recipe.z_loss)
+        return build(
+            shape,
+            seq_len=recipe.seq_len,
+            seed=recipe.seed,
+            device=self._device,
+            z_loss=recipe.z_loss,
+            recompute=self._recompute,
+        )
 
     def _state(self, job_digest: str) -> TrainingState:
         return TrainingState(

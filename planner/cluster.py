@@ -18,7 +18,7 @@ Sharding = Literal["none", "zero1", "zero2", "fsdp", "hsdp"]
 
 Recompute = Literal["none", "selective", "alternate", "full"]
 """What backward computes again: nothing; the attention core, which flash attention does anyway; every second product
-(torchtitan's operator policy) or every second layer; everything."""
+(torchtitan's operator policy) or every second part, which is the feed-forwards (this executor); everything."""
 
 Schedule = Literal["1f1b", "zb-h1", "zb-h2"]
 """The order of a pipeline's passes: one forward, one backward (interleaved where a stage has several chunks); weight

@@ -6,10 +6,13 @@ Every weight the planner counts is here and nothing else: `sum(p.numel() for p i
 Axes: B batch, T positions, W width, H query heads, G key/value heads, D head size, V vocabulary, S = B*T tokens.
 """
 
+from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from executor.model.attention import Attend, Documents, attend
@@ -18,6 +21,7 @@ from executor.model.feed_forward import FeedForward
 from executor.model.loss import LogitRules, cross_entropy, softcapped
 from executor.model.norm import RMSNorm
 from executor.model.rotary import rotate, turns
+from planner.cluster import Recompute
 from planner.model import ModelShape
 
 
@@ -48,10 +52,15 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward (or experts), each behind a norm and added to the stream."""
+    """Attention and feed-forward (or experts), each behind a norm and added to the stream.
 
-    def __init__(self, shape: ModelShape, layer: int) -> None:
+    `recompute` is what the backward pass computes again instead of keeping it: all of the block, or `alternate`ly the
+    feed-forward, which is half of what is kept and no attention core. Results are the same bits.
+    """
+
+    def __init__(self, shape: ModelShape, layer: int, *, recompute: Recompute = "none") -> None:
         super().__init__()
+        self._recompute: Recompute = recompute
         self.attention_norm = RMSNorm(shape.width)
         self.attention = Attention(shape, layer)
         self.feed_forward_norm = RMSNorm(shape.width)
@@ -62,8 +71,25 @@ class Block(nn.Module):
 
     @override
     def forward(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
+        if self._recompute == "full" and torch.is_grad_enabled():
+            return _kept_input_only(self._whole, x_BTW, turns_T1P, documents)
+        return self._whole(x_BTW, turns_T1P, documents)
+
+    def _whole(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
         x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), turns_T1P, documents)
-        return x_BTW + self.feed_forward(self.feed_forward_norm(x_BTW))
+        if self._recompute == "alternate" and torch.is_grad_enabled():
+            return x_BTW + _kept_input_only(self._fed_forward, x_BTW)
+        return x_BTW + self._fed_forward(x_BTW)
+
+    def _fed_forward(self, x_BTW: Tensor) -> Tensor:
+        return self.feed_forward(self.feed_forward_norm(x_BTW))
+
+
+def _kept_input_only(part: Callable[..., Tensor], *inputs: Tensor | Documents | None) -> Tensor:
+    """Return `part(*inputs)`, to be computed again by the backward pass. Nothing in a block is random."""
+    out = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    assert isinstance(out, Tensor)
+    return out
 
 
 class Decoder(nn.Module):
@@ -73,14 +99,14 @@ class Decoder(nn.Module):
     is ever written twice. `z_loss` is the weight of that term in the gradient.
     """
 
-    def __init__(self, shape: ModelShape, *, seq_len: int, z_loss: float = 0.0) -> None:
+    def __init__(self, shape: ModelShape, *, seq_len: int, z_loss: float = 0.0, recompute: Recompute = "none") -> None:
         if shape.latent is not None:
             raise ValueError("the decoder has no latent attention")
         super().__init__()
         self._rules = LogitRules(softcap=shape.logit_softcap, z_loss=z_loss)
         self.logit_scale = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
-        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.num_layers))
+        self.blocks = nn.ModuleList(Block(shape, layer, recompute=recompute) for layer in range(shape.num_layers))
         self.norm = RMSNorm(shape.width)
         self.head = None if shape.is_head_tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
         self.register_buffer("turns_T1P", turns(seq_len, shape.head_dim, shape.rope), persistent=False)

@@ -66,6 +66,7 @@ class Experts(nn.Module):
         score_SE = torch.sigmoid(self.router(x_SW).float())
         chosen_SK = (score_SE.detach() + self.bias_E).topk(self._num_visits, dim=1, sorted=False).indices
         if torch.is_grad_enabled():
+            # Counted again where the layer is computed again: twice for each expert, so shares stay as they are.
             self.visits_E += chosen_SK.flatten().bincount(minlength=len(self.bias_E))
         weight_SK = score_SE.gather(1, chosen_SK)
         # A single visit keeps its score: normalised it would be one, and the router would learn nothing.

@@ -8,6 +8,7 @@ from torch import nn
 from executor.model.decoder import Decoder
 from executor.model.experts import Experts
 from executor.model.rotary import turns
+from planner.cluster import Recompute
 from planner.model import ModelShape
 
 # What writes to the residual stream.
@@ -15,7 +16,15 @@ _OUTPUTS = ("attention.out.weight", "feed_forward.down.weight", "feed_forward.do
 _TABLES = ("embedding.weight", "head.weight")
 
 
-def build(shape: ModelShape, *, seq_len: int, seed: int, device: torch.device, z_loss: float = 0.0) -> Decoder:
+def build(
+    shape: ModelShape,
+    *,
+    seq_len: int,
+    seed: int,
+    device: torch.device,
+    z_loss: float = 0.0,
+    recompute: Recompute = "none",
+) -> Decoder:
     """Return a decoder on `device`, its weights a function of `shape` and `seed` alone.
 
     Weights are drawn on the CPU, so that every device starts from the same ones. Matrices are normal with variance
@@ -24,7 +33,7 @@ def build(shape: ModelShape, *, seq_len: int, seed: int, device: torch.device, z
     model of 0.24M parameters after 0.4M tokens; see docs/log.md. Under muP the embedding starts as at the base width.
     """
     with torch.device("meta"):
-        model = Decoder(shape, seq_len=seq_len, z_loss=z_loss)
+        model = Decoder(shape, seq_len=seq_len, z_loss=z_loss, recompute=recompute)
     model.to_empty(device=device)
     model.turns_T1P = turns(seq_len, shape.head_dim, shape.rope, device=device)
     for module in model.modules():

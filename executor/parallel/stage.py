@@ -73,7 +73,7 @@ class Share:
 def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) -> Share:
     """Return this rank's share of a new model. All ranks call this together."""
     with torch.device("meta"):
-        decoder = Decoder(shape, seq_len=recipe.seq_len, z_loss=recipe.z_loss)
+        decoder = Decoder(shape, seq_len=recipe.seq_len, z_loss=recipe.z_loss, recompute=grid.layout.recompute)
         whole = Decoder(shape, seq_len=recipe.seq_len)
     first = _cut_stage(decoder, shape, grid)
     _spread_matrices(decoder, grid)

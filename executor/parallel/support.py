@@ -14,8 +14,6 @@ def _obstacles(job: Job) -> Iterator[str]:
     layout, shape, recipe = job.layout, job.shape, job.recipe
     if job.rates.num_devices != layout.num_devices:
         yield f"the plan pays for {job.rates.num_devices} devices and lays out {layout.num_devices}"
-    if layout.recompute not in ("none", "selective"):  # selective is what flash attention does by itself
-        yield f"recomputing activations ({layout.recompute})"
     if layout.offload != "none":
         yield f"{layout.offload} in the host's memory"
     if layout.schedule != "1f1b":

@@ -49,7 +49,7 @@ class FineTuner(Trainer):
     def __init__(self, job: Job, batches: TokenBatches, *, device: torch.device) -> None:
         assert job.post is not None, "the caller asked"
         self._post = job.post
-        super().__init__(job.shape, job.recipe, batches, device=device)
+        super().__init__(job.shape, job.recipe, batches, device=device, recompute=job.layout.recompute)
 
     @override
     def _build(self, shape: ModelShape) -> nn.Module:

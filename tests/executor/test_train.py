@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from executor.metrics import DebiasedMean, Stopwatch
 from executor.model.initialise import build
@@ -14,10 +15,12 @@ from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
 from executor.train import Trainer
 from planner.attention import AttentionSpec
-from planner.model import ModelShape, MoeSpec
+from planner.cluster import Layout, Recompute
+from planner.model import ModelShape, MoeSpec, attention_flop_per_token
 from planner.positions import RopeSpec
 from planner.recipe import BatchStage, Job, Optimiser, Recipe, Schedule
 from planner.record import TimeSpent
+from planner.step import recomputed_flop_per_token
 from tests.executor import runs
 
 CPU = torch.device("cpu")
@@ -73,6 +76,61 @@ def test_a_snapshot_goes_on_bit_for_bit(variant: str, corpus: Path):
 
     assert [resumed.step() for _ in range(4)] == [whole.step() for _ in range(4)]
     assert resumed.num_samples == whole.num_samples == job.recipe.samples_after(7)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_recomputed_is_the_same_bits_and_less_is_kept(variant: str, corpus: Path):
+    shape, recipe = VARIANTS[variant]
+    job = runs.make_job(corpus, shape=ModelShape.model_validate({**runs.SHAPE.model_dump(), **shape}), **recipe)
+    plain, alternate, full = (
+        Trainer(job.shape, job.recipe, runs.batches(corpus, job), device=CPU, recompute=kind)
+        for kind in ("none", "alternate", "full")
+    )
+    kept = [kept_bytes(it) for it in (plain, alternate, full)]
+
+    assert kept[0] > kept[1] > kept[2]
+    assert [plain.step() for _ in range(4)] == [alternate.step() for _ in range(4)]
+    full.restore(alternate.snapshot(job_digest=""))
+    assert [plain.step() for _ in range(4)] == [full.step() for _ in range(4)]
+
+
+def test_what_is_recomputed_costs_the_plans_flop_but_the_product_that_nothing_needs(corpus: Path):
+    """torch stops computing a block again before its last product, whose result no gradient needs; the plan, whose
+    convention is Megatron's, counts it. `alternate` is the up-projections: 16 of the 36 widths of a usual layer."""
+    width = 12
+    shape = ModelShape(
+        num_layers=3, width=width, num_heads=3, num_kv_heads=3, head_dim=4, ffn_width=32, vocab_size=runs.VOCAB
+    )
+    job = runs.make_job(corpus, shape=shape)
+    none, alternate, full = (product_flop_per_token(job, kind) for kind in ("none", "alternate", "full"))
+    planned = recomputed_flop_per_token(shape, Layout(recompute="full"), seq_len=runs.SEQ_LEN, has_flash=False)
+    planned_products = planned - attention_flop_per_token(shape, seq_len=runs.SEQ_LEN) / 3
+
+    assert full - none == planned_products - 3 * 2 * 32 * width
+    assert alternate - none == 3 * 2 * 2 * 32 * width
+    assert alternate - none == pytest.approx(planned_products / 2, rel=0.12)
+
+
+def product_flop_per_token(job: Job, recompute: Recompute) -> float:
+    """Count the products with weights of one step's layers; the head's and attention's own are other kernels."""
+    made = Trainer(job.shape, job.recipe, runs.batches(Path(job.corpus.path), job), device=CPU, recompute=recompute)
+    with FlopCounterMode(display=False) as counter:
+        made.step()
+    return counter.get_flop_counts()["Global"][torch.ops.aten.mm] / job.recipe.tokens_per_step
+
+
+def kept_bytes(trainer: Trainer) -> int:
+    """Take a step and return the bytes of what its forward passes keep for the backward passes, each once."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        trainer.step()
+    return sum(kept.values())
 
 
 @pytest.mark.parametrize("micro", [4, 5])

@@ -17,7 +17,8 @@ SEQUENCES = 8
 SHAPE = ModelShape(num_layers=3, width=16, num_heads=4, num_kv_heads=2, head_dim=4, ffn_width=32, vocab_size=runs.VOCAB)
 EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16)
 OF_TWO = (
-    "dp=2,sharding=fsdp", "tp=2", "cp=2,sharding=fsdp", "pp=2", "dp=2,sharding=zero1", "dp=2", "dp=2,sharding=zero2"
+    "dp=2,sharding=fsdp,recompute=full", "tp=2", "cp=2,sharding=fsdp", "pp=2,recompute=alternate",
+    "dp=2,sharding=zero1", "dp=2", "dp=2,sharding=zero2",
 )  # fmt: skip
 OF_FOUR = (
     "dp=2,tp=2,sharding=fsdp", "pp=2,dp=2", "cp=4", "tp=2,cp=2", "dp=4,sharding=hsdp", "pp=2,tp=2", "dp=2,cp=2",
@@ -112,6 +113,18 @@ def test_what_a_plan_may_ask_of_a_model_holds_on_two_ranks(
     assert [step.loss for step in steps] == pytest.approx([trainer.step().loss for _ in range(6)], abs=1e-5)
     assert heldout.loss == pytest.approx(trainer.evaluate().loss, abs=1e-5)
     assert_same_state(path, trainer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["dp=2,sharding=fsdp", "dp=2", "tp=2", "cp=2,sharding=fsdp", "pp=2"])
+def test_what_is_recomputed_is_the_same_bits_on_two_ranks(text: str, corpus: Path, tmp_path: Path):
+    found = []
+    for kind in ("none", "alternate", "full"):
+        one = job(corpus, f"{text},recompute={kind}", 2)
+        steps, heldout, _ = on_ranks(2, work.legs, corpus, tmp_path / kind, [one], 4)[0][0]
+        found.append((steps, heldout))
+
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_layout_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
