@@ -80,6 +80,9 @@ RUN_SD, UNSEEN_RUN_SD = 0.04, 0.08
 NEW_SOURCE_RUNS = 8.0  # assumption: the weight of sources not seen, in runs (a Chinese restaurant process)
 MOE_CONSTANTS = ("expert_fraction", "dispatch_passes")
 SOURCE_SD = 0.08  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
+NETWORK_SD = (
+    0.75  # of `slowdown_per_doubling` on a cluster not seen: NVIDIA's lose 0.55 % a doubling, MaxText's 1.1 to 3.5
+)
 assert tuple(PRIORS) == CONSTANT_NAMES
 
 
@@ -205,6 +208,7 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
     die = hardware(chip).silicon if chip != "*" else "*"
     wanted = [("common",), ("stack", stack), ("die", die), ("pair", chip, stack)]
     mean, unseen = np.zeros(size), _sd("source") ** 2
+    unseen[CONSTANT_NAMES.index("slowdown_per_doubling")] = NETWORK_SD**2
     unseen[CONSTANT_NAMES.index("slowness")] += (MISFIT_SD if wanted[-1] in blocks.names else UNSEEN_MISFIT_SD) ** 2
     columns = []
     for name in wanted:

@@ -126,6 +126,35 @@ def test_llama_3_tokens_at_its_budget() -> None:
     assert tokens == pytest.approx(16.55e12, rel=0.02)  # constants printed with three digits
 
 
+def test_step_laws_constants_are_the_means_of_its_bootstraps() -> None:
+    by = hyperparameter_law("step-law-2025")
+    rate, batch = by.peak_lr, by.batch_tokens
+
+    # Reference section 3.10, from the authors' stored bootstraps over all their runs; the paper prints two digits.
+    assert (rate.coefficient, rate.N, rate.D) == pytest.approx((1.797, -0.7129, 0.3075), rel=4e-3)
+    assert (batch.coefficient, batch.D) == pytest.approx((0.5807, 0.5709), rel=2e-3)
+
+
+def test_near_best_runs_of_the_shared_grid_agree_with_step_law_on_size_and_batch() -> None:
+    # Its method: every run within 0.25 % of its sweep's best, lines in logarithms; here whole sweeps are resampled.
+    rows = columns(table("steplaw_dense_lr_bs_loss.csv"), "N", "D", "lr", "bs", "smooth loss")
+    N, D, rate, batch, loss = rows
+    groups = [(size == N) & (tokens == D) for size, tokens in sorted({*zip(N.tolist(), D.tolist(), strict=True)})]
+    sweeps = [np.log(np.stack([N, D, rate, batch])[:, here & (loss < 1.0025 * loss[here].min())]) for here in groups]
+    rng, rates, batches = np.random.default_rng(0), [], []
+    for _ in range(1000):
+        log_N, log_D, log_rate, log_batch = np.hstack([sweeps[i] for i in rng.integers(0, len(sweeps), len(sweeps))])
+        terms = np.stack([np.ones_like(log_N), log_D, log_N], axis=1)
+        rates.append(np.linalg.lstsq(terms, log_rate)[0][2])
+        batches.append(np.linalg.lstsq(terms[:, :2], log_batch)[0][1])
+    by = hyperparameter_law("step-law-2025")
+
+    low, high = np.percentile(rates, [2.5, 97.5])
+    assert low < by.peak_lr.N < high
+    low, high = np.percentile(batches, [2.5, 97.5])
+    assert low < by.batch_tokens.D < high
+
+
 def test_step_law_points_at_rates_and_batches_near_the_best() -> None:
     rows = table("steplaw_dense_lr_bs_loss.csv")
     N, D, rate, batch, loss = columns(rows, "N", "D", "lr", "bs", "smooth loss")
