@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from planner.law.anneal import Anneal
 from planner.law.base import Array, Point
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import law_loss
 from planner.law.result import FitResult
 from planner.law.rollout import cheapest, chinchilla_fitter, fresh, rollout
-from planner.law.trajectory import Anneal
 
 TABLES = Path(__file__).parents[1] / ".." / "shared" / "data" / "scaling"
 TOKENS_PER_STEP = 128 * 4096

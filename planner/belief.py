@@ -82,6 +82,7 @@ class LawBelief:
             fractions=fractions,
             unique_tokens=self.unique_tokens,
             num_experts=model.num_experts,
+            anneal=None if isinstance(self.by, PublishedLaw) else self.by.anneal,
         )
         return tuple(point.loss for point in points)
 

@@ -49,6 +49,9 @@ SIZE_SPAN = 12.0
 GUESS_MFU = 0.4
 """Only where the search for sizes starts; the rate that counts comes from the step model."""
 
+GATE_FRACTIONS = (0.25, 0.6, 1.0)
+"""Where pilots are evaluated: the end for the law, twice on the way for `planner.law.anneal`."""
+
 CAP_FACTOR = 3.0
 """A pilot may take three times its predicted time before it is stopped: it only guards against a hung machine."""
 
@@ -124,7 +127,7 @@ def _offer(shape: ModelShape, facts: Facts, design: Design) -> PilotShape:
         N=num_params(shape, convention=facts.law.n_convention),
         flop_per_token=flop_per_token(shape, seq_len=facts.seq_len),
         seconds_per_token=per_token,
-        overhead_seconds=SETUP_SECONDS + FORWARD_SHARE * per_token * _eval_tokens(tokens, facts),
+        overhead_seconds=SETUP_SECONDS + FORWARD_SHARE * per_token * _all_eval_tokens(tokens, facts),
     )
 
 
@@ -147,13 +150,16 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilo
         seed=seed,
     )
     step_seconds = _step_seconds(shape, facts, sequences=sequences)
-    eval_seconds = FORWARD_SHARE * step_seconds * _eval_tokens(tokens, facts) / recipe.tokens_per_step
+    eval_seconds = FORWARD_SHARE * step_seconds * _all_eval_tokens(tokens, facts) / recipe.tokens_per_step
     seconds = SETUP_SECONDS + num_steps * step_seconds + eval_seconds
     job = Job(
         shape=shape,
         recipe=recipe,
         corpus=corpus,
-        gates=(Gate(step=num_steps, loss_p10=0.0, loss_p50=0.0, loss_p90=math.log(shape.vocab_size)),),
+        gates=tuple(
+            Gate(step=round(fraction * num_steps), loss_p10=0.0, loss_p50=0.0, loss_p90=math.log(shape.vocab_size))
+            for fraction in GATE_FRACTIONS
+        ),
         caps=Caps(
             cost_usd=run_cost_usd(CAP_FACTOR * seconds, facts.rates) + 1e-6,
             wall_seconds=CAP_FACTOR * seconds,
@@ -164,6 +170,10 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilo
         predicted_step_seconds=step_seconds,
     )
     return Pilot(name=f"pilot-{digest(as_json(job))[:8]}", job=job, predicted_seconds=seconds)
+
+
+def _all_eval_tokens(num_tokens: float, facts: Facts) -> int:
+    return len(GATE_FRACTIONS) * _eval_tokens(num_tokens, facts)
 
 
 def _eval_tokens(num_tokens: float, facts: Facts) -> int:

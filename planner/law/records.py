@@ -3,7 +3,9 @@
 import numpy as np
 
 from data.errors import UserError
+from planner.law.anneal import Curve
 from planner.law.table import RunTable
+from planner.law.trajectory import gap_height
 from planner.model import num_params
 from planner.record import RunRecord
 
@@ -23,4 +25,22 @@ def record_table(record: RunRecord) -> RunTable:
         np.array([record.final_loss]),
         (record.run_id,),
         warnings=notes,
+    )
+
+
+def record_curve(record: RunRecord) -> Curve | None:
+    """The evaluations of a finished pretraining run; None where it did not finish or has none on the way."""
+    if record.state != "done" or record.final_loss is None or record.job.post is not None:
+        return None
+    on_the_way = [gate for gate in record.gates if gate.step < record.num_steps]
+    if not on_the_way:
+        return None
+    schedule, steps = record.job.recipe.schedule, record.job.recipe.num_steps
+    return Curve(
+        N=float(num_params(record.job.shape)),
+        num_tokens=float(record.num_tokens),
+        final_loss=record.final_loss,
+        tokens=np.array([float(gate.num_tokens) for gate in on_the_way]),
+        losses=np.array([gate.loss for gate in on_the_way]),
+        heights=np.array([gap_height(schedule, num_steps=steps, fraction=g.step / steps) for g in on_the_way]),
     )

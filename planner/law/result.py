@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from data.canonical import parse_strict
 from data.errors import UserError
 from data.values import Value
+from planner.law.anneal import Anneal
 from planner.law.base import Point
 from planner.law.forms import Law
 from planner.law.misfit import Rows, Setting, Surface
@@ -139,6 +140,7 @@ class FitResult(Value):
     residuals: tuple[float, ...] = Field(description="in the order of run_ids")
     dropped_run_ids: tuple[str, ...] = ()
     forecast: Forecast | None = Field(default=None, description="None: predictions use `law` itself")
+    anneal: Anneal = Field(default=Anneal(), description="the way to a run's end, from evaluations under way")
     warnings: tuple[str, ...] = ()
 
 

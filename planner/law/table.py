@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from data.errors import UserError, nearest
 from planner.law.base import FLOP_PER_PARAM_TOKEN, Array
 
 _FINISHED = frozenset({"finished", "done", "completed", "complete", "success", "succeeded"})  # W&B, ours, schedulers
+USUAL_ID = "run"
 _LISTED = 5
 _TENSORBOARD_HEADER = ("Wall time", "Step", "Value")
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
@@ -74,6 +75,7 @@ def parse_csv(text: str, columns: Columns, *, name: str) -> RunTable:
     header = next(reader, list[str]())
     if not header:
         raise UserError(f"{name} is empty", expected="a header and one run per row")
+    columns = _with_usual_id(columns, header)
     wanted = [(key, header.index(key)) for key in _require(columns, header, name)]
     # Column by column: a million rows as a million dictionaries would be most of a gigabyte.
     cells = _Cells([], {key: [] for key, _ in wanted})
@@ -121,7 +123,9 @@ def parse_jsonl(text: str, columns: Columns, *, name: str) -> RunTable:
         if not isinstance(record, dict):
             raise UserError(f"{name}, line {number} is not an object", expected='{"N": ..., "D": ..., "loss": ...}')
         rows.append({key: str(value) for key, value in record.items()})
-    wanted = _require(columns, sorted({key for row in rows for key in row}), name)
+    keys = sorted({key for row in rows for key in row})
+    columns = _with_usual_id(columns, keys)
+    wanted = _require(columns, keys, name)
     filled = [(number, row) for number, row in enumerate(rows, start=2) if any(cell.strip() for cell in row.values())]
     columns_of = {key: [row.get(key, "") for _, row in filled] for key in wanted}
     return _table(_Cells([number for number, _ in filled], columns_of), columns, name=name)
@@ -133,6 +137,11 @@ class _Cells:
 
     numbers: list[int]
     columns: dict[str, list[str]]
+
+
+def _with_usual_id(columns: Columns, present: Iterable[str]) -> Columns:
+    """The same, with runs named by the column our own tables name them in where no other was asked for."""
+    return columns if columns.run_id or USUAL_ID not in present else replace(columns, run_id=USUAL_ID)
 
 
 def _require(columns: Columns, present: Iterable[str], name: str) -> tuple[str, ...]:

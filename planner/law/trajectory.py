@@ -5,32 +5,20 @@ the tokens seen so far, and falls onto it as the rate decays:
 
     ln L(t) = ln L_law(N, D_t) + gap * (lr(t) - lr_end) / (lr_peak - lr_end)
 
-so the end of the run is exactly the law's prediction. The gap is `Anneal.log_gap`; its default is measured on curves
-of Luo et al. 2025 (Multi-Power Law, 25M-400M parameters, constant against decayed rates, 2.1-3.8 %, mean 2.8 %) and
-should be refitted from records as they come. See tests/published/test_laws_trajectory.py.
+so the end of the run is exactly the law's prediction. The gap is `planner.law.anneal.Anneal.log_gap`.
 """
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import Field
 
 from data.units import Fraction, Tokens
 from data.values import Band, Value
+from planner.law.anneal import Anneal
 from planner.law.base import Point
 from planner.law.predict import Predictor, loss_draws, median_losses
 from planner.recipe import Schedule
-
-
-class Anneal(Value):
-    """How far the loss at full learning rate sits above the annealed one, in log loss, and how sure that is."""
-
-    log_gap: float = Field(default=0.028, ge=0)
-    log_gap_sd: float = Field(default=0.012, ge=0, description="0.007 between sizes there; wider for other peak rates")
-    early_log_sd: float = Field(
-        default=0.02, ge=0, description="assumption: further spread at the end of warm-up, shrinking as tokens pass it"
-    )
 
 
 class TrajectoryPoint(Value):
@@ -78,7 +66,7 @@ def predict_trajectory(
         unique_tokens=None if unique_tokens is None else np.full_like(at, unique_tokens),
         num_experts=None if num_experts is None else np.full_like(at, num_experts),
     )
-    height = np.array([_height(schedule, num_steps, fraction) for fraction in fractions])
+    height = np.array([gap_height(schedule, num_steps=num_steps, fraction=fraction) for fraction in fractions])
     middle = median_losses(by, seen) * np.exp(gap.log_gap * height)
     rng = np.random.default_rng(0)
     draws = loss_draws(by, seen, rng)
@@ -94,7 +82,7 @@ def predict_trajectory(
     )
 
 
-def _height(schedule: Schedule, num_steps: int, fraction: float) -> float:
+def gap_height(schedule: Schedule, *, num_steps: int, fraction: float) -> float:
     """How much of the gap is left: 1 at the peak rate, 0 at the end; warm-up counts as the peak it leads to."""
     end = lr_fraction(schedule, num_steps=num_steps, step=num_steps)
     if end >= 1:

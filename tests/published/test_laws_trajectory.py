@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from planner.law.trajectory import Anneal
+from planner.law.anneal import Anneal
 from tests.published.test_laws_registry import table
 
 

@@ -8,8 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from data.errors import UserError
+from executor.value_files import write_value
+from planner.law.anneal import Anneal
 from planner.law.forms import law_loss
 from tests.planner.law.ladders import LAW, sweep
+from tests.samples import sample_plan, sample_record
 from tui.commands.fit import fit
 from tui.commands.predict import predict
 
@@ -195,3 +198,21 @@ def test_very_many_rows_are_fitted_to_an_even_sample_and_it_is_said(tmp_path: Pa
     assert printed["num_runs"] == 10_000
     assert "12,000 rows: fitted to 10,000 of them" in result.stderr
     assert printed["law"]["beta"] == pytest.approx(LAW.beta, rel=1e-6)
+
+
+def test_runs_that_stand_here_tell_the_way_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = sample_record(sample_plan())
+    folder = tmp_path / "runs" / record.run_id
+    folder.mkdir(parents=True)
+    write_value(folder / "record.json", record)
+    N, D, loss = sweep()
+    rows = [f"s{row:02d},{n},{d},{value}" for row, (n, d, value) in enumerate(zip(N, D, loss, strict=True))]
+    rows[0] = rows[0].replace("s00", record.run_id)
+    (tmp_path / "runs.csv").write_text("run,N,D,loss\n" + "\n".join(rows) + "\n")
+
+    printed = json.loads(call(fit, "--bootstrap", "20", "--json").stdout)
+
+    assert printed["run_ids"][:2] == [record.run_id, "s01"]
+    assert printed["anneal"]["num_runs"] == 1
+    assert printed["anneal"]["log_gap"] != Anneal().log_gap

@@ -12,6 +12,7 @@ from tui.output import data, emit_json, say, table
 if TYPE_CHECKING:
     from planner.law.result import FitResult
     from planner.law.table import Columns, RunTable
+    from planner.record import RunRecord
 
 # One thread: the matrices are small, and BLAS threads that spin cost more CPU than they save.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -29,7 +30,7 @@ DEFAULT_TABLE = Path("runs.csv")
 @click.option("--d-col", default="D", show_default=True, help="Column of training tokens.")
 @click.option("--c-col", default="", help="Column of training FLOP where there are no tokens: D = C/6N.")
 @click.option("--loss-col", default="loss", show_default=True, help="Column of held-out loss.")
-@click.option("--id-col", default="", help="Column naming the run.")
+@click.option("--id-col", default="", help="Column naming the run; `run` where there is one.")
 @click.option("--cluster-col", default="", help="Column naming the training run, where rows are checkpoints.")
 @click.option("--state-col", default="", help="Column of run states (W&B: State); unfinished runs are named.")
 @click.option("--unique-col", default="", help="Column of distinct tokens, where text repeats.")
@@ -117,6 +118,7 @@ def fit(
     kept, worst = _without_worst(chosen, drop_worst)
     dropped = (*unwanted, *worst)
     result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
+    result = _with_curves(result, kept.ids, added)
     source = runs or Path((*added, *scalars)[0].partition(":")[0])
     path = out or Path("fits") / f"{source.stem}.json"
     text = result.model_dump_json(by_alias=True, indent=None)
@@ -188,6 +190,19 @@ def _fitted(
     )
 
 
+def _with_curves(result: "FitResult", names: tuple[str, ...], added: tuple[str, ...]) -> "FitResult":
+    """The fit with the way to a run's end, as evaluations of those of its runs that stand here show it."""
+    from executor.paths import Workspace
+    from planner.law.anneal import measured_anneal
+    from planner.law.records import record_curve
+
+    runs = Workspace(Path.cwd()).runs
+    here = {path.parent.name: path.parent for path in runs.glob("*/record.json")}
+    folders = {here[name] for name in names if name in here} | {_run_folder(name) for name in added}
+    curves = [curve for folder in sorted(folders) if (curve := record_curve(_record(folder))) is not None]
+    return result.model_copy(update={"anneal": measured_anneal(result.law, curves)})
+
+
 def _read(path: Path, columns: "Columns") -> "RunTable":
     from planner.law.table import parse_csv, parse_jsonl
 
@@ -217,20 +232,24 @@ def _text_of(path: Path) -> str:
 
 def _record_row(folder: Path) -> "RunTable":
     """The finished run in `folder` as a table of one row."""
+    from planner.law.records import record_table
+
+    return record_table(_record(folder))
+
+
+def _record(folder: Path) -> "RunRecord":
     from pydantic import ValidationError
 
     from data.canonical import read_strict
-    from planner.law.records import record_table
     from planner.record import RunRecord
 
     path = folder / "record.json"
     try:
-        record = RunRecord.model_validate(read_strict(path))
+        return RunRecord.model_validate(read_strict(path))
     except ValidationError as error:
         raise UserError(
             f"{path} is not a run record: {error.errors()[0]['msg']}", expected="isoplan.record/1"
         ) from error
-    return record_table(record)
 
 
 def _text(result: "FitResult") -> str:

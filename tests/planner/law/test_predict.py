@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from data.errors import UserError
 from planner.law.allocation import optimal_allocation
+from planner.law.anneal import Anneal
 from planner.law.base import Point
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, KaplanLaw, law_loss
@@ -21,7 +22,7 @@ from planner.law.predict import (
     range_warnings,
 )
 from planner.law.registry import DEFAULT_LAW, law, published_laws
-from planner.law.trajectory import Anneal, lr_fraction, predict_trajectory
+from planner.law.trajectory import lr_fraction, predict_trajectory
 from planner.recipe import Schedule
 from tests.planner.law.ladders import noisy, sweep
 

@@ -1,0 +1,46 @@
+"""The way to a run's end, measured on evaluations under way."""
+
+import numpy as np
+import pytest
+
+from planner.law.anneal import PRIOR_RUNS, Anneal, Curve, measured_anneal
+from planner.law.base import Point
+from planner.law.forms import ChinchillaLaw
+
+LAW = ChinchillaLaw(E=1.8, A=400.0, B=1200.0, alpha=0.34, beta=0.37)
+FRACTIONS = np.array([0.25, 0.6, 0.95])
+HEIGHTS = np.array([1.0, 1.0, 0.25])
+
+
+def curve(gap: float, *, N: float = 1e6, level: float = 0.0) -> Curve:
+    """A run whose losses lie `gap` above the law at full rate, and all of it `level` above."""
+    tokens = 20 * N * FRACTIONS
+    law = LAW.loss(Point(np.full(4, N), np.append(tokens, 20 * N)))
+    losses = law * np.exp(level + gap * np.append(HEIGHTS, 0.0))
+    return Curve(N, 20 * N, float(losses[-1]), tokens, losses[:-1], HEIGHTS)
+
+
+def test_without_runs_the_default_stands() -> None:
+    assert measured_anneal(LAW, []) == Anneal()
+
+
+@pytest.mark.parametrize("level", [-0.1, 0.0, 0.2])
+def test_many_runs_give_their_own_gap_whatever_the_law_missed_them_by(level: float) -> None:
+    found = measured_anneal(LAW, [curve(0.05, N=size, level=level) for size in np.geomspace(1e5, 1e7, 40)])
+
+    assert found.num_runs == 40
+    assert found.log_gap == pytest.approx((PRIOR_RUNS * 0.028 + 40 * 0.05) / (PRIOR_RUNS + 40), abs=1e-9)
+    assert found.log_gap_sd < Anneal().log_gap_sd
+
+
+def test_runs_that_disagree_widen_the_band() -> None:
+    found = measured_anneal(LAW, [curve(gap) for gap in (-0.02, 0.0, 0.03, 0.05)])
+
+    assert found.log_gap_sd > 0.02
+
+
+def test_an_evaluation_after_most_of_the_decay_counts_for_nothing() -> None:
+    late = curve(0.05)
+    only_late = Curve(late.N, late.num_tokens, late.final_loss, late.tokens[2:], late.losses[2:], late.heights[2:])
+
+    assert measured_anneal(LAW, [only_late]) == Anneal()
