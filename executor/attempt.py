@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from executor.background import Saved, Saver
 from executor.checkpoint import NotSealedError
+from executor.checkpoint_names import step_of
 from executor.evaluate import HeldOut
 from executor.events import AnyEvent, Checkpointed, Gated, Intervened, Spent, Stepped, Warned
 from executor.guard import Signals, Stop, cap_stop, requested_stop
@@ -77,6 +79,7 @@ class Attempt:
         gates = history.gates_until(trainer.num_steps)
         self._scores = gates[-1].probes if gates else ()
         self._checkpoint = checkpoint
+        self._saver = Saver()
 
     def run(self) -> Outcome:
         """Train until done or stopped.
@@ -84,14 +87,22 @@ class Attempt:
         Raises:
             NotSealedError: the last checkpoint could not be written.
         """
-        stop = None
-        try:
-            while stop is None:
-                stop = self._stop_before_next_step() or self._advance()
-            self._save_checkpoint()
-        except (NotFiniteError, CorruptedError) as error:
-            return Outcome(Stop("failed", str(error)), None, self._checkpoint)
+        with self._saver:
+            try:
+                stop = self._train()
+                self._finish_save()
+                self._save_last()
+            except (NotFiniteError, CorruptedError) as error:
+                self._finish_save()
+                return Outcome(Stop("failed", str(error)), None, self._checkpoint)
         return Outcome(stop, self._heldout, self._checkpoint)
+
+    def _train(self) -> Stop:
+        stop = None
+        while stop is None:
+            self._take(self._saver.taken_if_done)
+            stop = self._stop_before_next_step() or self._advance()
+        return stop
 
     def _advance(self) -> Stop | None:
         """Take one step and do what is due after it."""
@@ -107,11 +118,13 @@ class Attempt:
         stop = self._pass_gate()
         is_due = self._trainer.num_steps % self._recipe.checkpoint_every_steps == 0
         if stop is None and (self._is_checkpoint_wanted() or is_due):
-            self._try_checkpoint()
+            self._begin_save()
         return stop
 
     def _intervene(self, finding: Finding) -> Stop | None:
         """Do what the plan says of a step that went wrong, and write it down."""
+        if finding.action == "rollback":
+            self._finish_save()
         step, origin = self._trainer.num_steps, self._checkpoint if finding.action == "rollback" else None
         if origin is not None:
             num_samples = self._trainer.num_samples
@@ -152,7 +165,8 @@ class Attempt:
 
     def _cap_stop(self) -> Stop | None:
         next_step = self._trainer.num_steps + 1
-        ahead = self._step_time.seconds + self._checkpoint_time.seconds + self._spare_seconds
+        num_saves = 2 if self._saver.is_busy else 1  # the one under way, and one at the stop
+        ahead = self._step_time.seconds + num_saves * self._checkpoint_time.seconds + self._spare_seconds
         if next_step in self._gates or next_step == self._recipe.num_steps:
             ahead += self._eval_time.seconds
         return cap_stop(
@@ -196,20 +210,37 @@ class Attempt:
             raise NotFiniteError(f"held-out loss {heldout.loss} at step {self._trainer.num_steps}")
         return heldout, scores
 
-    def _try_checkpoint(self) -> None:
+    def _begin_save(self) -> None:
+        """Copy the state and save it while training goes on, once the save before is through."""
+        self._finish_save()
+        self._saver.begin(self._trainer.save_later(self._folder.checkpoints, job_digest=self._assignment.job_digest))
+        self._watch.lap("checkpoint")
+
+    def _finish_save(self) -> None:
+        self._take(self._saver.taken)
+        self._watch.lap("checkpoint")
+
+    def _take(self, taken: Callable[[], Saved | None]) -> None:
+        """Tell of what a save came to: a checkpoint that is on the disk, or why there is none."""
         try:
-            self._save_checkpoint()
+            saved = taken()
         except NotSealedError as error:
             self._tell(Warned(spent=self._spent(), message=str(error)))
+        else:
+            if saved is not None:
+                self._acknowledge(saved)
 
-    def _save_checkpoint(self) -> None:
+    def _save_last(self) -> None:
         path = self._trainer.save(self._folder.checkpoints, job_digest=self._assignment.job_digest)
-        seconds = self._watch.lap("checkpoint")
-        self._checkpoint_time.saw(seconds)
-        if self._checkpoint != path.name:
-            self._checkpoint = path.name
-            step = self._trainer.num_steps
-            self._tell(Checkpointed(spent=self._spent(), step=step, name=path.name, checkpoint_seconds=seconds))
+        self._acknowledge(Saved(path, self._watch.lap("checkpoint")))
+
+    def _acknowledge(self, saved: Saved) -> None:
+        name, seconds = saved.path.name, saved.save_seconds
+        if self._checkpoint != name:
+            self._checkpoint_time.saw(seconds)
+            self._checkpoint = name
+            step = step_of(saved.path)
+            self._tell(Checkpointed(spent=self._spent(), step=step, name=name, checkpoint_seconds=seconds))
 
     def _tell_step(self, step: Step, *, step_seconds: float) -> None:
         num_tokens = self._recipe.tokens_after(self._trainer.num_steps)

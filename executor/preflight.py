@@ -18,9 +18,10 @@ from planner.recipe import Job
 OLDEST_TORCH = (2, 11)
 """What the extra `[train]` asks for: fused AdamW on CPU, SDPA with grouped heads, and no known unpickling hole."""
 
-# Weights, gradients and Adam's two moments, float32 each: what a run cannot do without, activations aside.
-_STATE_BYTES_PER_PARAM = 16
 _CHECKPOINT_BYTES_PER_PARAM = 12
+# Weights, gradients and Adam's two moments, float32 each, and the copy that a checkpoint is written from: what a run
+# cannot do without, activations aside.
+_STATE_BYTES_PER_PARAM = 16 + _CHECKPOINT_BYTES_PER_PARAM
 
 
 def preflight(job: Job, root: Path, *, world: World | None = None, here: bool = True) -> Manifest:
@@ -111,7 +112,7 @@ def _check_room(job: Job, root: Path, num_local: int) -> None:
     if available is not None and needed > available:
         raise PreflightError(
             f"{show_bytes(available)} of memory is free",
-            expected=f"{show_bytes(needed)} for weights, gradients and optimiser, and activations besides",
+            expected=f"{show_bytes(needed)} for weights, gradients, optimiser and a copy to save, and activations besides",
             next_step="close other programs, or plan a smaller model",
         )
     on_disk = (KEEP + 1) * num_params(shape) * _CHECKPOINT_BYTES_PER_PARAM

@@ -4,7 +4,7 @@ A step is a pure function of (weights, optimiser state, step number): its batch 
 nothing is random, so the same threads give the same bits, interrupted or not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from executor.background import HostCopies
 from executor.checkpoint import Snapshot, TrainingState, load, save
 from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.health import Finding, Watch
@@ -90,6 +91,7 @@ class Trainer:
         self._at_rest = AtRest(self._resting)
         self._ema = DebiasedMean()
         self._watch = Watch(recipe.health)
+        self._copies = HostCopies()
         self._num_skipped_samples = 0
         self._heldout: HeldOutText | None = None
 
@@ -153,6 +155,17 @@ class Trainer:
             NotSealedError: it could not be written.
         """
         return save(folder, self.snapshot(job_digest=job_digest))
+
+    def save_later(self, folder: Path, *, job_digest: str) -> Callable[[], Path]:
+        """Copy the state and return what saves the copy as `save` would, on another thread, beside further steps.
+
+        The next call overwrites the copy: it has been saved by then.
+        """
+        live = self.snapshot(job_digest=job_digest)
+        copied = self._copies.of({**live.model, **live.optimiser})
+        model = {name: copied[name] for name in live.model}
+        frozen = Snapshot(live.state, model, {name: copied[name] for name in live.optimiser})
+        return lambda: save(folder, frozen)
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint that `checkpoint.newest` has verified."""

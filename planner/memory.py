@@ -207,6 +207,8 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
     # FSDP keeps the fp32 weights themselves in shards and gathers 16-bit copies into the buffers.
     weights = np.where(layout.shards_weights > 0, MASTER_BYTES, element)
+    # What is saved beside training is copied into the host's memory first, which on a CPU is the device's.
+    copied = spread((MASTER_BYTES + ADAM_BYTES) * (1.0 - _is_accelerator(work)), layout.shards_optimizer)
     activations, away = _activations(work, is_first=is_first)
     optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
     logits = np.zeros_like(activations)
@@ -219,7 +221,7 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
         optimizer=np.where(layout.offloads_optimizer > 0, 0.0, optimizer),
         activations=activations,
         logits=logits,
-        buffers=_buffers(work),
+        buffers=_buffers(work) + copied,
         overhead=np.zeros_like(activations),
         host=np.where(layout.offloads_optimizer > 0, optimizer, away),
     )

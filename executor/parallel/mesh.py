@@ -67,7 +67,15 @@ def join(world: World, device: torch.device) -> Team:
     """
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_TIMEOUT)
-    return Team(is_leader=world.is_leader, reduce_max=_largest, copy_of_leader=_leaders)
+    return _team(world, group=None)
+
+
+def beside(world: World) -> Team:
+    """Return the same ranks again, for another thread: its decisions mix with none that `join`'s take meanwhile.
+
+    All ranks call this together.
+    """
+    return _team(world, group=dist.new_group(backend="gloo", timeout=_TIMEOUT))
 
 
 def leave() -> None:
@@ -114,13 +122,15 @@ def _own_group(rows: torch.Tensor) -> dist.ProcessGroup | None:
     return own if isinstance(own, dist.ProcessGroup) else None
 
 
-def _largest(number: int) -> int:
-    value = torch.tensor([number], dtype=torch.int64)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return int(value.item())
+def _team(world: World, *, group: dist.ProcessGroup | None) -> Team:
+    def largest(number: int) -> int:
+        value = torch.tensor([number], dtype=torch.int64)
+        dist.all_reduce(value, dist.ReduceOp.MAX, group=group)
+        return int(value.item())
 
+    def leaders(number: int) -> int:
+        value = torch.tensor([number], dtype=torch.int64)
+        dist.broadcast(value, src=0, group=group)
+        return int(value.item())
 
-def _leaders(number: int) -> int:
-    value = torch.tensor([number], dtype=torch.int64)
-    dist.broadcast(value, src=0)
-    return int(value.item())
+    return Team(is_leader=world.is_leader, reduce_max=largest, copy_of_leader=leaders)

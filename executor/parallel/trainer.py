@@ -8,6 +8,7 @@ what FSDP averages (data, context), what tensor ranks sum, and what a single pro
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,11 +22,11 @@ from executor.checkpoint import load_state
 from executor.evaluate import HeldOut, held_out
 from executor.integrity import CorruptedError
 from executor.model.experts import Experts
-from executor.parallel.mesh import Grid, grid
+from executor.parallel.mesh import Grid, beside, grid
 from executor.parallel.own import local
 from executor.parallel.pipeline import Micro, Pipeline
 from executor.parallel.ring import context_positions
-from executor.parallel.sealing import save_together
+from executor.parallel.sealing import Kinds, save_together
 from executor.parallel.stage import Share, cut
 from executor.parallel.team import Ranks
 from executor.parallel.world import World
@@ -39,7 +40,7 @@ class ParallelTrainer(Trainer):
     """A trainer that holds its rank's share of model and optimiser."""
 
     def __init__(self, job: Job, batches: Batches, *, device: torch.device, world: World, ranks: Ranks) -> None:
-        self._ranks, self._layout = ranks, job.layout
+        self._ranks, self._savers, self._layout = ranks, beside(world), job.layout
         self._width, self._is_head_tied = job.shape.width, job.shape.is_head_tied
         self._grid = grid(job.layout, world, device)
         super().__init__(job.shape, job.recipe, batches, device=device)
@@ -67,9 +68,15 @@ class ParallelTrainer(Trainer):
 
     @override
     def save(self, folder: Path, *, job_digest: str) -> Path:
-        self._verify(when=f"saving step {self.num_steps}")
-        kinds = {"model": self._model_pieces(), "optimiser": self._optimiser_pieces()}
+        kinds = self._verified_pieces()
         return save_together(folder, self._state(job_digest), kinds, ranks=self._ranks, rank=self._grid.rank)
+
+    @override
+    def save_later(self, folder: Path, *, job_digest: str) -> Callable[[], Path]:
+        live, state = self._verified_pieces(), self._state(job_digest)
+        copied = self._copies.of({piece.key: piece.tensor for pieces in live.values() for piece in pieces})
+        kinds = {kind: [replace(it, tensor=copied[it.key]) for it in pieces] for kind, pieces in live.items()}
+        return lambda: save_together(folder, state, kinds, ranks=self._savers, rank=self._grid.rank)
 
     @override
     @torch.no_grad()
@@ -204,6 +211,10 @@ class ParallelTrainer(Trainer):
             if isinstance(module, Experts):
                 dist.all_reduce(module.visits_E, group=self._grid.batch)
         super()._balance()
+
+    def _verified_pieces(self) -> Kinds:
+        self._verify(when=f"saving step {self.num_steps}")
+        return {"model": self._model_pieces(), "optimiser": self._optimiser_pieces()}
 
     def _model_pieces(self) -> list[Piece]:
         return [

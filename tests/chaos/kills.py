@@ -216,20 +216,25 @@ def _drain(handle: int) -> bytes:
 
 def _train(run: RunFolder, tell: int) -> None:
     """The child: never returns."""
-    save, step = Trainer.save, Trainer.step
+    save_later, step = Trainer.save_later, Trainer.step
 
-    def telling_save(trainer: Trainer, folder: Path, *, job_digest: str) -> Path:
+    def telling_save(trainer: Trainer, folder: Path, *, job_digest: str) -> Callable[[], Path]:
         os.write(tell, b"b")
-        path = save(trainer, folder, job_digest=job_digest)
-        os.write(tell, b"e")
-        return path
+        save = save_later(trainer, folder, job_digest=job_digest)
+
+        def telling() -> Path:
+            path = save()
+            os.write(tell, b"e")
+            return path
+
+        return telling
 
     def telling_step(trainer: Trainer) -> object:
         taken = step(trainer)
         os.write(tell, b"s")
         return taken
 
-    Trainer.save, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
+    Trainer.save_later, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
     code = 1
     try:
         code = execute(run.root, started=time.monotonic())
