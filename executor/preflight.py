@@ -112,7 +112,7 @@ def _check_room(job: Job, root: Path, num_local: int) -> None:
     if available is not None and needed > available:
         raise PreflightError(
             f"{show_bytes(available)} of memory is free",
-            expected=f"{show_bytes(needed)} for weights, gradients, optimiser and a copy to save, and activations besides",
+            expected=f"{show_bytes(needed)} for weights, gradients, optimiser, a copy to save, and activations",
             next_step="close other programs, or plan a smaller model",
         )
     on_disk = (KEEP + 1) * num_params(shape) * _CHECKPOINT_BYTES_PER_PARAM

@@ -75,7 +75,9 @@ def beside(world: World) -> Team:
 
     All ranks call this together.
     """
-    return _team(world, group=dist.new_group(backend="gloo", timeout=_TIMEOUT))
+    group = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+    assert isinstance(group, dist.ProcessGroup), "all ranks are in it"
+    return _team(world, group=group)
 
 
 def leave() -> None:
