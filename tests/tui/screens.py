@@ -17,6 +17,9 @@ from tui.app import IsoplanApp
 from tui.session import Session
 
 
+SAME_PAINTS = 2
+
+
 def fill(workspace: Workspace, changes: dict[str, Json] | None = None, *, steps: int | None = None) -> Plan:
     """An approved plan and a run of it; all steps and a record unless `steps` says otherwise."""
     plan = sample_plan(changes)
@@ -57,11 +60,13 @@ def drive(
 
 
 async def settle(app: IsoplanApp, pilot: Pilot[None]) -> None:
-    # Twice: a screen begins to read once it is painted.
-    for _ in range(2):
+    """Wait until what is shown no longer changes: a screen reads once it is painted, a table widens once it is read."""
+    shown, num_same = "", 0
+    while num_same < SAME_PAINTS:
         await pilot.pause()
         await app.workers.wait_for_complete()
-    await pilot.pause()
+        now = screen_text(app)
+        shown, num_same = now, num_same + 1 if now == shown else 0
 
 
 def screen_text(app: IsoplanApp) -> str:
