@@ -43,6 +43,8 @@ def status_line(seen: Seen) -> str:
         parts.append(f"its process is gone: isoplan resume {follower.folder.run_id}")
     elif follower.ended is not None:
         parts.append(follower.ended.reason or f"{now.step:,} steps")
+        if now.state != "done":
+            parts.append(f"isoplan resume {follower.folder.run_id}")
     elif seen.silent_seconds is not None:
         parts.append(f"data {show_seconds(seen.silent_seconds)} old")
     return " · ".join(parts)

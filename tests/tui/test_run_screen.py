@@ -17,13 +17,15 @@ from textual.pilot import Pilot
 from executor.events import Checkpointed, EventLog, read_events
 from executor.launch.local import launch
 from executor.paths import Workspace
-from executor.run_folder import RunFolder, is_alive
+from executor.run_folder import RunFolder, is_alive, locked
 from tests.executor.runs import make_corpus, make_job, make_run
-from tests.samples import MADE, sample_plan, sample_step
+from tests.samples import MADE, sample_plan, sample_step, write_sample_events
 from tests.tui.screens import drive, fill, screen_text, settle
 from tui.app import IsoplanApp
 from tui.follower import Follower
 from tui.replay import Replay, spent_seconds
+from tui.run_words import Seen
+from tui.screens.run import RunPage
 from tui.session import Session
 
 DEAD_SECONDS = 20.0
@@ -239,3 +241,44 @@ follower = Follower(RunFolder(Path(sys.argv[1])))
 follower.poll()
 print(follower.last_step.step, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
+
+
+def test_the_next_step_of_a_run_is_what_its_state_allows(workspace: Workspace) -> None:
+    plan = fill(workspace)
+    dead = RunFolder(workspace.runs / "r-0411")
+    dead.root.mkdir()
+    (dead.root / "plan.json").write_bytes((workspace.runs / "r-0412" / "plan.json").read_bytes())
+    write_sample_events(dead.events, plan, num_steps=50)
+
+    done, shown, _, gone = drive(workspace, "8 n", "escape left_square_bracket", "n", "escape", size=(130, 40))[1:]
+
+    assert "isoplan fit --add r-0412" in done
+    assert "its process is gone: isoplan resume r-0411" in shown
+    assert "DEAD" in gone
+
+
+def test_watching_is_the_run_screen_and_no_command_of_its_own(workspace: Workspace) -> None:
+    fill(workspace, steps=100)
+    with locked(RunFolder(workspace.runs / "r-0412")):
+        text = drive(workspace, "tab n", size=(130, 40))[-1]
+
+    assert "r-0412 · " in text
+    assert "Enter runs it" not in text
+
+
+def test_a_bug_in_reading_is_said_and_reading_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(workspace)
+    answers = iter([ZeroDivisionError("none left")])
+
+    def at_first_broken(self: RunPage) -> Seen | None:
+        for error in answers:
+            raise error
+        return load(self)
+
+    load = RunPage.load
+    monkeypatch.setattr(RunPage, "load", at_first_broken)
+
+    broken, mended = drive(workspace, "8", "r", size=(130, 40))[1:]
+
+    assert "internal error: ZeroDivisionError: none left" in broken
+    assert "✓ DONE r-0412" in mended

@@ -1,5 +1,6 @@
 """What every screen has: the bar of screens, its content kept fresh by a thread, its twin command, the footer."""
 
+import os
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Generic, TypeVar
 
@@ -112,6 +113,10 @@ class Page(Screen[None], Generic[M]):
         self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"))
 
     def _offer(self, command: str) -> None:
+        if command.startswith("isoplan watch"):
+            # What it would show in a terminal of its own is a screen here.
+            self.app.switch_mode("run")
+            return
         from tui.screens.command import CommandDialog
 
         self.app.push_screen(CommandDialog(self.session, command))
@@ -124,20 +129,32 @@ class Page(Screen[None], Generic[M]):
             place = f"● {command.words[0]} {command.seconds:.0f} s · {place}"
         self.query_one(PageBar).tell(place)
 
-    @work(thread=True, exit_on_error=False)
+    @work(thread=True)
     def _load_in_thread(self) -> None:
         try:
             model = self.load()
         except UserError as error:
             self._finish(self.show_problem, error)
+        except Exception as error:
+            if os.environ.get("ISOPLAN_DEBUG"):
+                raise
+            # Said here: a screen that stopped reading without a word would look alive.
+            self._finish(self.show_problem, _bug(error))
         else:
             self._finish(self.show, model)
 
     def _finish(self, deliver: Callable[[X], None], value: X) -> None:
         self._is_loading = False
-        if not get_current_worker().is_cancelled and self.app.is_running:
-            self.app.call_from_thread(self._deliver, deliver, value)
+        if not get_current_worker().is_cancelled:
+            self.call_later(self._deliver, deliver, value)
 
     def _deliver(self, deliver: Callable[[X], None], value: X) -> None:
         if self.is_mounted:
             deliver(value)
+
+
+def _bug(error: Exception) -> UserError:
+    return UserError(
+        f"internal error: {type(error).__name__}: {error}",
+        next_step="this is a bug; ISOPLAN_DEBUG=1 isoplan tui shows where",
+    )

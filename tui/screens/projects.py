@@ -27,6 +27,8 @@ READING = "reading the folder"
 NO_PLANS = "No plans here.\n\nn takes the next step; isoplan demo shows the whole loop in minutes."
 NO_RUNS = "No runs here.\n\nisoplan run PLAN starts an approved plan."
 PINNED = "◆ "
+WAITING = ("draft", "approved", "starting", "running", "silent")
+"""States of a plan or run in which its own next command goes before the folder's."""
 
 
 class Line(NamedTuple):
@@ -105,9 +107,9 @@ class ProjectsPage(Page[Listing]):
     @property
     @override
     def next_command(self) -> str:
-        """What the plan under the cursor waits for, else the next step of the folder."""
+        """What the plan or run under the cursor waits for, else the next step of the folder."""
         chosen = self._chosen()
-        if chosen is not None and chosen.state in ("draft", "approved"):
+        if chosen is not None and chosen.state in WAITING:
             return chosen.command
         return self._listing.command if self._listing else self.twin
 

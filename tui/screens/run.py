@@ -125,6 +125,17 @@ class RunPage(Page[Seen | None]):
         self._told.clear()
         status.set_classes("bad")
 
+    @property
+    @override
+    def next_command(self) -> str:
+        """A checkpoint of a run that goes on; of one that ended, a better fit, or the rest of its steps."""
+        if self._follower is None:
+            return self.twin
+        run = self._follower.folder.run_id
+        if self._follower.is_running:
+            return f"isoplan checkpoint {run}"
+        return f"isoplan fit --add {run}" if self._follower.state == "done" else f"isoplan resume {run}"
+
     def action_toggle_delta(self) -> None:
         """On a small screen, show the other chart."""
         self.toggle_class("-delta")
