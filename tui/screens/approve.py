@@ -45,6 +45,7 @@ class ApprovePage(Page[Proposal | None]):
     """The only screen that writes: a signed approval and its line in the ledger."""
 
     MODE = "approve"
+    CSS_PATH = "approve.tcss"
     AUTO_FOCUS = ""
     REFRESH_SECONDS = 5.0
     HELP: ClassVar[str] = (

@@ -65,6 +65,7 @@ class BudgetPage(ShownPage):
     """The money of one plan."""
 
     MODE = "budget"
+    CSS_PATH = "budget.tcss"
     WORDS = "#budget-words"
     HELP: ClassVar[str] = (
         "The run's own cost line by line, then the whole budget around it. The track goes from P10 to P90 with P50 as "

@@ -27,6 +27,7 @@ class ComparePage(Page[SideBySide | None]):
     """Columns of figures, and below them every field that differs."""
 
     MODE = "compare"
+    CSS_PATH = "compare.tcss"
     HELP: ClassVar[str] = (
         "Up to four plans and runs, pinned with k on the screen Projects; the changes are to the first column. A run "
         "shows what it measured where it measured it, its plan's figures elsewhere. Below stands every field of the "

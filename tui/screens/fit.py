@@ -39,6 +39,7 @@ class FitPage(Page[Fitting | None]):
     """Runs on the left, what they say on the right."""
 
     MODE = "fit"
+    CSS_PATH = "fit.tcss"
     HELP: ClassVar[str] = (
         "The runs of runs.csv and the law fitted to them. Residuals are ln(observed/law); the shaded band is twice the "
         "scatter of one run. Space leaves a run out or takes it back, f fits again in a process of its own: the old "

@@ -39,6 +39,7 @@ class HistoryPage(Page[Scores]):
     """Plan against actual."""
 
     MODE = "history"
+    CSS_PATH = "history.tcss"
     HELP: ClassVar[str] = (
         "Every ended run against its plan, with the percentile of the actual in the predicted distribution. Over many "
         "runs the percentiles should be spread evenly: heaped in the middle, the bands are too wide; at the ends, too "
@@ -151,6 +152,7 @@ def _calibration_words(found: Calibration) -> str:
     most = max(found.percentile_tenths) or 1
     bars = "".join(BARS[round(count / most * (len(BARS) - 1))] for count in found.percentile_tenths)
     return (
-        f"{found.num_within_band} of {found.num_scores} actual figures of {found.num_runs} finished run(s)\n"
-        f"lay within P10–P90; 80 % should.\n\nP0 {bars} P100\npercentiles; flat is right"
+        f"{found.num_within_band} of {found.num_scores} actual figures of {found.num_runs} finished "
+        f"run{'s' * (found.num_runs > 1)} lay within P10–P90; 80 % should.\n\n"
+        f"P0 {bars} P100\npercentiles; flat is right"
     )

@@ -145,8 +145,8 @@ class Page(Screen[None], Generic[M]):
 
     def _finish(self, deliver: Callable[[X], None], value: X) -> None:
         self._is_loading = False
-        if not get_current_worker().is_cancelled:
-            self.call_later(self._deliver, deliver, value)
+        if not get_current_worker().is_cancelled and self.app.is_running:
+            self.app.call_from_thread(self._deliver, deliver, value)
 
     def _deliver(self, deliver: Callable[[X], None], value: X) -> None:
         if self.is_mounted:

@@ -29,6 +29,7 @@ class PlanPage(ShownPage):
     """A plan as its approver sees it."""
 
     MODE = "plan"
+    CSS_PATH = "plan.tcss"
     WORDS = "#verdict"
     HELP: ClassVar[str] = (
         "What the plan will cost, how good the model will be, what may go otherwise and what else one could do. "

@@ -51,6 +51,7 @@ class RunPage(Page[Seen | None]):
     """The run monitor. Looking, leaving and quitting never touch the run."""
 
     MODE = "run"
+    CSS_PATH = "run.tcss"
     AUTO_FOCUS = ""
     REFRESH_SECONDS = 0.5
     HELP: ClassVar[str] = (

@@ -60,6 +60,7 @@ class WhatIfPage(Page[Answer | None]):
     """The planner, asked again at every pause in typing."""
 
     MODE = "what-if"
+    CSS_PATH = "what_if.tcss"
     AUTO_FOCUS = "#field-budget_usd"
     REFRESH_SECONDS = 60.0
     HELP: ClassVar[str] = (
