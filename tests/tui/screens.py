@@ -16,7 +16,6 @@ from tests.samples import MADE, sample_approval, sample_plan, sample_record, wri
 from tui.app import IsoplanApp
 from tui.session import Session
 
-
 SAME_PAINTS = 2
 
 
