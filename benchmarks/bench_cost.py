@@ -66,7 +66,7 @@ def main() -> None:
         "development",
         "hardware assumed",
     ):
-        print(_summary(tier, [one for one in judged if one.tier == tier]))
+        print(_summary(tier, [one for one in judged if one.tier == tier or one.tier == f"{tier}, AI Index"]))
     print("\n| case | tier | published | isoplan | P10 - P90 | error | naive error |\n|---|---|---|---|---|---|---|")
     for one in judged:
         if not one.tier.startswith("amortised"):
@@ -89,9 +89,10 @@ HEAD = """# What runs cost: published against isoplan
 What was fitted on what (bench_cost_calibration.py): the intervals of "hours" and "blind" come from prices of providers
 left out and utilisations of organisations left out, not from these costs. The usual utilisation comes from Epoch's runs
 and four rows of the table that have hours but no cost. The interval of "amortised, FLOP" comes from Epoch's rows;
-with each organisation left out of it, {left_out:.0%} are inside. Everything else is a stated constant. The one row of
-"hours" is "less than $100". "Development" takes hardware and hours from the table's other row of that model.
-"Hardware assumed" states none: the usual chip of the year stands for it, and the interval is wider than 4x.
+with each organisation left out of it, {left_out:.0%} are inside. Everything else is a stated constant. "Hours"
+holds the AI Index's rows, which stand again alone, and one that is "less than $100", taken as $100. "Development"
+takes hardware and hours from the table's other row of that model. "Hardware assumed" states none: the usual chip of
+the year stands for it, and the interval is wider than 4x.
 
 | tier | rows | projects | median error | as a factor | within 2x | in P10 - P90 | width | naive: median, within 2x |
 |---|---|---|---|---|---|---|---|---|"""

@@ -1,8 +1,8 @@
 """What an hour of a device cost on a given day: the quotes near that day, and how far they lie apart.
 
 Each provider speaks once, with its quote nearest in time; the weighted middle of the logarithms is the price, a quote
-counting half as much for every year it lies away. Where a class of provider has nothing near, another class stands in
-at the usual ratio, and the spread says so.
+counting half as much for every year it lies away. Quotes of another class or term stand in, at the usual ratio, where
+that is less uncertain than how far prices drifted since the nearest quote of the right kind.
 """
 
 import math
@@ -29,6 +29,9 @@ TERM_OVER_ON_DEMAND: dict[Term, float] = {"on-demand": 1.0, "spot": 0.35, "reser
 
 SPECIALIST_COMMITTED: dict[Term, float] = {"reserved-1y": 0.70, "reserved-3y": 0.50}
 """Specialists discount a commitment less: Oblivus, the one of the catalog with both prices on a day (four devices)."""
+
+CLASS_LOG_SD, TERM_LOG_SD = 0.45, 0.17
+"""How far those ratios scatter: 18 devices and years with both classes, and Epoch's three providers' discounts."""
 
 DRIFT_LOG_SD_PER_YEAR = 0.24
 """How far a price moves in a year that no quote covers: the catalog's quotes of one provider, device and term that lie
@@ -60,17 +63,23 @@ def dated_price(
     known = [quote for name in chip.prices_of for quote in quotes(name)]
     if not known:
         raise UserError(f"no price of {chip.name} is known at any date", next_step="state one: price_basis '$2.10/h'")
-    for ratio, note, found in _candidates(known, provider_class=provider_class, term=term, provider=provider):
+    offered: list[tuple[float, DatedPrice]] = []
+    for ratio, ratio_log_sd, note, found in _candidates(
+        known, provider_class=provider_class, term=term, provider=provider
+    ):
         near = _near(found, when)
         if near:
-            return _middle(near, when, ratio=ratio, note=note)
+            price = _middle(near, when, ratio=ratio, note=note)
+            offered.append((math.hypot(price.log_sd, ratio_log_sd), price))
+    if offered:
+        return min(offered, key=lambda pair: pair[0])[1]
     return _middle(_nearest_of_each(known, when), when, ratio=1.0, note="any class and term, none is near")
 
 
 def _candidates(
     known: Sequence[Quote], *, provider_class: ProviderClass, term: Term, provider: str | None
-) -> list[tuple[float, str, list[Quote]]]:
-    """Which quotes may stand for the wanted one, best first, with the ratio that turns them into it."""
+) -> list[tuple[float, float, str, list[Quote]]]:
+    """Which quotes may stand for the wanted one, best first: the ratio that turns them into it, and its log sd."""
 
     def of(the_class: ProviderClass, the_term: Term) -> list[Quote]:
         return [one for one in known if one.provider_class == the_class and one.term == the_term]
@@ -88,13 +97,21 @@ def _candidates(
         if is_specialist
         else 1 / SPECIALIST_OVER_HYPERSCALER
     )
+    own_sd = 0.0 if term == "on-demand" else TERM_LOG_SD
+    across_sd = CLASS_LOG_SD if has_specialists else 0.0
+    both_sd = math.hypot(own_sd, across_sd)
     return [
-        (1.0, f"{provider} {term}", own),
-        (1.0, f"{provider_class} {term}", of(provider_class, term)),
-        (own_discount, f"{provider_class} on-demand x {own_discount:g} for {term}", of(provider_class, "on-demand")),
-        (across, f"{other} {term} x {across:.2g}", of(other, term)),
-        (across * discount, f"{other} on-demand x {across * discount:.2g}", of(other, "on-demand")),
-        (1.0, "marketplace on-demand", of("marketplace", "on-demand")),
+        (1.0, 0.0, f"{provider} {term}", own),
+        (1.0, 0.0, f"{provider_class} {term}", of(provider_class, term)),
+        (
+            own_discount,
+            own_sd,
+            f"{provider_class} on-demand x {own_discount:g} for {term}",
+            of(provider_class, "on-demand"),
+        ),
+        (across, across_sd, f"{other} {term} x {across:.2g}", of(other, term)),
+        (across * discount, both_sd, f"{other} on-demand x {across * discount:.2g}", of(other, "on-demand")),
+        (1.0, math.inf, "marketplace on-demand", of("marketplace", "on-demand")),
     ]
 
 

@@ -8,11 +8,12 @@ unknown: a row that needs it is refused with the reason.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Literal
 
 from data.catalog.chips import Chip
+from data.catalog.inflation import inflation
 from data.catalog.purchase import purchases
 from data.errors import UserError
 from planner.economics.amortised import PUE, amortised, start_of_training
@@ -61,7 +62,23 @@ def estimate_cost(row: Mapping[str, str]) -> CostEstimate:
     """
     run = read_run(row)
     _refuse_other_costs(run.method)
-    return _either([_on_chip(run, chip) for chip in chips_of(run) or (None,)])
+    return _in_dollars_of(run, _either([_on_chip(run, chip) for chip in chips_of(run) or (None,)]))
+
+
+def _in_dollars_of(run: PublishedRun, found: CostEstimate) -> CostEstimate:
+    """The estimate in the dollars that the row is stated in; a stated price already is."""
+    if run.dollars_of is None or run.published is None or found.tier == "priced-hours":
+        return found
+    worth = inflation(run.published.year, until=run.dollars_of)
+    if worth == 1.0:
+        return found
+    return replace(
+        found,
+        usd=found.usd * worth,
+        p10_usd=found.p10_usd * worth,
+        p90_usd=found.p90_usd * worth,
+        basis=f"{found.basis} x {worth:.3f} for dollars of {run.dollars_of}",
+    )
 
 
 def _refuse_other_costs(method: str) -> None:

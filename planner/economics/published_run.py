@@ -29,6 +29,7 @@ class PublishedRun:
     published: date | None
     priced_by: str
     method: str
+    dollars_of: int | None
 
     @property
     def has_an_amount(self) -> bool:
@@ -48,6 +49,7 @@ def read_run(row: Mapping[str, str]) -> PublishedRun:
     if wall_days is None and hours is not None and num_devices is not None:
         wall_days = hours / num_devices / 24.0
     energy = _number(row, "energy_mwh")
+    priced_by = " ; ".join((row.get(name) or "") for name in ("price_basis", "method", "source"))
     return PublishedRun(
         hardware=(row.get("hardware") or "").strip(),
         num_devices=None if num_devices is None else max(1, round(num_devices)),
@@ -56,8 +58,9 @@ def read_run(row: Mapping[str, str]) -> PublishedRun:
         flop=_flop(row),
         energy_kwh=None if energy is None else energy * 1000.0,
         published=_published(row),
-        priced_by=" ; ".join((row.get(name) or "") for name in ("price_basis", "method", "source")),
+        priced_by=priced_by,
         method=(row.get("method") or "").strip().lower(),
+        dollars_of=_dollars_of(row, priced_by),
     )
 
 
@@ -136,6 +139,19 @@ def _published(row: Mapping[str, str]) -> date | None:
         if text:
             raise UserError(f"{name} '{text}' is not a year", expected="2024 or 2024-07-23")
     return None
+
+
+def _dollars_of(row: Mapping[str, str], text: str) -> int | None:
+    """The year whose dollars a cost is stated in, where it says so; None: those of the run's own year.
+
+    The AI Index adjusts its costs for inflation: to the last whole year before it appears.
+    """
+    if stated := _number(row, "dollars_of"):
+        return round(stated)
+    if match := re.search(r"\b((?:19|20)\d\d)[ -](?:us )?(?:dollars|usd)\b", text.lower()):
+        return int(match[1])
+    match = re.search(r"\bai index ((?:19|20)\d\d)\b", text.lower())
+    return int(match[1]) - 1 if match else None
 
 
 def _day(year: int, month: int, day: int, text: str) -> date:

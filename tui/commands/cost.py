@@ -23,6 +23,7 @@ SCOPE = "final run only: no experiments, staff, data, storage or evaluation"
     "--price", "price_basis", default="", help="As one says it: '$2.10/h', '$24/h node', 'AWS 3-year reserved'."
 )
 @click.option("--date", "year", default="", help="When it was published: 2024 or 2024-07-23. Dates the price.")
+@click.option("--dollars-of", default="", metavar="YEAR", help="State it in that year's dollars (consumer prices).")
 @click.option("--amortised", is_flag=True, help="Charge the hardware's loss of value instead of rent (Epoch AI).")
 @click.option("--region", help="Where it runs, for energy and CO2: us, singapore, vietnam.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="A table of runs in published columns instead.")
@@ -39,6 +40,7 @@ def cost(
     compute_flop: str,
     price_basis: str,
     year: str,
+    dollars_of: str,
     amortised: bool,
     region: str | None,
     table: Path | None,
@@ -65,6 +67,7 @@ def cost(
         "compute_flop": compute_flop,
         "price_basis": price_basis,
         "year": year,
+        "dollars_of": dollars_of,
         "method": "amortised" if amortised else "",
     }
     _cost_one(row, region, as_data=as_data)

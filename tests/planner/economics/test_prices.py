@@ -115,3 +115,17 @@ def test_h100_prices_fell_after_2023() -> None:
     early, late = (dated_price(chip_named("H100"), when=date(year, 7, 1)).usd_per_device_hour for year in (2023, 2026))
 
     assert late < 0.75 * early
+
+
+def test_a_near_quote_of_another_term_beats_a_far_one_of_the_right_term() -> None:
+    # P100, three years committed: the one quote near is 18 months later; on demand there is one of four months later.
+    found = dated_price(chip_named("P100"), when=date(2017, 7, 1), provider_class="hyperscaler", term="reserved-3y")
+
+    assert "on-demand x 0.44 for reserved-3y" in found.basis
+    assert 1.46 * 0.44 < found.usd_per_device_hour < 2.3 * 0.44
+
+
+def test_a_quote_of_the_right_term_is_taken_where_it_is_near() -> None:
+    found = dated_price(chip_named("P100"), when=date(2018, 12, 1), provider_class="hyperscaler", term="reserved-3y")
+
+    assert found.basis.startswith("hyperscaler reserved-3y")

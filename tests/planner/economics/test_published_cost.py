@@ -175,3 +175,19 @@ def test_pricing_a_priced_table_again_changes_nothing() -> None:
 def test_a_table_of_something_else_is_refused() -> None:
     with pytest.raises(UserError, match="none of the columns"):
         cost_table("a,b\n1,2\n", name="t")
+
+
+@pytest.mark.parametrize("stated", [{"dollars_of": "2023"}, {"method": "cloud rental, 2023 US dollars"}])
+def test_an_estimate_in_another_years_dollars_is_worth_as_much(stated: dict[str, str]) -> None:
+    row = {"hardware": "P100", "device_hours": "672", "year": "2017"}
+    nominal, real = estimate_cost(row), estimate_cost(row | stated)
+
+    assert real.usd / nominal.usd == pytest.approx(304.702 / 245.120)
+    assert real.p90_usd / real.p10_usd == pytest.approx(nominal.p90_usd / nominal.p10_usd)
+    assert "dollars of 2023" in real.basis
+
+
+def test_a_stated_price_is_in_its_own_dollars() -> None:
+    found = estimate_cost(HOURS | {"price_basis": "$2/h", "dollars_of": "2025"})
+
+    assert found.usd == 2000.0
