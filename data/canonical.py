@@ -23,8 +23,14 @@ def canonical_bytes(value: Json) -> bytes:
 
     Raises:
         ValueError: a NaN or an infinity is inside.
+        UserError: half a character is inside, as in the name of a file that is not UTF-8.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 40) : error.end + 40].encode(errors="replace").decode()
+        raise UserError(f"text that is no Unicode: {around}", expected="names and paths in UTF-8") from error
 
 
 def digest(value: Json) -> str:
@@ -45,7 +51,7 @@ def parse_strict(text: bytes, *, name: str, max_bytes: int = MAX_BYTES) -> Json:
         if b"\\u" in text:
             canonical_bytes(value)  # an escape may spell half a character, which has no bytes
         return value
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, UserError) as error:
         raise UserError(f"{name} is not valid JSON: {error}") from error
 
 

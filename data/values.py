@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+from data.text import one_line
 
 
 class Value(BaseModel):
@@ -29,3 +31,12 @@ NConvention = Literal["total", "non-embedding", "matmul"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._@:+/-]{0,127}$")]
 """Free text that may reach a path, a screen or a report: printable, short, starting with a letter or digit."""
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""The name of a file in a folder that is ours: it leads nowhere else."""
+
+PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+"""A path that a user stated. Linux takes at most 4,096 bytes (limits.h, PATH_MAX), and none that is zero."""
+
+Line = Annotated[str, AfterValidator(one_line)]
+"""A sentence that may quote anything: a path, an error of the system. One line of what can be seen is kept of it."""

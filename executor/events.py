@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from data.units import Bytes, Seconds, Tokens, Usd
-from data.values import Value
+from data.values import Line, Value
 from planner.record import GateResult, Intervention, RunState, TimeSpent
 
 
@@ -97,7 +97,7 @@ class Warned(Event):
     """Something a person should know; the run goes on."""
 
     kind: Literal["warning"] = "warning"
-    message: str
+    message: Line
 
 
 class Ended(Event):
@@ -105,7 +105,7 @@ class Ended(Event):
 
     kind: Literal["end"] = "end"
     state: RunState
-    reason: str
+    reason: Line
     exit_code: int
     step: int
     checkpoint: str | None

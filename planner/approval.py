@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from data.canonical import Json, canonical_bytes, changes, parse_strict
 from data.durable import write_atomic
@@ -212,7 +212,12 @@ def _wall_cap(plan: Plan, cap_usd: float) -> float:
 
 
 def allow_signer(allowed_signers: str, *, name: str, key: Ed25519PrivateKey) -> str:
-    """Return the allowed-signers text with one more line, for this purpose only."""
+    """Return the allowed-signers text with one more line, for this purpose only.
+
+    Raises:
+        UserError: the name is not plain; in that file a comma, a star or a line break would allow others.
+    """
+    _check_name(name)
     return f'{allowed_signers}{_principal(name)} namespaces="{NAMESPACE}" {public_line(key)}\n'
 
 
@@ -260,6 +265,16 @@ def _signer_time(text: str) -> datetime | None:
         except ValueError:
             continue
     return None
+
+
+def _check_name(name: str) -> None:
+    try:
+        _NAME.validate_python(name)
+    except ValidationError as error:
+        raise UserError(f"cannot approve as '{name}': {error.errors()[0]['msg']}") from error
+
+
+_NAME = TypeAdapter[str](Name)
 
 
 def _principal(name: str) -> str:

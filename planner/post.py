@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data.units import Count
-from data.values import Value
+from data.values import PathText, Value
 
 PostMethod = Literal["full", "lora", "dpo"]
 
@@ -13,7 +13,7 @@ PostMethod = Literal["full", "lora", "dpo"]
 class PreferenceRef(Value):
     """A JSONL file of `prompt`, `chosen`, `rejected`: where it was, and the digest it must still have."""
 
-    path: str
+    path: PathText
     sha256: str
     num_pairs: Count
 
@@ -27,7 +27,7 @@ class PostTraining(Value):
     """
 
     method: PostMethod
-    checkpoint: str = Field(description="the sealed checkpoint to start from")
+    checkpoint: PathText = Field(description="the sealed checkpoint to start from")
     weights_xxh3: str = Field(description="xxh3-128 of its model.safetensors")
     lora_rank: int = Field(default=0, ge=0)
     lora_alpha: float = Field(default=16.0, gt=0)

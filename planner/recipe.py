@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data.units import Count, Fraction, Joules, Seconds, Tokens, Usd
-from data.values import Value
+from data.values import PathText, Value
 from planner.cluster import Layout
 from planner.health import Health
 from planner.model import ModelShape, flop_per_token
@@ -143,7 +143,7 @@ class Recipe(Value):
 class CorpusRef(Value):
     """The text a run reads: where it was, and the digest of the manifest it must still have."""
 
-    path: str
+    path: PathText
     digest: str
     unique_tokens: Tokens
     bytes_per_token: float = Field(gt=0)

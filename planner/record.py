@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from data.units import Flop, Joules, Seconds, Tokens, Usd
-from data.values import Value
+from data.values import Line, Value
 from planner.health import Action, ProbeScore
 from planner.recipe import Gate, Job
 
@@ -17,7 +17,7 @@ class Intervention(Value):
 
     step: int
     action: Action
-    reason: str
+    reason: Line
 
 
 class GateResult(Value):
@@ -51,11 +51,11 @@ class RunRecord(Value):
     """The end of a run. Losses are held-out, in nats per token; costs follow the plan's rates."""
 
     schema_: Literal["isoplan.record/1"] = Field(default="isoplan.record/1", alias="schema")
-    run_id: str
+    run_id: Line
     plan_id: str
     plan_digest: str
     state: RunState
-    reason: str = ""
+    reason: Line = ""
     job: Job
     num_attempts: int
     num_steps: int
@@ -73,6 +73,6 @@ class RunRecord(Value):
     peak_memory_bytes: float
     gates: tuple[GateResult, ...]
     interventions: tuple[Intervention, ...] = ()
-    device: str
+    device: Line
     code_version: str
     checkpoint: str | None

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from data.catalog.prices import Tier
 from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
-from data.values import Name, Value
+from data.values import Name, PathText, Value
 from planner.economics.scope import Scope
 from planner.health import PLANNED, PROBE_ITEMS, Health
 from planner.recipe import OptimiserKind, Precision
@@ -24,13 +24,13 @@ class Request(Value):
     num_params: Params | None = Field(default=None, description="fix the model size instead of searching it")
     num_tokens: Tokens | None = Field(default=None, description="fix the training tokens instead of searching them")
     hardware: str
-    profile: str | None = Field(default=None, description="path of a profile (isoplan calibrate); else the shipped one")
+    profile: PathText | None = Field(default=None, description="path of a profile (isoplan calibrate); else ours")
     num_devices: Count = 1
     price_usd_per_device_hour: Usd | None = Field(default=None, description="the user's own price; else the price book")
     provider: str | None = None
     tier: Tier = "on-demand"
-    law: str = Field(description="a published law's name, or the path of a fit")
-    corpus: str | None = Field(default=None, description="folder of token shards")
+    law: PathText = Field(description="a published law's name, or the path of a fit")
+    corpus: PathText | None = Field(default=None, description="folder of token shards")
     unique_tokens: Tokens | None = Field(
         default=None, description="distinct training tokens at hand; else the corpus's"
     )

@@ -13,7 +13,7 @@ import click
 from typing_extensions import override
 
 from data.errors import InfeasibleError, StalePlanError, UserError, nearest
-from data.text import one_line
+from data.text import one_line, readable
 from tui.output import emit_json, say
 
 
@@ -117,9 +117,7 @@ def main() -> None:
         say("interrupted")
         sys.exit(130)
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip())
+        _report_usage(error)
         sys.exit(error.exit_code)
     except UserError as error:
         report_error(error)
@@ -128,6 +126,12 @@ def main() -> None:
         # The reader of our pipe has gone; say nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if os.environ.get("ISOPLAN_DEBUG"):
+            raise
+        failed = UserError(f"{error.strerror or error}: {readable(str(error.filename or ''), max_chars=100)}")
+        report_error(failed)
+        sys.exit(failed.exit_code)
     except Exception as error:
         if os.environ.get("ISOPLAN_DEBUG"):
             raise
@@ -135,6 +139,13 @@ def main() -> None:
         say("  This is a bug; ISOPLAN_DEBUG=1 shows where.")
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report_usage(error: click.ClickException) -> None:
+    """Print what click says of a wrong call; what it quotes stays on its line."""
+    shown, message = io.StringIO(), error.format_message()
+    error.show(shown)
+    say(shown.getvalue().rstrip().replace(message, one_line(message)))
 
 
 def report_error(error: UserError) -> None:

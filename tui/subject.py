@@ -15,14 +15,11 @@ from planner.record import RunRecord
 class Subject(NamedTuple):
     """A plan with its approval and, where it was run, its record."""
 
+    name: str
+    """The run's, which is its folder's whatever its record says, else the plan's. It becomes part of paths."""
     plan: Plan
     approval: Approval | None
     record: RunRecord | None
-
-    @property
-    def name(self) -> str:
-        """The run's id, else the plan's."""
-        return self.record.run_id if self.record else self.plan.id
 
 
 def find_subject(name: str, workspace: Workspace) -> Subject:
@@ -34,7 +31,7 @@ def find_subject(name: str, workspace: Workspace) -> Subject:
     if Path(name).is_dir() or name.startswith("r-"):
         return run_subject(name, workspace)
     plan = load_plan(find_plan(name, workspace.plans))
-    return Subject(plan, find_approval(workspace.plans, plan), None)
+    return Subject(plan.id, plan, find_approval(workspace.plans, plan), None)
 
 
 def run_subject(name: str | None, workspace: Workspace) -> Subject:
@@ -52,7 +49,7 @@ def run_subject(name: str | None, workspace: Workspace) -> Subject:
         )
     plan = load_plan(folder.plan)
     approval = load_approval(folder.root / "approval.json") if (folder.root / "approval.json").exists() else None
-    return Subject(plan, approval, read_value(folder.record, RunRecord))
+    return Subject(folder.root.resolve().name, plan, approval, read_value(folder.record, RunRecord))
 
 
 def find_approval(plans: Path, plan: Plan) -> Approval | None:

@@ -17,7 +17,7 @@ from data.corpus.mixture import Mixture, Part, Stretch
 from data.durable import write_atomic
 from data.errors import StalePlanError, UserError, nearest
 from data.units import Fraction, Tokens
-from data.values import Value
+from data.values import FileName, Value
 
 FILE_NAME = "manifest.json"
 MAX_BYTES = 256 << 20  # about 16 MB of manifest per TB of tokens: 16 bytes a block
@@ -31,7 +31,7 @@ Dedup = Literal["off", "exact", "near"]
 class FileRef(Value):
     """A file of the corpus folder and what it must be."""
 
-    name: str
+    name: FileName
     num_bytes: int = Field(ge=0)
     sha256: str
 

@@ -8,27 +8,27 @@ import re
 import sys
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from data.errors import UserError
 from data.units import Count, Seconds
-from data.values import Value
-from executor.run_folder import RunFolder, read_assignment
+from data.values import PathText, Value
+from executor.run_folder import Assignment, RunFolder, read_assignment
 
 MASTER_PORT = 29500
 """torchrun's default port of the first host."""
 
-_RUN_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")
+_RUN_NAME = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?$")
 """What is a job's name in Slurm and Kubernetes (RFC 1123 label) and a folder's everywhere."""
 
 
 class Launch(Value):
     """A run as processes: `ranks_per_node` on each of `num_nodes` hosts that all see `run_dir`."""
 
-    name: str
-    run_dir: str
-    shared_dir: str = Field(description="the smallest folder that holds both the run's and the corpus")
-    python: str
+    name: str = Field(pattern=_RUN_NAME.pattern)
+    run_dir: PathText
+    shared_dir: PathText = Field(description="the smallest folder that holds both the run's and the corpus")
+    python: PathText
     num_nodes: Count
     ranks_per_node: Count
     threads_per_rank: Count
@@ -62,6 +62,14 @@ def describe(root: Path, *, num_nodes: int) -> Launch:
         )
     if not _RUN_NAME.fullmatch(folder.run_id):
         raise UserError(f"a run's folder is named '{folder.run_id[:60]}'", expected="small letters, digits and hyphens")
+    try:
+        return _launch(folder, assignment, num_nodes=num_nodes)
+    except ValidationError as error:
+        raise UserError(f"no launcher takes the path {folder.root}", expected="up to 4,096 bytes of UTF-8") from error
+
+
+def _launch(folder: RunFolder, assignment: Assignment, *, num_nodes: int) -> Launch:
+    job = assignment.job
     return Launch(
         name=folder.run_id,
         run_dir=str(folder.root),

@@ -1,5 +1,6 @@
 """What the plan costs as rows for spreadsheets: each line once, with its quantity, rate, source and date."""
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import NamedTuple
@@ -8,8 +9,9 @@ from data.source import Source
 from data.text import readable
 from planner.plan import Plan
 
-ACTIVE = frozenset("=+-@\t\r\n")
-"""A cell that starts with one of these may be run as a formula (OWASP, CSV injection)."""
+_FORMULA = re.compile(r"(^\s*|[;|]\s*)(?=[=+\-@＝＋－＠])")
+"""What may be run as a formula starts like this, in full width too, in a cell or behind what another program takes for
+a separator (OWASP, CSV injection: https://owasp.org/www-community/attacks/CSV_Injection)."""
 
 RUN_UNIT = "run"
 """Unit of the budget line that stands for all the lines of the run itself."""
@@ -36,8 +38,7 @@ class CostCell(NamedTuple):
 
 def inert(text: str) -> str:
     """Return text that no spreadsheet takes for a formula: an apostrophe goes before what might be one."""
-    shown = readable(text)
-    return f"'{shown}" if shown.lstrip()[:1] in ACTIVE and shown.strip() else shown
+    return _FORMULA.sub(lambda found: f"'{found[0]}" if found.start() == 0 else f"{found[0]}'", readable(text))
 
 
 def cost_cells(plan: Plan) -> Iterator[CostCell]:

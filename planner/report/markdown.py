@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from data.text import one_line
 from planner.report.document import (
     BandChart,
     Block,
@@ -38,8 +39,10 @@ def render_markdown(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text in which nothing is markup: every character that could act is written as its HTML entity."""
-    return _ACTIVE.sub(lambda match: "".join(f"&#{ord(c)};" if not c.isalnum() else c for c in match[0]), text)
+    """Return one line in which nothing is markup: every character that could act is written as its HTML entity."""
+    return _ACTIVE.sub(
+        lambda match: "".join(f"&#{ord(c)};" if not c.isalnum() else c for c in match[0]), one_line(text)
+    )
 
 
 def _section(section: Section) -> str:

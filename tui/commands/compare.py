@@ -28,4 +28,4 @@ def compare(run: str | None, as_data: bool) -> None:
         return
     data(table_text(comparison_table(score)))
     say(run_verdict(score))
-    say(f"Next: isoplan report {score.run_id} · isoplan fit --add {score.run_id}")
+    say(f"Next: isoplan report {subject.name} · isoplan fit --add {subject.name}")

@@ -7,6 +7,7 @@ from data.canonical import Json
 from data.corpus.flags import flags
 from data.corpus.manifest import KnowledgeCutoff, Manifest
 from data.corpus.removal import Kept, kept
+from data.text import one_line
 from data.units import show_bytes, show_count, show_fraction
 from tui.output import data, table
 
@@ -36,7 +37,7 @@ def as_json(folder: Path, manifest: Manifest) -> Json:
 def show(folder: Path, manifest: Manifest) -> None:
     """Print a corpus for a person."""
     train, heldout = manifest.train, manifest.heldout
-    data(f"corpus {manifest.digest[:12]} in {folder}")
+    data(one_line(f"corpus {manifest.digest[:12]} in {folder}"))
     data(
         f"  train    {show_count(train.num_tokens)} tokens in {train.num_documents:,} documents, "
         f"{show_bytes(train.num_bytes)}, {manifest.bytes_per_token:.2f} bytes per token at {manifest.vocab_size:,} ids"
@@ -46,15 +47,15 @@ def show(folder: Path, manifest: Manifest) -> None:
         data(f"  entropy  {manifest.entropy_nats:.6f} nats per token, exactly: no honest loss is lower")
     data("\n" + _domains(manifest))
     data("\n" + _sources(manifest))
-    data(f"\nknowledge cutoff: {_cutoff(manifest.cutoff)}")
+    data(f"\nknowledge cutoff: {one_line(_cutoff(manifest.cutoff))}")
     if languages := _languages(manifest):
-        data(f"languages: {languages}")
+        data(one_line(f"languages: {languages}"))
     if manifest.measures is not None:
         data(f"effective domains: {manifest.measures.effective_domains:.1f}")
     for sentence in flags(manifest):
-        data(f"note: {sentence}")
+        data(one_line(f"note: {sentence}"))
     if manifest.masked:
-        data("masked: " + ", ".join(f"{mask.count} {mask.kind}" for mask in manifest.masked))
+        data(one_line("masked: " + ", ".join(f"{mask.count} {mask.kind}" for mask in manifest.masked)))
     if manifest.removed:
         data("\nkept of the text that reached each stage\n" + _kept_table(manifest))
         data("\nremoved\n" + _removed(manifest))
@@ -151,7 +152,7 @@ def _kept_table(manifest: Manifest) -> str:
 
 def _removed(manifest: Manifest) -> str:
     rows = [
-        (r.stage, r.reason, r.domain, f"{r.num_documents:,}", show_bytes(r.num_bytes), r.examples[0])
+        (r.stage, r.reason, r.domain, f"{r.num_documents:,}", show_bytes(r.num_bytes), next(iter(r.examples), ""))
         for r in manifest.removed
     ]
     header = ("stage", "reason", "domain", "documents", "text", "for example")
