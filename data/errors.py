@@ -6,6 +6,7 @@ and its `exit_code`; nothing else may catch one except to add context.
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 from data.text import one_line, readable, seen_lines
 
@@ -72,6 +73,21 @@ class LockedError(UserError):
     """Another process holds what this one needs."""
 
     exit_code = 9
+
+
+class FilesError(UserError):
+    """A disk is full, read-only or broken, or what was being written to has been removed."""
+
+    exit_code = 1
+
+
+def files_error(error: OSError, *, where: Path, next_step: str) -> FilesError:
+    """Return what the system said of a file, or of something in `where`, as a `UserError`."""
+    return FilesError(
+        f"cannot read or write {error.filename or where}: {error.strerror or error}",
+        expected="a folder that is there, may be written to and has room",
+        next_step=next_step,
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ STARTED = time.monotonic()  # before the imports below, which are part of what t
 
 import os  # noqa: E402 - see above
 import sys  # noqa: E402 - see above
+from contextlib import suppress  # noqa: E402 - see above
 from pathlib import Path  # noqa: E402 - see above
 
 from data.errors import UserError  # noqa: E402 - see above
@@ -21,7 +22,8 @@ def main() -> int:
     try:
         code = execute(Path(sys.argv[1]), started=STARTED, world=world(os.environ), is_own_process=True)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        with suppress(OSError):  # the log may be on the disk that is full
+            sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     # torchrun starts all ranks again after any code but 0; an end that was decided is not to be tried again.
     return 0 if "TORCHELASTIC_RUN_ID" in os.environ else code

@@ -72,21 +72,33 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
         return final
     tensors = {**snapshot.model, **snapshot.optimiser}
     check_finite(tensors.items(), step=snapshot.state.step)
-    folder.mkdir(parents=True, exist_ok=True)
-    check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
-    if final.exists():
-        quarantine(final)
+    try:
+        folder.mkdir(exist_ok=True)
+        check_room(folder, sum(tensor.nbytes for tensor in tensors.values()))
+        if final.exists():
+            quarantine(final)
+        _write(snapshot, final)
+        prune(folder)
+    except OSError as error:
+        raise not_written(final, error) from error
+    return final
+
+
+def _write(snapshot: Snapshot, final: Path) -> None:
     staged = staging_folder(final)
     try:
         for kind, named in (("model", snapshot.model), ("optimiser", snapshot.optimiser)):
             write_pieces(staged / f"{kind}.safetensors", (whole_piece(name, it) for name, it in named.items()))
         write_value(staged / "state.json", snapshot.state)
         seal(staged, final)
-    except OSError as error:
+    except OSError:
         shutil.rmtree(staged, ignore_errors=True)
-        raise NotSealedError(f"cannot write checkpoint {final.name}: {error.strerror or error}") from error
-    prune(folder)
-    return final
+        raise
+
+
+def not_written(final: Path, error: OSError) -> NotSealedError:
+    """Return what the system said of a checkpoint's files, as the error of a save."""
+    return NotSealedError(f"cannot write checkpoint {final.name}: {error.strerror or error}")
 
 
 def newest(folder: Path, *, warn: Callable[[str], None]) -> Path | None:

@@ -4,6 +4,7 @@ Each event carries the time all attempts have spent, so that a run that was kill
 used up. A line is one `write`: a kill leaves whole lines, and a torn last one after a power cut is skipped when read.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from data.durable import write_all
 from data.units import Bytes, Seconds, Tokens, Usd
 from data.values import Line, Value
 from planner.record import GateResult, Intervention, RunState, TimeSpent
@@ -123,12 +125,24 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         self._end_torn_line()
 
     def write(self, event: AnyEvent) -> None:
-        """Append one event; it survives the death of this process."""
-        os.write(self._handle, event.model_dump_json().encode() + b"\n")
+        """Append one event; it survives the death of this process.
+
+        Raises:
+            OSError: the disk is full, or the file has been removed; it ends as it did before.
+        """
+        status = os.fstat(self._handle)
+        if status.st_nlink == 0:  # written to, it would be gone with this process
+            raise FileNotFoundError(errno.ENOENT, "it was removed while the run wrote to it", str(self._path))
+        try:
+            write_all(self._handle, event.model_dump_json().encode() + b"\n")
+        except OSError:
+            os.ftruncate(self._handle, status.st_size)
+            raise
 
     def flush(self) -> None:
         """Make everything so far survive a power cut."""

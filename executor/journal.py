@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -66,8 +67,10 @@ class Pulse:
         while True:
             beat = Heartbeat(pid=os.getpid(), step=self._step, wall_seconds=self._wall_seconds())
             staged = self._path.with_suffix(".tmp")
-            staged.write_bytes(value_bytes(beat))
-            staged.replace(self._path)
+            # A disk that is full stops no heart: the thread that trains finds out at its own next write, and says so.
+            with suppress(OSError):
+                staged.write_bytes(value_bytes(beat))
+                staged.replace(self._path)
             if self._closing.wait(HEARTBEAT_SECONDS):
                 return
 

@@ -42,14 +42,21 @@ def whole_piece(name: str, tensor: Tensor) -> Piece:
 
 
 def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
-    """Write one file of pieces."""
+    """Write one file of pieces.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
     tensors: dict[str, Tensor] = {}
     wholes: dict[str, str] = {}
     for piece in pieces:
         tensors[piece.key] = piece.tensor.detach().cpu().contiguous()
         if piece.key != piece.name:
             wholes[piece.key] = _text(piece.whole)
-    save_file(tensors, path, metadata=wholes or None)
+    try:
+        save_file(tensors, path, metadata=wholes or None)
+    except SafetensorError as error:  # its only word for whatever the system said
+        raise OSError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

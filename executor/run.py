@@ -5,12 +5,12 @@ lock is held and the start is written down, so that whoever launched this sees i
 """
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import CapReachedError, UserError
+from data.errors import CapReachedError, UserError, files_error
 from data.units import show_seconds
 from executor.events import Ended, Ready, Spent, Started, Warned
 from executor.guard import Signals
@@ -54,12 +54,17 @@ def execute(root: Path, *, started: float, world: World = ALONE, is_own_process:
         LockedError: another process works on it.
         PreflightError, StalePlanError: the machine or the corpus is not as the plan needs it.
         CapReachedError: nothing is left of its caps.
+        FilesError: the disk is full or broken, or the folder has gone.
         UserError: the folder holds no job, or the run is done.
     """
     folder = RunFolder(root)
-    with locked(folder) if world.is_leader else nullcontext():
-        check_resumable(root)
-        return _Life(folder, started=started, world=world, is_metered=is_own_process and world.is_leader).run()
+    try:
+        with locked(folder) if world.is_leader else nullcontext():
+            check_resumable(root)
+            return _Life(folder, started=started, world=world, is_metered=is_own_process and world.is_leader).run()
+    except OSError as error:
+        next_step = f"isoplan resume {folder.run_id}, once that is mended, goes on from its last checkpoint"
+        raise files_error(error, where=root, next_step=next_step) from error
 
 
 class _Life:
@@ -101,7 +106,8 @@ class _Life:
                 return self._train(signals)
             except BaseException as error:
                 code = error.exit_code if isinstance(error, UserError) else 1
-                self._end("failed", f"{type(error).__name__}: {error}", code=code, checkpoint=None)
+                with suppress(OSError):  # what cannot be written down now is still raised
+                    self._end("failed", f"{type(error).__name__}: {error}", code=code, checkpoint=None)
                 raise
 
     def _metered(self) -> AbstractContextManager[object]:

@@ -1,5 +1,6 @@
 """Following a run in a terminal: as a spectator (`watch_run`), or as the one who started it (`follow_run`)."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from tui.progress_line import ProgressLine
 POLL_SECONDS = 0.5
 DEAD_AFTER_POLLS = 6
 """A starter holds its lock within this many looks; a run without one for longer is dead."""
+
+FULL_BYTES = 1 << 16
+"""A disk with less room takes no checkpoint of any model, and hardly an event."""
 
 DIED = 1
 SIGNALLED = 128
@@ -83,7 +87,18 @@ def stream_events(run: RunFolder) -> int:
 def _next_after(follower: Follower) -> str:
     name = follower.folder.run_id
     if follower.ended is None:
-        return f"{name} is dead: its process ended without a word. Next: isoplan resume {name}"
+        cause = likely_cause(follower.folder.root)
+        return f"{name} is dead: its process ended without a word{cause}. Next: isoplan resume {name}"
     if follower.ended.state == "done":
         return f"Next: isoplan compare {name} · isoplan report {name}"
     return f"Next: isoplan logs {name} · isoplan resume {name}"
+
+
+def likely_cause(root: Path) -> str:
+    """Return what is wrong with the disk under a run's folder, which the run itself could not write down."""
+    if not root.exists():
+        return ", and its folder has gone"
+    disk = os.statvfs(root)
+    if disk.f_flag & os.ST_RDONLY:
+        return ", and its disk is read-only"
+    return ", and its disk is full" if disk.f_bavail * disk.f_frsize < FULL_BYTES else ""

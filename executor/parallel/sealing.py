@@ -14,6 +14,7 @@ from executor.checkpoint import (
     TrainingState,
     check_finite,
     check_room,
+    not_written,
     prune,
 )
 from executor.checkpoint_names import checkpoint_path
@@ -56,7 +57,7 @@ def _together(ranks: Ranks, final: Path, act: Callable[[], None]) -> None:
     except NotSealedError as error:
         problem = error.found
     except OSError as error:
-        problem = f"cannot write checkpoint {final.name}: {error.strerror or error}"
+        problem = not_written(final, error).found
     found = ranks.first_problem(problem)
     if found:
         raise NotSealedError(found)
@@ -65,7 +66,7 @@ def _together(ranks: Ranks, final: Path, act: Callable[[], None]) -> None:
 def _check(folder: Path, state: TrainingState, kinds: Kinds) -> None:
     pieces = [piece for each in kinds.values() for piece in each]
     check_finite(((piece.name, piece.tensor) for piece in pieces), step=state.step)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     check_room(folder, sum(piece.tensor.nbytes for piece in pieces))
 
 

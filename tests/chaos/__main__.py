@@ -9,17 +9,19 @@ import argparse
 import sys
 import time
 
-from tests.chaos import attacks, damage, fuzz, limits, memory, races, saves
+from tests.chaos import attacks, damage, full_disks, fuzz, limits, memory, races, real_disks, saves
 from tests.chaos.line import Check, Line, Size
 
 CHECKS: dict[str, Check] = {
     "training": saves.training_kills,
     "calls": saves.call_kills,
     "power": saves.power_cuts,
+    "ext4": real_disks.real_power_cuts,
     "damage": damage.damaged_files,
     "memory": memory.memory_flips,
     "attacks": attacks.run_attacks,
     "races": races.start_races,
+    "disk": full_disks.full_disks,
     "limits": limits.limits,
     "hostile": fuzz.hostile_files,
 }

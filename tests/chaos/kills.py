@@ -98,7 +98,7 @@ def kill_training(folder: Path, *, num_kills: int, seed: int, say: Callable[[str
     whole = runs.make_run(folder / "whole", job)
     code = _Life(whole).end_by_itself()
     assert code == 0, f"the run that nothing disturbs ended with {code}"
-    expected, found, chance = _result(whole), TrainingKills(), random.Random(seed)
+    expected, found, chance = result(whole), TrainingKills(), random.Random(seed)
     while found.num_kills < num_kills:
         run = runs.make_run(folder / f"r-{found.num_finished + found.num_stuck:04d}", job)
         _torment(run, found, chance, most=min(chance.randint(4, 12), num_kills - found.num_kills))
@@ -133,12 +133,12 @@ def _judge(run: RunFolder, expected: object, found: TrainingKills) -> None:
         found.troubles.append(f"{run.run_id}: exit {code}")
     else:
         found.num_finished += 1
-        if _result(run) != expected:
+        if result(run) != expected:
             found.num_unequal += 1
             found.troubles.append(f"{run.run_id}: not equal to the run that nothing disturbed")
 
 
-def _result(run: RunFolder) -> tuple[bytes, bytes, dict[int, float], float | None]:
+def result(run: RunFolder) -> tuple[bytes, bytes, dict[int, float], float | None]:
     """Return the bytes a run ended with, and every loss; a step taken twice must have lost the same twice."""
     record = read_value(run.record, RunRecord)
     last = run.checkpoints / str(record.checkpoint)
