@@ -34,6 +34,11 @@ class Sweep(Value):
     refusal: str = ""
     note: str = ""
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether it was meant as one: enough sizes at one budget, whatever their losses say."""
+        return self.num_runs >= _FEWEST_SIZES and self.width > 1.0
+
 
 class PowerOfCompute(Value):
     """N* = exp(intercept) C^exponent, by least squares on logarithms over `num_points` budgets, or a refusal."""

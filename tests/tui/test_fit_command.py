@@ -216,3 +216,16 @@ def test_runs_that_stand_here_tell_the_way_to_the_end(tmp_path: Path, monkeypatc
     assert printed["run_ids"][:2] == [record.run_id, "s01"]
     assert printed["anneal"]["num_runs"] == 1
     assert printed["anneal"]["log_gap"] != Anneal().log_gap
+
+
+def test_sweeps_whose_minima_lie_outside_them_are_counted(tmp_path: Path) -> None:
+    rows = []
+    for budget in (1e17, 1e18, 1e19, 1e20):
+        for share in (0.02, 0.04, 0.08, 0.16, 0.3):
+            size = share * (budget / 120) ** 0.5
+            rows.append(f"{size},{budget / 6 / size},{law_loss(LAW, size, budget / 6 / size)}")
+    (tmp_path / "runs.csv").write_text("N,D,loss\n" + "\n".join(rows) + "\n")
+
+    result = call(fit, str(tmp_path / "runs.csv"), "-o", str(tmp_path / "fit.json"), "--bootstrap", "20")
+
+    assert "sweeps that decide nothing: 4, the minimum lies outside the sweep: train larger models" in result.stdout

@@ -268,17 +268,17 @@ def test_watching_is_the_run_screen_and_no_command_of_its_own(workspace: Workspa
 
 def test_a_bug_in_reading_is_said_and_reading_goes_on(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(workspace)
-    answers = iter([ZeroDivisionError("none left")])
+    bugs = [ZeroDivisionError("none left")]
 
-    def at_first_broken(self: RunPage) -> Seen | None:
-        for error in answers:
+    def broken_at_first(self: RunPage) -> Seen | None:
+        for error in bugs:
             raise error
         return load(self)
 
     load = RunPage.load
-    monkeypatch.setattr(RunPage, "load", at_first_broken)
+    monkeypatch.setattr(RunPage, "load", broken_at_first)
 
-    broken, mended = drive(workspace, "8", "r", size=(130, 40))[1:]
+    broken, mended = drive(workspace, "8", lambda _app, _pilot: bugs.clear(), "r", size=(130, 40))[1::2]
 
     assert "internal error: ZeroDivisionError: none left" in broken
     assert "✓ DONE r-0412" in mended

@@ -1,6 +1,7 @@
 """`isoplan fit`: runs in, a certified law out. Reads the table, calls the planner, prints."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -270,7 +271,7 @@ def _text(result: "FitResult") -> str:
 def _checks(result: "FitResult", runs: "RunTable") -> str:
     """The decision at ten times the largest budget, and what else would move it."""
     from data.units import show_count, show_flop
-    from planner.law.approaches import panel
+    from planner.law.approaches import panel, sweeps
     from planner.law.decision import decide
     from planner.law.forms import ChinchillaLaw
     from planner.law.rows import even_sample
@@ -301,4 +302,6 @@ def _checks(result: "FitResult", runs: "RunTable") -> str:
         "",
         table(rows, header=("what else could be chosen", "N*", "D/N", "loss"), right=frozenset({1, 2, 3})),
     ]
+    refused = Counter(sweep.refusal for sweep in sweeps(N, D, loss) if sweep.is_sweep and sweep.refusal)
+    lines += [f"isoFLOP sweeps that decide nothing: {count}, {why}" for why, count in refused.items()]
     return "\n".join(lines)
