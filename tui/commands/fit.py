@@ -95,11 +95,7 @@ def fit(
     isoplan fit --add r-0001                 (to runs.csv, where there is one)
     isoplan fit --tensorboard small.csv:12M:64k --tensorboard large.csv:48M:128k -o fits/tb.json
     """
-    if runs is None and DEFAULT_TABLE.exists() and not scalars:
-        runs = DEFAULT_TABLE
-    if runs is None and not added and not scalars:
-        raise UserError("nothing to fit", expected="a table of runs, or --add RUN", next_step="isoplan ladder run")
-    from data.durable import write_atomic
+    runs = runs or _default_table(is_needed=not (added or scalars), is_wanted=not scalars)
     from planner.law.table import Columns, joined
 
     columns = Columns(
@@ -115,23 +111,39 @@ def fit(
     )
     tables = [*([_read(runs, columns)] if runs else []), *map(_curve, scalars)]
     everything = joined([*tables, *(_record_row(_run_folder(name)) for name in added)])
-    chosen = _without(everything, unwanted)
-    kept, worst = _without_worst(chosen, drop_worst)
-    dropped = (*unwanted, *worst)
-    result = _fitted(kept, dropped, form=form, bootstrap=bootstrap, delta=delta, seed=seed)
+    kept, worst = _without_worst(_without(everything, unwanted), drop_worst)
+    result = _fitted(kept, (*unwanted, *worst), form=form, bootstrap=bootstrap, delta=delta, seed=seed)
     result = _with_curves(result, kept.ids, added)
     source = runs or Path((*added, *scalars)[0].partition(":")[0])
-    path = out or Path("fits") / f"{source.stem}.json"
-    text = result.model_dump_json(by_alias=True, indent=None)
-    write_atomic(path, text.encode() + b"\n")
+    path = _write(result, out or Path("fits") / f"{source.stem}.json")
+    _show(result, kept, as_data=as_data)
+    for warning in (*everything.warnings, *result.warnings):
+        say(f"warning: {warning}")
+    say(f"Wrote {path}\nNext: isoplan plan --fit {path} --hardware ... --budget ...")
+
+
+def _write(result: "FitResult", path: Path) -> Path:
+    from data.durable import write_atomic
+
+    write_atomic(path, result.model_dump_json(by_alias=True, indent=None).encode() + b"\n")
+    return path
+
+
+def _show(result: "FitResult", kept: "RunTable", *, as_data: bool) -> None:
     if as_data:
         emit_json(result.model_dump(mode="json", by_alias=True))
     else:
         data(_text(result))
         data(_checks(result, kept))
-    for warning in (*everything.warnings, *result.warnings):
-        say(f"warning: {warning}")
-    say(f"Wrote {path}\nNext: isoplan plan --fit {path} --hardware ... --budget ...")
+
+
+def _default_table(*, is_needed: bool, is_wanted: bool) -> Path | None:
+    """Where pilots were written, if they were."""
+    if is_wanted and DEFAULT_TABLE.exists():
+        return DEFAULT_TABLE
+    if is_needed:
+        raise UserError("nothing to fit", expected="a table of runs, or --add RUN", next_step="isoplan ladder run")
+    return None
 
 
 def _run_folder(name: str) -> Path:
