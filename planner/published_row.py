@@ -103,9 +103,16 @@ def stack_of(row: Mapping[str, str]) -> str:
         return "torch-fsdp2-eager" if "eager" in source else "torch-fsdp2"
     if fsdp in ("full_shard", "shard_grad_op", "hsdp", "fsdp") or "llm-foundry" in source:
         return "torch-fsdp1"
+    is_one_dimensional = all((row.get(name) or "1").strip() == "1" for name in ("TP", "PP"))
+    if re.search(_FULLY_SHARDED, fsdp) and is_one_dimensional and not re.search(_MEGATRON, source):
+        return "torch-fsdp1"
     if any(name in source for name in ("nanogpt", "nanochat", "llm.c")):
         return "torch-ddp"
     return "megatron-te"
+
+
+_FULLY_SHARDED = r"full_shard|shard_grad_op|hsdp|fsdp|^yes$|^true$|zero-?3|stage ?3"
+_MEGATRON = r"megatron|nemo|dgxc"
 
 
 def _hardware(row: Mapping[str, str]) -> Hardware:
@@ -124,7 +131,8 @@ def _chip(named: str) -> Hardware:
     Raises:
         UserError: no such device, or a part of one (MIG).
     """
-    plain = CHIPS.get(named, named.replace(" ", "-"))
+    spelt = (CHIPS.get(named, ""), named.replace(" ", "-"), named.replace(" ", ""))
+    plain = next((name for name in spelt if name in hardware_names()), spelt[1])
     if plain not in hardware_names() and "mig" not in re.split(r"[^a-z]+", named):
         with suppress(UserError):
             reported = chip_named(named).name
@@ -219,42 +227,50 @@ def _has_fused_head(row: Mapping[str, str]) -> bool:
 
 
 def _sharding(row: Mapping[str, str]) -> Sharding:
-    text = row.get("FSDP", "").lower()
+    text = row.get("FSDP", "").lower().strip()
     if "hsdp" in text:
         return "hsdp"
-    if "zero-2" in text or "shard_grad_op" in text:
+    if re.search(r"zero-?2|stage ?2|shard_grad_op", text):
         return "zero2"
-    if text == "yes" or "fsdp" in text or "full_shard" in text:
+    if re.search(_FULLY_SHARDED, text) or (text.isdigit() and int(text) > 1):
         return "fsdp"
+    if re.search(r"\bddp\b|no_shard", text):
+        return "none"
     # Megatron's distributed optimizer is the usual where a table is silent; DDP tables say recompute and no TP.
     return "none" if stack_of(row) in ("torch-ddp", "megatron-unfused") else "zero1"
 
 
 def _recompute(row: Mapping[str, str]) -> Recompute:
-    text = row.get("recompute", "").lower()
-    if text.startswith("full"):
-        return "full"
-    if "core" in text:
-        return "selective"
-    return "alternate" if text.startswith("selective") else "none"
+    text = row.get("recompute", "").lower().strip()
+    for mark, recompute in _RECOMPUTES:
+        if re.search(mark, text):
+            return recompute
+    raise UserError(f"no recomputation '{text}'", expected="none, selective (core attn), selective or full")
+
+
+_RECOMPUTES: tuple[tuple[str, Recompute], ...] = (
+    (r"^full|^yes|^true|^all\b", "full"),
+    (r"core", "selective"),
+    (r"^selective", "alternate"),
+    (r"^$|^no|^false|^off|^0", "none"),
+)
 
 
 def _precision(row: Mapping[str, str]) -> ComputePrecision:
     text = _text(row, "precision").lower()
     for mark, precision in _PRECISIONS:
-        if mark in text:
+        if re.search(mark, text):
             return precision
     raise UserError(f"no precision '{text}'", expected="bf16, fp16, fp32, fp8, mxfp8 or nvfp4")
 
 
 _PRECISIONS: tuple[tuple[str, ComputePrecision], ...] = (
-    ("mxfp8", "mxfp8"),
-    ("fp8-mx", "mxfp8"),
-    ("nvfp4", "nvfp4"),
-    ("fp8", "fp8"),
-    ("bf16", "bf16"),
-    ("fp16", "fp16"),
-    ("fp32", "fp32"),
+    (r"mxfp8|fp8-mx", "mxfp8"),
+    (r"nvfp4", "nvfp4"),
+    (r"fp8", "fp8"),
+    (r"bf16|bfloat16", "bf16"),
+    (r"fp16|^float16|half", "fp16"),
+    (r"fp32|^float32", "fp32"),
 )
 
 

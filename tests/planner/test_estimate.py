@@ -50,6 +50,9 @@ def test_a_row_is_read_as_it_stands() -> None:
     [
         ({}, "megatron-te"),
         ({"FSDP": "FULL_SHARD"}, "torch-fsdp1"),
+        ({"FSDP": "yes", "TP": "1", "source": "a blog of Lightning's"}, "torch-fsdp1"),
+        ({"FSDP": "yes", "TP": "1", "source": "NVIDIA-NeMo/Megatron-Bridge"}, "megatron-te"),
+        ({"FSDP": "FSDP, zero-2-like", "TP": "8", "source": "a paper"}, "megatron-te"),
         ({"FSDP": "FSDP2"}, "torch-fsdp2"),
         ({"FSDP": "FSDP2", "notes": "local_batch=2; eager"}, "torch-fsdp2-eager"),
         ({"hardware": "TPU-v5e"}, "maxtext"),
@@ -71,6 +74,8 @@ def test_the_stack_follows_from_how_it_shards_and_where_it_is_from(changes: dict
         ({"layers": "many"}, "not a number"),
         ({"layers": "3.5"}, "not a count"),
         ({"precision": "int4"}, "no precision 'int4'"),
+        ({"precision": "mixed"}, "no precision 'mixed'"),
+        ({"recompute": "block 4"}, "no recomputation 'block 4'"),
         ({"kv_heads": "5"}, "not a model"),
         ({"hardware": "A100-80GB", "precision": "fp8"}, "no fp8 peak"),
     ],
@@ -125,6 +130,29 @@ def test_a_network_named_in_the_source_replaces_the_catalogs() -> None:
 @pytest.mark.parametrize("name", ["NVIDIA H100 80GB HBM3", "H100 SXM5 80GB", "h100-sxm", "8xH100"])
 def test_a_chip_is_read_as_reports_write_it(name: str) -> None:
     assert configuration(row(hardware=name)).cluster.hardware.name == "h100-sxm"
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "read"),
+    [
+        ("precision", "bfloat16", "bf16"),
+        ("precision", "amp_bf16", "bf16"),
+        ("precision", "float16 mixed", "fp16"),
+        ("recompute", "False", "none"),
+        ("recompute", "yes", "full"),
+        ("recompute", "selective(core attn)", "selective"),
+        ("FSDP", "ZeRO-3", "fsdp"),
+        ("FSDP", "8", "fsdp"),
+        ("FSDP", "DeepSpeed stage 2", "zero2"),
+        ("FSDP", "DDP", "none"),
+        ("FSDP", "1", "zero1"),
+    ],
+)
+def test_tables_spell_settings_in_many_ways(column: str, text: str, read: str) -> None:
+    one = configuration(row(**{column: text}))
+
+    where = {"precision": one.precision, "recompute": one.layout.recompute, "FSDP": one.layout.sharding}
+    assert where[column] == read
 
 
 def test_a_part_of_a_device_is_refused() -> None:
