@@ -72,7 +72,7 @@ def idle(folder: Path, cache: Path) -> None:
     with opened(folder, cache) as terminal:
         for name, key in (("projects", ""), ("what if", "3"), ("run screen, nothing new", "8")):
             terminal.press(key)
-            terminal.read(SETTLE_SECONDS)
+            terminal.read(3 * SETTLE_SECONDS)
             print(f"{name}, idle: {watched(terminal)}")
 
 
@@ -95,11 +95,12 @@ def live(folder: Path, cache: Path) -> None:
 
 
 def recommendation(folder: Path, cache: Path) -> None:
-    """CPU seconds from a key in the field Budget until the plan that follows it is drawn."""
+    """CPU seconds from a key in the field Budget, where 75 stands, until the plan that follows it is drawn."""
     with opened(folder, cache) as terminal:
         terminal.press("3")
         terminal.read(3 * SETTLE_SECONDS)
-        for name, keys in (("new figures", "0123456"), ("seen before", "\x7f" * 3)):
+        near, far = (".", "1", "2", "3"), ("\x7f" * 4 + "0", "0", "0")
+        for name, keys in (("a little more money", near), ("ten times the money", far)):
             seconds = []
             for key in keys:
                 before = terminal.cpu_seconds()

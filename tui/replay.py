@@ -38,6 +38,10 @@ class Replay:
             yield self._waiting
             self._waiting = next(self._lines, None)
 
+    def batches(self) -> Iterator[list[bytes]]:
+        """Yield the same lines together."""
+        yield list(self.lines())
+
     def _advance(self) -> None:
         now = self._clock()
         self._told += (now - self._at) * self.speed

@@ -282,3 +282,17 @@ def test_a_bug_in_reading_is_said_and_reading_goes_on(workspace: Workspace, monk
 
     assert "internal error: ZeroDivisionError: none left" in broken
     assert "✓ DONE r-0412" in mended
+
+
+def test_another_run_begins_with_its_own_events(workspace: Workspace) -> None:
+    plan = fill(workspace)
+    other = RunFolder(workspace.runs / "r-0411")
+    other.root.mkdir()
+    (other.root / "plan.json").write_bytes((workspace.runs / "r-0412" / "plan.json").read_bytes())
+    write_sample_events(other.events, plan, num_steps=5000)
+
+    *_, at_once = drive(workspace, "8", "left_square_bracket", size=(130, 40))
+    *_, by_the_list = drive(workspace, "8", "1 tab down enter", size=(130, 40))
+
+    assert "its process is gone: isoplan resume r-0411" in at_once
+    assert by_the_list == at_once

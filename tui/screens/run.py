@@ -66,7 +66,8 @@ class RunPage(Page[Seen | None]):
         self._follower: Follower | None = None
         self._plan: Plan | None = None
         self._replay: Replay | None = None
-        self._curve_drawn = -1
+        self._shown: Follower | None = None
+        self._drawn: tuple[int, ...] = ()
         self._told: dict[str, str] = {}
 
     @override
@@ -109,6 +110,9 @@ class RunPage(Page[Seen | None]):
             self._told.clear()
             self.twin = "isoplan run PLAN"
             return
+        if model.follower is not self._shown:
+            self._shown, self._drawn = model.follower, ()
+            self.query_one("#events", RichLog).clear()
         self.session.run_id = model.follower.folder.run_id
         self.twin = f"isoplan watch {self.session.run_id}"
         self._tell("#status", status_line(model))
@@ -186,8 +190,7 @@ class RunPage(Page[Seen | None]):
 
     def _start_over(self) -> None:
         """Forget what was read."""
-        self._follower, self._curve_drawn = None, -1
-        self.query_one("#events", RichLog).clear()
+        self._follower = None
         self.action_reload()
 
     def action_neighbour(self, offset: int) -> None:
@@ -200,17 +203,21 @@ class RunPage(Page[Seen | None]):
                 self._start_over()
 
     def _tell(self, selector: str, words: str) -> None:
-        """Change words that changed: an update lays the whole screen out again, twice a second."""
+        """Change words that changed; as many lines as before, so the screen is not laid out again twice a second."""
         if self._told.get(selector) != words:
+            lines = words.count("\n")
+            is_as_high = selector in self._told and self._told[selector].count("\n") == lines
             self._told[selector] = words
-            is_line = "\n" not in words
-            self.query_one(selector, Static).update(Text(words, no_wrap=is_line, overflow="ellipsis"))
+            text = Text(words, no_wrap=not lines, overflow="ellipsis")
+            self.query_one(selector, Static).update(text, layout=not is_as_high)
 
     def _show_charts(self, seen: Seen) -> None:
         follower = seen.follower
-        if follower.curve.seen == self._curve_drawn and follower.curve.seen:
+        # A step between two kept points moves the end of the line by less than a dot.
+        drawn = len(follower.curve.points), follower.curve.stride, len(follower.gates)
+        if drawn == self._drawn:
             return
-        self._curve_drawn = follower.curve.seen
+        self._drawn = drawn
         steps, gates = _steps(follower), list(follower.gates.values())
         loss, delta = self.query_one("#loss-chart", Chart), self.query_one("#delta-chart", Chart)
         if seen.plan is None:

@@ -5,8 +5,9 @@ their colours. The band is placed in dot space, not per cell, so that a thin ban
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 Role = Literal["", "plan", "actual", "band", "gate", "axis"]
@@ -27,6 +28,9 @@ class Cell(NamedTuple):
     front: Role = ""
     back: Role = ""
     is_inverse: bool = False
+
+
+BLANK = Cell()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Frame(NamedTuple):
 def draw(scene: Scene, frame: Frame, *, width: int, height: int) -> list[list[Cell]]:
     """Return `height` rows of `width` cells."""
     grid = _Grid(frame, width=width, height=height, is_x_log=scene.is_x_log)
-    cells = [[Cell() for _ in range(width)] for _ in range(height)]
+    cells = [[BLANK] * width for _ in range(height)]
     for x in scene.rules:
         column = grid.column(x) // DOTS_WIDE
         if 0 <= column < width:
@@ -91,41 +95,33 @@ def draw(scene: Scene, frame: Frame, *, width: int, height: int) -> list[list[Ce
     return cells
 
 
-@dataclass(slots=True)
 class _Grid:
-    """From data to dots."""
+    """From data to dots. Every point of every line goes through it, so what is the same for all is worked out once."""
 
-    frame: Frame
-    width: int
-    height: int
-    is_x_log: bool
+    __slots__ = ("_frame", "_is_x_log", "_x_low", "_x_span", "height", "num_columns", "width")
 
-    @property
-    def num_columns(self) -> int:
-        return self.width * DOTS_WIDE
+    def __init__(self, frame: Frame, *, width: int, height: int, is_x_log: bool) -> None:
+        self._frame, self.width, self.height, self._is_x_log = frame, width, height, is_x_log
+        self.num_columns = width * DOTS_WIDE
+        self._x_low = math.log(frame.x_low) if is_x_log else frame.x_low
+        self._x_span = (math.log(frame.x_high) if is_x_log else frame.x_high) - self._x_low
 
     def along(self, x: float) -> float:
         """Where x lies between the frame's edges, 0 to 1."""
-        low, high = self.frame.x_low, self.frame.x_high
-        if self.is_x_log:
-            low, high, x = math.log(low), math.log(high), math.log(max(x, 1e-300))
-        return (x - low) / (high - low) if high > low else 0.5
+        at = math.log(max(x, 1e-300)) if self._is_x_log else x
+        return (at - self._x_low) / self._x_span if self._x_span > 0 else 0.5
 
     def column(self, x: float) -> int:
         return round(self.along(x) * (self.num_columns - 1))
 
     def level(self, y: float) -> float:
         """How far up y lies, in cells from the bottom."""
-        low, high = self.frame.y_low, self.frame.y_high
+        low, high = self._frame.y_low, self._frame.y_high
         return (y - low) / (high - low) * self.height if high > low else self.height / 2
 
 
 def _draw_band(cells: list[list[Cell]], band: Fill, grid: _Grid) -> None:
-    for column in range(grid.width):
-        edges = _edges(band.points, grid, column)
-        if edges is None:
-            continue
-        low, high = edges
+    for column, low, high in _edges(band.points, grid):
         for row in range(max(0, math.floor(low)), min(grid.height, math.ceil(high))):
             covered = min(high, row + 1) - max(low, row)
             place = grid.height - 1 - row
@@ -139,27 +135,22 @@ def _band_cell(covered: float, *, is_top: bool, is_bottom: bool) -> Cell:
     if eighths >= 8 or (is_top and is_bottom and eighths >= 3):
         return Cell(" ", "", "band")
     if eighths <= 0:
-        return Cell()
+        return BLANK
     if is_bottom and not is_top:
         return Cell(EIGHTHS[8 - eighths], "", "band", is_inverse=True)
     return Cell(EIGHTHS[eighths], "band")
 
 
-def _edges(points: Sequence[tuple[float, float, float]], grid: _Grid, column: int) -> tuple[float, float] | None:
-    """The band's lower and upper edge in the middle of a cell's column, in cells from the bottom."""
-    at = (column + 0.5) / grid.width
-    before = None
-    for point in points:
-        place = grid.along(point[0])
-        if place >= at:
-            if before is None:
-                return None
-            share = (at - before[0]) / (place - before[0]) if place > before[0] else 0.0
-            low = before[1] + share * (point[1] - before[1])
-            high = before[2] + share * (point[2] - before[2])
-            return grid.level(low), grid.level(high)
-        before = (place, point[1], point[2])
-    return None
+def _edges(points: Sequence[tuple[float, float, float]], grid: _Grid) -> Iterator[tuple[int, float, float]]:
+    """The band's lower and upper edge in the middle of each cell's column that it reaches, in cells from the bottom."""
+    column = 0
+    for (x0, low0, high0), (x1, low1, high1) in pairwise(points):
+        start, end = grid.along(x0), grid.along(x1)
+        while column < grid.width and (at := (column + 0.5) / grid.width) <= end:
+            if at >= start:
+                share = (at - start) / (end - start) if end > start else 0.0
+                yield column, grid.level(low0 + share * (low1 - low0)), grid.level(high0 + share * (high1 - high0))
+            column += 1
 
 
 def _draw_line(cells: list[list[Cell]], line: Line, grid: _Grid) -> None:

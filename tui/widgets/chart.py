@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import groupby
 from typing import ClassVar
 
 from rich.color import Color
@@ -18,6 +19,9 @@ MIN_PLOT_WIDTH, MIN_PLOT_HEIGHT = 12, 3
 PAD = 0.05
 LABEL_WIDTH = 6
 """At least this many cells left of the axis, so that charts one below the other share their x axis."""
+
+Look = tuple[Role, Role, bool]
+"""Of a cell: its front, its back, and whether it is inverse."""
 
 
 class Chart(Widget):
@@ -51,6 +55,7 @@ class Chart(Widget):
         self._scene: Scene | None = None
         self._frame = Frame(0, 1, 0, 1)
         self._rows: list[Strip] = []
+        self._styles: dict[Look, Style] = {}
         self._drawn_for: tuple[int, int] | None = None
 
     def show(self, scene: Scene | None) -> None:
@@ -72,6 +77,7 @@ class Chart(Widget):
         return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width, self.rich_style)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
+        self._styles.clear()
         frame = _frame_of(self._scene) if self._scene else None
         if self._scene is None or frame is None:
             return self._words(self._empty, width, height)
@@ -105,27 +111,39 @@ class Chart(Widget):
 
     def _words(self, text: str, width: int, height: int) -> list[Strip]:
         row = self._strip([Cell(text[:width].center(width), "axis")], width)
-        blank = Strip.blank(width, self.rich_style)
+        blank = Strip.blank(width, self._style())
         return [row if index == height // 2 else blank for index in range(height)]
 
     def _strip(self, cells: list[Cell], width: int) -> Strip:
-        segments = [Segment(cell.text, self._style(cell)) for cell in cells]
-        return Strip(segments).simplify().adjust_cell_length(width, self.rich_style)
+        runs = groupby(cells, key=_look)
+        segments = [Segment("".join(cell.text for cell in run), self._style(*look)) for look, run in runs]
+        return Strip(segments).adjust_cell_length(width, self._style())
 
-    def _style(self, cell: Cell) -> Style:
+    def _style(self, front: Role = "", back: Role = "", is_inverse: bool = False) -> Style:
+        """How a cell looks. Worked out once a drawing: a widget's own style costs a third of a millisecond."""
+        look = front, back, is_inverse
+        if look not in self._styles:
+            self._styles[look] = self._style_of(*look)
+        return self._styles[look]
+
+    def _style_of(self, front_role: Role, back_role: Role, is_inverse: bool) -> Style:
         base = self.rich_style
         band = self._role_colour("band")
-        back = band if cell.back == "band" else base.bgcolor
-        if cell.is_inverse:
+        back = band if back_role == "band" else base.bgcolor
+        if is_inverse:
             return Style(color=base.bgcolor, bgcolor=band)
-        front = band if cell.front == "band" else self._role_colour(cell.front)
-        return Style(color=front, bgcolor=back, bold=cell.front == "actual")
+        front = band if front_role == "band" else self._role_colour(front_role)
+        return Style(color=front, bgcolor=back, bold=front_role == "actual")
 
     def _role_colour(self, role: Role) -> Color | None:
         if not role:
             return self.rich_style.color
         style = self.get_component_rich_style(f"chart--{role}")
         return style.bgcolor if role == "band" else style.color
+
+
+def _look(cell: Cell) -> Look:
+    return cell.front, cell.back, cell.is_inverse
 
 
 def _frame_of(scene: Scene) -> Frame | None:
