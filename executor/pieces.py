@@ -1,15 +1,17 @@
 """Tensors cut into rectangles, and files of them: what lets a checkpoint of any layout load into any other.
 
 A `Piece` is a rectangle of a named whole. One rank's pieces go into one safetensors file: a piece that is the whole
-tensor under its name, any other as `name@row,column` with the whole's shape in the file's metadata. A reader asks for
-any rectangle and gets it put together from whatever pieces cover it.
+tensor under its name, any other as `name@row,column` with the whole's shape in the file's metadata. The same pieces
+make the same bytes. A reader asks for any rectangle and gets it put together from whatever pieces cover it.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,6 +20,9 @@ from data.errors import UserError
 
 Indices = tuple[int, ...]
 _AT = "@"
+# One entry for all: safetensors writes several in an order that differs from file to file.
+_WHOLES = "whole_shapes"
+_WHOLE_SHAPES = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def write_pieces(path: Path, pieces: Iterable[Piece]) -> None:
         if piece.key != piece.name:
             wholes[piece.key] = _text(piece.whole)
     try:
-        save_file(tensors, path, metadata=wholes or None)
+        save_file(tensors, path, metadata={_WHOLES: json.dumps(wholes, sort_keys=True)} if wholes else None)
     except SafetensorError as error:  # its only word for whatever the system said
         raise OSError(str(error)) from error
 
@@ -122,7 +127,7 @@ def _slice(stored: _Stored, begin: Indices, end: Indices) -> Tensor:
 def _contents(path: Path) -> list[_Stored]:
     try:
         with safe_open(path, "pt") as file:
-            wholes = file.metadata() or {}
+            wholes = _WHOLE_SHAPES.validate_json((file.metadata() or {}).get(_WHOLES, "{}"))
             return [_stored(path, key, tuple(file.get_slice(key).get_shape()), wholes) for key in file.keys()]  # noqa: SIM118 - not a mapping
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path} is not a file of tensors: {error}") from error

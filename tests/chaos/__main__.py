@@ -14,6 +14,7 @@ from tests.chaos.line import Check, Line, Size
 
 CHECKS: dict[str, Check] = {
     "training": saves.training_kills,
+    "ranks": saves.rank_kills,
     "calls": saves.call_kills,
     "power": saves.power_cuts,
     "ext4": real_disks.real_power_cuts,

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -16,10 +17,14 @@ import torch
 
 from executor import checkpoint
 from executor.events import Checkpointed, Stepped, read_events
+from executor.parallel.trainer import ParallelTrainer
+from executor.parallel.world import World
 from executor.run import execute
 from executor.run_folder import RunFolder
 from executor.train import Trainer
 from executor.value_files import read_value
+from planner.cluster import Layout
+from planner.recipe import Job
 from planner.record import RunRecord
 from tests.chaos.interpose import Call, interposed
 from tests.chaos.power_cuts import Verdict
@@ -28,6 +33,7 @@ from tests.executor import runs
 
 _STUCK_SECONDS = 120.0
 _NUM_STEPS = 18
+_LATER_SECONDS = 0.5  # what ranks have whose peer was killed, until they are too
 _START_SECONDS = 0.1  # about what a forked process needs to its first step
 
 
@@ -86,15 +92,20 @@ class TrainingKills:
     troubles: list[str] = field(default_factory=list)
 
 
-def kill_training(folder: Path, *, num_kills: int, seed: int, say: Callable[[str], None]) -> TrainingKills:
-    """Train small runs, each killed several times, until `num_kills` are done and the last run is finished."""
+def kill_training(
+    folder: Path, *, num_kills: int, seed: int, say: Callable[[str], None], num_ranks: int = 1
+) -> TrainingKills:
+    """Train small runs, each killed several times, until `num_kills` are done and the last run is finished.
+
+    Of several ranks (FSDP2) all are killed, or one and a little later the others, as the one who watches them would.
+    """
     torch.set_num_threads(1)
     runs.make_corpus(folder / "corpus")
-    job = runs.make_job(
-        folder / "corpus", num_steps=_NUM_STEPS, checkpoint_every_steps=3, accumulation_steps=1, eval_sequences=8
-    )
+    make = partial(runs.make_job, folder / "corpus", num_steps=_NUM_STEPS, checkpoint_every_steps=3, eval_sequences=8)
     # One run in this process first: its children need not import what torch loads late.
-    assert execute(runs.make_run(folder / "warm", job).root, started=time.monotonic()) == 0
+    assert execute(runs.make_run(folder / "warm", make(accumulation_steps=1)).root, started=time.monotonic()) == 0
+    layout = Layout(dp=num_ranks, micro_batch=4, sharding="fsdp") if num_ranks > 1 else Layout()
+    job = make(accumulation_steps=1, layout=layout)
     whole = runs.make_run(folder / "whole", job)
     code = _Life(whole).end_by_itself()
     assert code == 0, f"the run that nothing disturbs ended with {code}"
@@ -138,7 +149,7 @@ def _judge(run: RunFolder, expected: object, found: TrainingKills) -> None:
             found.troubles.append(f"{run.run_id}: not equal to the run that nothing disturbed")
 
 
-def result(run: RunFolder) -> tuple[bytes, bytes, dict[int, float], float | None]:
+def result(run: RunFolder) -> tuple[tuple[bytes, ...], dict[int, float], float | None]:
     """Return the bytes a run ended with, and every loss; a step taken twice must have lost the same twice."""
     record = read_value(run.record, RunRecord)
     last = run.checkpoints / str(record.checkpoint)
@@ -146,33 +157,33 @@ def result(run: RunFolder) -> tuple[bytes, bytes, dict[int, float], float | None
     for event in read_events(run.events):
         if isinstance(event, Stepped) and losses.setdefault(event.step, event.loss) != event.loss:
             losses[event.step] = float("nan")
-    weights, optimiser = (last / f"{part}.safetensors" for part in ("model", "optimiser"))
-    return weights.read_bytes(), optimiser.read_bytes(), losses, record.final_loss
+    tensors = tuple(path.read_bytes() for path in sorted(last.glob("*.safetensors")))
+    return tensors, losses, record.final_loss
 
 
 class _Life:
-    """One process at work on a run. It tells of each step's end (s) and each save's begin (b) and end (e)."""
+    """One attempt at a run. Its first rank tells of each step's end (s) and each save's begin (b) and end (e)."""
 
     def __init__(self, run: RunFolder) -> None:
         self.was_in_save = False
+        self._codes: dict[int, int] = {}
         self._began = time.monotonic()
         self._told, tell = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _train(run, tell)
+        size, port = read_value(run.job, Job).layout.num_devices, _free_port()
+        self._pids = [_start(run, tell, World(rank, size, rank, size), port) for rank in range(size)]
         os.close(tell)
 
     def end_by_itself(self) -> int:
         """Wait for the end and return the exit code; -1 where it does not come."""
         deadline = time.monotonic() + _STUCK_SECONDS
         while time.monotonic() < deadline:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            pid, status = os.waitpid(self._pids[0], os.WNOHANG)
             if pid:
+                self._kill(self._pids[1:], after_seconds=1.0)
                 os.close(self._told)
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.002)
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        self._kill(self._pids)
         os.close(self._told)
         return -1
 
@@ -182,13 +193,32 @@ class _Life:
         The mark `-` is told by none: then the place is in the time to the first step.
         """
         told = self._wait_for(mark, nth, place)
-        os.kill(self._pid, signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
+        first = self._pids if nth % 2 else self._pids[-1:]
+        self._kill(first)
+        others = [pid for pid in self._pids if pid not in first]
+        codes = self._kill(others, after_seconds=place * _LATER_SECONDS) if others else self._codes
         os.set_blocking(self._told, False)
         told += _drain(self._told)
         os.close(self._told)
         self.was_in_save = told.count(b"b") > told.count(b"e")
-        return os.WIFSIGNALED(status)
+        return codes[self._pids[0]] != 0
+
+    def _kill(self, pids: list[int], *, after_seconds: float = 0.0) -> dict[int, int]:
+        """Kill those that have not ended by then; return the exit codes of all that are gone."""
+        deadline = time.monotonic() + after_seconds
+        while time.monotonic() < deadline and not self._are_gone(pids):
+            time.sleep(0.002)
+        for pid in pids:
+            if pid not in self._codes:
+                os.kill(pid, signal.SIGKILL)
+                self._codes[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return self._codes
+
+    def _are_gone(self, pids: list[int]) -> bool:
+        for pid in pids:
+            if pid not in self._codes and (found := os.waitpid(pid, os.WNOHANG))[0]:
+                self._codes[pid] = os.waitstatus_to_exitcode(found[1])
+        return all(pid in self._codes for pid in pids)
 
     def _wait_for(self, mark: bytes, nth: int, place: float) -> bytes:
         if mark == b"-":
@@ -214,9 +244,19 @@ def _drain(handle: int) -> bytes:
         return b""
 
 
-def _train(run: RunFolder, tell: int) -> None:
+def _start(run: RunFolder, tell: int, world: World, port: int) -> int:
+    """Fork a rank and return its process."""
+    pid = os.fork()
+    if pid == 0:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        _train(run, tell if world.is_leader else os.open(os.devnull, os.O_WRONLY), world)
+    return pid
+
+
+def _train(run: RunFolder, tell: int, world: World) -> None:
     """The child: never returns."""
-    save_later, step = Trainer.save_later, Trainer.step
+    kind = ParallelTrainer if world.size > 1 else Trainer
+    save_later, step = kind.save_later, Trainer.step
 
     def telling_save(trainer: Trainer, folder: Path, *, job_digest: str) -> Callable[[], Path]:
         os.write(tell, b"b")
@@ -234,13 +274,21 @@ def _train(run: RunFolder, tell: int) -> None:
         os.write(tell, b"s")
         return taken
 
-    Trainer.save_later, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
+    kind.save_later, Trainer.step = telling_save, telling_step  # type: ignore[method-assign] - in this process only
+    if world.size > 1:  # of what its peers' deaths break, a rank says a page
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     code = 1
     try:
-        code = execute(run.root, started=time.monotonic())
+        code = execute(run.root, started=time.monotonic(), world=world)
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 def _in_child(work: Callable[[], None]) -> bool:

@@ -12,11 +12,20 @@ from tests.chaos.protocols import ISOPLAN, SEALED, USUAL
 
 def training_kills(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
     """SIGKILL at random moments of training, the model's own process each time."""
-    with tempfile.TemporaryDirectory() as name:
-        found = kill_training(Path(name), num_kills=size.pick(120, 1000), seed=size.seed, say=say)
+    yield _kills("SIGKILL in training", size.pick(120, 1000), size, say, num_ranks=1)
+
+
+def rank_kills(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
+    """The same with two ranks, of which one dies first, or both."""
+    yield _kills("SIGKILL in training on two ranks, FSDP2", size.pick(10, 200), size, say, num_ranks=2)
+
+
+def _kills(name: str, num: int, size: Size, say: Callable[[str], None], *, num_ranks: int) -> Line:
+    with tempfile.TemporaryDirectory() as folder:
+        found = kill_training(Path(folder), num_kills=num, seed=size.seed, say=say, num_ranks=num_ranks)
     note = f"{found.num_in_saves} in saves; {found.num_finished} runs finished, bit for bit"
     bad = found.num_lost + found.num_stuck + found.num_unequal
-    yield Line("SIGKILL in training", found.num_kills, bad, "; ".join([note, *found.troubles[:3]]))
+    return Line(name, found.num_kills, bad, "; ".join([note, *found.troubles[:3]]))
 
 
 def call_kills(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
