@@ -38,7 +38,7 @@ Fault = Literal["full once", "full", "short", "broken", "read-only", "removed"]
 FAULTS: tuple[Fault, ...] = ("full once", "full", "short", "broken", "read-only", "removed")
 _ERRNO = {"full once": errno.ENOSPC, "full": errno.ENOSPC, "short": errno.ENOSPC, "broken": errno.EIO}
 _TRACEBACK = 70
-_LAST_WORDS = 2  # writing and flushing the end: who takes the folder away during these, after the record, is not told
+_LAST_WORDS = 4  # of the end event: written, flushed, logged, closed. A folder that goes during these is not told of
 _WORDS = ("No space left", "Input/output error", "Read-only file system", "No such file", "it was removed")
 
 
@@ -78,7 +78,7 @@ class Trials:
         return Trial(fault, nth, num_after >= 0, self._trouble(run, fault, code, words, num_after=num_after))
 
     def _trouble(self, run: RunFolder, fault: Fault, code: int, words: str, *, num_after: int) -> str:
-        if code not in {0, 1} or "Traceback" in words:
+        if code not in {0, 1, 2} or "Traceback" in words:  # 2: the run's own files could not be read
             return f"exit {code}: {words[-300:]}"
         if code and not any(word in words for word in _WORDS):
             return f"an unclear word: {words[-300:]}"
