@@ -13,6 +13,12 @@ from pydantic import Field, model_validator
 from data.units import Count
 from data.values import Value
 
+# A window is cut into blocks of a quarter of it: smaller blocks waste fewer keys, larger ones run nearer the matmul
+# peak. Best of {1/4, 1/2, 1} for windows of 64 and 256 on CPU at 1k and 4k positions; see docs/executor.md.
+BLOCKS_PER_WINDOW = 4
+SMALLEST_BLOCK = 32
+LARGEST_BLOCK = 128
+
 AttentionKind = Literal["full", "sliding_window", "block_sparse"]
 
 
@@ -38,11 +44,39 @@ class AttentionSpec(Value):
             raise ValueError(f"the window {self.window} is not a multiple of the block {self.block}")
         if self.num_sink_blocks < 0 or self.global_every < 0:
             raise ValueError("num_sink_blocks and global_every are not negative")
+        if self.num_sink_blocks and self.kind != "block_sparse":
+            raise ValueError("sink blocks belong to block_sparse, and only to it")
         return self
 
     def is_global(self, layer: int) -> bool:
         """Return whether `layer`, counted from 0, sees every earlier key."""
         return self.kind == "full" or (self.global_every > 0 and (layer + 1) % self.global_every == 0)
+
+    @property
+    def block_size(self) -> int:
+        """Return the positions of one block: the stated ones, or a quarter of a window, 32 to 128."""
+        return self.block or max(SMALLEST_BLOCK, min(LARGEST_BLOCK, (self.window or 0) // BLOCKS_PER_WINDOW))
+
+    @property
+    def reach(self) -> int:
+        """Return how many blocks before its own a block of queries looks into."""
+        past = (self.window or 1) - (self.kind == "sliding_window")
+        return -(-past // self.block_size)
+
+    def sees_everything(self, seq_len: int) -> bool:
+        """Return whether each query of a sequence sees every earlier key, whatever its layer."""
+        return self.window is None or seq_len <= self.window
+
+    @property
+    def copied_keys(self) -> int:
+        """Return the keys a position copies where each block of queries gathers the blocks it looks into."""
+        return self.reach + 1 + self.num_sink_blocks
+
+    def local_fraction(self, seq_len: int, *, num_layers: int) -> float:
+        """Return the share of layers that see less than every earlier key of a sequence."""
+        if self.sees_everything(seq_len):
+            return 0.0
+        return sum(not self.is_global(layer) for layer in range(num_layers)) / num_layers
 
     def total_keys(self, seq_len: int, *, num_layers: int) -> float:
         """Return the keys a query sees on average, summed over layers: global and local ones each computed once."""

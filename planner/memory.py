@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.units import Bytes
 from data.values import Value
+from planner import own_memory
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.collective import shard_ranks
 from planner.compute import latent_width, norm_split, rebuilt_width, rows
@@ -211,10 +212,7 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     copied = spread((MASTER_BYTES + ADAM_BYTES) * (1.0 - _is_accelerator(work)), layout.shards_optimizer)
     activations, away = _activations(work, is_first=is_first)
     optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
-    logits = np.zeros_like(activations)
-    if not is_first:
-        per_logit = np.where(layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
-        logits = per_logit * rows(work) * work.shape.vocab_size / layout.tp
+    logits = np.zeros_like(activations) if is_first else _logits(work)
     held = MemoryTerms(
         weights=spread(weights, layout.shards_weights),
         gradients=spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients),
@@ -252,12 +250,12 @@ def _buffers(work: Workload) -> Numbers:
     element = work.device.element_bytes
     block = np.maximum(layer_params(work), embedding_params(work))
     gathered = (2.0 * element + GRADIENT_BYTES) * block
-    passing = element * embedding_params(work)
+    passing = np.where(_is_accelerator(work) > 0, element * embedding_params(work), own_memory.buffer_bytes(work))
     return WORKSPACE_BYTES * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
 
 
 def _is_accelerator(work: Workload) -> Numbers:
-    """1 where products run in 16 bits or less; fp32 training is a CPU's, which has no context and no workspaces."""
+    """1 where products run in 16 bits or less; fp32 is this executor on a CPU, without context and workspaces."""
     return np.where(work.device.element_bytes < MASTER_BYTES, 1.0, 0.0)
 
 
@@ -279,9 +277,9 @@ def layer_activation_bytes(work: Workload) -> Numbers:
 def _activations(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
     """Bytes of activations on the device, and those in its host's memory."""
     layout = work.layout
-    kept = layer_activation_bytes(work)
     per_layer = kept_layer_bytes(work)
-    live = np.where(layout.recomputed > 0, kept, 0.0)
+    live = np.where(layout.recomputed > 0, layer_activation_bytes(work), 0.0)
+    live = np.where(_is_accelerator(work) > 0, live, own_memory.backward_bytes(work))
     everything = layers_in_flight(work, is_first=is_first) * per_layer
     on_device = np.minimum(everything, LAYERS_ON_DEVICE * per_layer)
     is_away = layout.offloads_activations > 0
@@ -301,7 +299,16 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     split = shape.query_width + shape.value_width + shape.output_width + ffn
     every_second = 2.0 * border + rows(work) * element * split / work.layout.tp
     some = np.where(again < 1, np.minimum(every_second, layer_activation_bytes(work)), border)
-    return np.where(again > 0, some, layer_activation_bytes(work))
+    kept = np.where(again > 0, some, layer_activation_bytes(work))
+    return np.where(_is_accelerator(work) > 0, kept, own_memory.kept_layer_bytes(work))
+
+
+def _logits(work: Workload) -> Numbers:
+    """Bytes of logits on the last stage; of the executor's own, which come in chunks, what passes its layers' peak."""
+    per_logit = np.where(work.layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
+    whole = per_logit * rows(work) * work.shape.vocab_size / work.layout.tp
+    own = np.maximum(own_memory.head_bytes(work) - own_memory.backward_bytes(work), 0.0)
+    return np.where(_is_accelerator(work) > 0, whole, own)
 
 
 def layers_in_flight(work: Workload, *, is_first: bool) -> Numbers:

@@ -18,12 +18,6 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from planner.attention import AttentionSpec
 
-# A window is cut into blocks of a quarter of it: smaller blocks waste fewer keys, larger ones run nearer the matmul
-# peak. Best of {1/4, 1/2, 1} for windows of 64 and 256 on CPU at 1k and 4k positions; see docs/executor.md.
-_BLOCKS_PER_WINDOW = 4
-_SMALLEST_BLOCK = 32
-_LARGEST_BLOCK = 128
-
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
@@ -79,17 +73,13 @@ def attend(
 ) -> Tensor:
     """Return the attention output (B, H, T, D) of `layer` under `spec`, scaled by 1/sqrt(D), always causal."""
     num_positions = q_BHTD.shape[2]
-    if not (spec.is_global(layer) or _sees_everything(spec, num_positions)):
+    if not (spec.is_global(layer) or spec.sees_everything(num_positions)):
         return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, spec, documents)
     is_grouped = q_BHTD.shape[1] != k_BGTD.shape[1]
     if documents is None:
         return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, is_causal=True, enable_gqa=is_grouped)
     mask = documents.full_mask
     return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, attn_mask=mask, enable_gqa=is_grouped)
-
-
-def _sees_everything(spec: AttentionSpec, num_positions: int) -> bool:
-    return spec.window is None or spec.window >= num_positions
 
 
 def _attend_in_blocks(
@@ -128,9 +118,7 @@ def _gather(x_NGCD: Tensor, pattern: _Pattern) -> Tensor:
 @lru_cache(maxsize=8)
 def _pattern(spec: AttentionSpec, num_positions: int, device: torch.device) -> _Pattern:
     assert spec.window is not None, "full attention has no pattern"
-    block = spec.block or _window_block(spec.window)
-    num_sinks = spec.num_sink_blocks if spec.kind == "block_sparse" else 0
-    reach = spec.window // block if spec.kind == "block_sparse" else -(-(spec.window - 1) // block)
+    block, reach, num_sinks = spec.block_size, spec.reach, spec.num_sink_blocks
 
     query_N1 = torch.arange(-(-num_positions // block))[:, None]
     sink_NM = torch.arange(num_sinks).expand(len(query_N1), -1)
@@ -150,7 +138,3 @@ def _pattern(spec: AttentionSpec, num_positions: int, device: torch.device) -> _
         gathered_NM=gathered_NM.to(device),
         is_visible_N1CK=is_visible_NCMC.flatten(2)[:, None].to(device),
     )
-
-
-def _window_block(window: int) -> int:
-    return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, window // _BLOCKS_PER_WINDOW))

@@ -20,7 +20,7 @@ from executor.model.experts import Experts
 from executor.model.feed_forward import FeedForward
 from executor.model.loss import LogitRules, cross_entropy, softcapped
 from executor.model.norm import RMSNorm
-from executor.model.rotary import rotate, turns
+from executor.model.rotary import normalised_and_rotated, rotate, turns
 from planner.cluster import Recompute
 from planner.model import ModelShape
 
@@ -45,10 +45,17 @@ class Attention(nn.Module):
     def forward(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
         heads = self.qkv(x_BTW).unflatten(-1, (-1, self._head_dim))
         q_BTHD, k_BTGD, v_BTGD = heads.split(self.heads, dim=2)
-        q_BTHD, k_BTGD = rotate(self.q_norm(q_BTHD), turns_T1P), rotate(self.k_norm(k_BTGD), turns_T1P)
+        q_BTHD, k_BTGD = self._placed(q_BTHD, self.q_norm, turns_T1P), self._placed(k_BTGD, self.k_norm, turns_T1P)
         q_BHTD, k_BGTD, v_BGTD = (x.to(heads.dtype).transpose(1, 2) for x in (q_BTHD, k_BTGD, v_BTGD))
         mixed_BHTD = self.attend(q_BHTD, k_BGTD, v_BGTD, documents=documents)
         return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
+
+    @staticmethod
+    def _placed(x_BTHD: Tensor, norm: nn.Module, turns_T1P: Tensor) -> Tensor:
+        """Return queries or keys that know their positions, normalised where the shape says so."""
+        return (
+            normalised_and_rotated(x_BTHD, norm, turns_T1P) if isinstance(norm, RMSNorm) else rotate(x_BTHD, turns_T1P)
+        )
 
 
 class Block(nn.Module):

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, grouped_mm, linear, silu
+from torch.nn.functional import gelu, grouped_mm, linear
 from typing_extensions import override
 
-from executor.model.feed_forward import FeedForward
+from executor.model.feed_forward import FeedForward, swiglu
 from planner.model import ModelShape
 
 # torch's grouped product wants rows that start at multiples of 16 bytes: 8 numbers in bf16.
@@ -84,10 +84,7 @@ class Experts(nn.Module):
         """Return each expert's output for its own rows; `x_RW` is sorted by expert."""
         product = _product(x_RW, visits_E, fits_kernel=self._fits_kernel)
         inner = product(x_RW, self.up)
-        if not self._is_gated:
-            return product(gelu(inner), self.down)
-        gate_RF, up_RF = inner.chunk(2, dim=-1)
-        return product(silu(gate_RF) * up_RF, self.down)
+        return product(swiglu(inner) if self._is_gated else gelu(inner), self.down)
 
 
 def balance(model: nn.Module, rate: float) -> None:

@@ -58,16 +58,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = hidden_SW.new_zeros((), dtype=torch.float32)
         size = max(1, _CHUNK_ENTRIES // len(head))
         for start in range(0, len(hidden), size):
-            chunk_CW, target_C1 = hidden[start : start + size], target_S[start : start + size, None]
-            logit_CV = softcapped((chunk_CW @ head.T).float(), rules.softcap)
-            logprob_CV = torch.log_softmax(logit_CV, dim=1)
-            logprob_C1 = logprob_CV.gather(1, target_C1)
-            total -= logprob_C1.sum()
-            if grad_hidden is not None:
-                error_CV = _error(logit_CV, logprob_CV, logprob_C1, target_C1, rules).to(product_type)
-                torch.mm(error_CV, head, out=grad_hidden[start : start + size])
-                if grad_head is not None:
-                    grad_head.addmm_(error_CV.T, chunk_CW)
+            chunk = slice(start, start + size)
+            into = None if grad_hidden is None else grad_hidden[chunk]
+            total -= _chunk(hidden[chunk], head, target_S[chunk, None], rules, into, grad_head)
         if grad_hidden is not None:
             ctx.save_for_backward(*((grad_hidden,) if grad_head is None else (grad_hidden, grad_head)))
         return total / len(hidden)
@@ -80,6 +73,29 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden, grad_head = saved[0], saved[1] if len(saved) > 1 else None
         scale = grad_loss / len(grad_hidden)
         return grad_hidden * scale, None if grad_head is None else grad_head * scale, None, None, None
+
+
+def _chunk(
+    hidden_CW: Tensor,
+    head_VW: Tensor,
+    target_C1: Tensor,
+    rules: LogitRules,
+    grad_hidden_CW: Tensor | None,
+    grad_head_VW: Tensor | None,
+) -> Tensor:
+    """Return the summed log-likelihood of one chunk, its gradients written and added where wanted.
+
+    A function of its own, so that a chunk's two sets of logits are gone before the next one's exist.
+    """
+    logit_CV = softcapped((hidden_CW @ head_VW.T).float(), rules.softcap)
+    logprob_CV = torch.log_softmax(logit_CV, dim=1)
+    logprob_C1 = logprob_CV.gather(1, target_C1)
+    if grad_hidden_CW is not None:
+        error_CV = _error(logit_CV, logprob_CV, logprob_C1, target_C1, rules).to(hidden_CW.dtype)
+        torch.mm(error_CV, head_VW, out=grad_hidden_CW)
+        if grad_head_VW is not None:
+            grad_head_VW.addmm_(error_CV.T, hidden_CW)
+    return logprob_C1.sum()
 
 
 def _error(logit_CV: Tensor, logprob_CV: Tensor, logprob_C1: Tensor, target_C1: Tensor, rules: LogitRules) -> Tensor:

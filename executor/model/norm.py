@@ -34,23 +34,34 @@ def normalise(x: Tensor, gain: Tensor) -> Tensor:
 
 
 class _Normalise(torch.autograd.Function):
+    """Keeps its input, not the normalised one: the residual stream is wide enough to be kept once."""
+
     @staticmethod
     @override
     def forward(  # pyrefly: ignore[bad-override] - torch types it (*args: Any)
         ctx: FunctionCtx, x: Tensor, gain: Tensor
     ) -> Tensor:
-        inverse_rms = (torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1] + EPSILON).rsqrt()
-        unit = x * inverse_rms
-        ctx.save_for_backward(unit, inverse_rms, gain)
-        return unit * gain
+        inverse = inverse_rms(x)
+        ctx.save_for_backward(x, inverse, gain)
+        return (x * inverse).mul_(gain)
 
     @staticmethod
     @override
     def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors
-        unit, inverse_rms, gain = saved
-        (grad_out,) = grads
-        grad_gain = (grad_out * unit).flatten(0, -2).sum(0)
-        grad_unit = grad_out * gain
-        along = (grad_unit * unit).mean(-1, keepdim=True)
-        return torch.addcmul(grad_unit, unit, along, value=-1).mul_(inverse_rms), grad_gain
+        x, inverse, gain = saved
+        return gradients(grads[0], x, inverse, gain)
+
+
+def inverse_rms(x: Tensor) -> Tensor:
+    """Return one over the root mean square of the last axis, which stays as an axis of one."""
+    square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+    return square.div_(x.shape[-1]).add_(EPSILON).rsqrt_()
+
+
+def gradients(grad_out: Tensor, x: Tensor, inverse: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of RMSNorm with respect to `x` and `gain`, in matrix-vector products where they are sums."""
+    product_SC = (grad_out * x).flatten(0, -2)
+    grad_gain = torch.mv(product_SC.T, inverse.flatten()).to(gain.dtype)
+    along = torch.mv(product_SC, gain.to(product_SC.dtype)).view_as(inverse) * inverse.pow(3) / x.shape[-1]
+    return (grad_out * gain).mul_(inverse).addcmul_(x, along, value=-1), grad_gain

@@ -12,7 +12,10 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx
+from typing_extensions import override
 
+from executor.model.norm import RMSNorm, gradients, inverse_rms
 from planner.positions import RopeSpec
 
 # Llama 3.1's published configuration: pairs that turn less than once over the old context are stretched whole, those
@@ -67,3 +70,37 @@ def rotate(x_BTHD: Tensor, turns_T1P: Tensor) -> Tensor:
     """Return `x` with each pair of channels turned by its position; computed in float32, returned in `x`'s type."""
     pairs_BTHP = torch.view_as_complex(x_BTHD.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs_BTHP * turns_T1P).flatten(-2).type_as(x_BTHD)
+
+
+def normalised_and_rotated(x_BTHD: Tensor, norm: RMSNorm, turns_T1P: Tensor) -> Tensor:
+    """Return `rotate(norm(x), turns)`; on a CPU in one step that keeps `x` alone for the backward pass."""
+    if x_BTHD.device.type != "cpu" or torch.compiler.is_compiling():
+        return rotate(norm(x_BTHD), turns_T1P)
+    out = _NormaliseAndRotate.apply(x_BTHD, norm.weight, turns_T1P)
+    assert isinstance(out, Tensor)
+    return out
+
+
+class _NormaliseAndRotate(torch.autograd.Function):
+    @staticmethod
+    @override
+    def forward(  # pyrefly: ignore[bad-override] - torch types it (*args: Any)
+        ctx: FunctionCtx, x_BTHD: Tensor, gain_D: Tensor, turns_T1P: Tensor
+    ) -> Tensor:
+        x = x_BTHD.float()
+        inverse = inverse_rms(x)
+        ctx.save_for_backward(x_BTHD, inverse, gain_D, turns_T1P)
+        out = (x * inverse).mul_(gain_D)
+        torch.view_as_complex(out.unflatten(-1, (-1, 2))).mul_(turns_T1P)
+        return out.type_as(x_BTHD)
+
+    @staticmethod
+    @override
+    def backward(ctx: BackwardCFunction, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        saved: tuple[Tensor, ...] = ctx.saved_tensors
+        x_BTHD, inverse, gain_D, turns_T1P = saved
+        # Some attention kernels give gradients whose pairs do not lie side by side.
+        grad = grads[0] if grads[0].stride(-1) == 1 else grads[0].contiguous()
+        grad_out = rotate(grad, turns_T1P.conj())
+        grad_x, grad_gain = gradients(grad_out.float(), x_BTHD.float(), inverse, gain_D)
+        return grad_x.type_as(x_BTHD), grad_gain, None

@@ -1,0 +1,107 @@
+"""What this library's own eager training on a CPU holds between forward and backward, tensor by tensor.
+
+Other stacks keep what Korthikanti et al. count (`planner.memory`); these figures follow the executor's own functions,
+each of which keeps its input alone, and are measured: benchmarks/training.md. All functions return bytes of one
+micro-batch on one device.
+
+A layer keeps the stream and its normalised copy twice, the fused queries, keys and values, queries and keys once more
+when they know their positions, what attention gives, and the feed-forward's products. Where attention sees a window or
+blocks, each block of queries holds its own copy of the keys and values it sees, and what it gives is copied together.
+"""
+
+import numpy as np
+
+from planner.compute import norm_split, rows
+from planner.workload import Numbers, Workload
+
+FLOAT_BYTES = 4.0
+CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
+
+
+def kept_layer_bytes(work: Workload) -> Numbers:
+    """Bytes one layer keeps for its backward pass under the layout's recomputation."""
+    again = work.layout.recomputed
+    some = np.where(again < 1, _attention_bytes(work) + _stream_bytes(work), _stream_bytes(work))
+    return np.where(again > 0, some, layer_bytes(work))
+
+
+def layer_bytes(work: Workload) -> Numbers:
+    """Bytes one layer keeps where nothing is recomputed."""
+    return _attention_bytes(work) + _feed_forward_bytes(work)
+
+
+def backward_bytes(work: Workload) -> Numbers:
+    """Bytes one layer's backward pass works in: what is computed again, two gradients of the stream, and others.
+
+    At the feed-forward those are of its input, its output and a product between, less what its last product has let
+    go; at attention, where the feed-forward's own are gone, of all that attention saw and gave.
+    """
+    shape, tp = work.shape, work.layout.tp
+    again = layer_bytes(work) - kept_layer_bytes(work)
+    products = (2.0 * shape.num_mlp_matrices - 3.0) * _ffn_width(work)
+    seen = np.where(shape.local_fraction > 0, _gathered_width(work), shape.query_width + shape.key_width)
+    attention = FLOAT_BYTES * rows(work) * (seen + shape.value_width + shape.output_width) / tp
+    gradients = np.maximum(FLOAT_BYTES * rows(work) * products / tp, attention - _feed_forward_bytes(work))
+    return again + 2.0 * _stream_bytes(work) + gradients
+
+
+def head_bytes(work: Workload) -> Numbers:
+    """Bytes of the head at its fullest: a chunk's logits and their softmax, or its weight's gradient while scaled.
+
+    Besides: the stream, normalised, and its gradient; and the weight's gradient where it is not one of
+    `planner.memory`'s buffers, which wait for the embedding's.
+    """
+    vocab = work.shape.vocab_size / work.layout.tp
+    own_rows = rows(work) / norm_split(work)
+    chunks = 2.0 * np.minimum(own_rows * work.shape.vocab_size, np.maximum(CHUNK_ENTRIES, work.shape.vocab_size))
+    weight = vocab * work.shape.width
+    return 3.0 * _stream_bytes(work) + FLOAT_BYTES * (np.maximum(chunks, weight) + _passing_share(work) * weight)
+
+
+def buffer_bytes(work: Workload) -> Numbers:
+    """Bytes of a tied head's gradient, which waits for the embedding's."""
+    weight = work.shape.vocab_size / work.layout.tp * work.shape.width
+    return FLOAT_BYTES * (1.0 - _passing_share(work)) * weight
+
+
+def _passing_share(work: Workload) -> Numbers:
+    """1 where the head has a weight of its own, whose gradient is done with before the layers' passes."""
+    return 1.0 - work.shape.is_head_tied
+
+
+def _stream_bytes(work: Workload) -> Numbers:
+    return FLOAT_BYTES * rows(work) * work.shape.width / norm_split(work)
+
+
+def _attention_bytes(work: Workload) -> Numbers:
+    shape = work.shape
+    fused = shape.query_width + shape.key_width + shape.value_width
+    everywhere = fused + shape.query_width + shape.key_width
+    locally = shape.has_qk_norm * fused + _gathered_width(work) + shape.output_width
+    heads = (1 - shape.local_fraction) * everywhere + shape.local_fraction * locally + shape.output_width
+    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * heads / work.layout.tp
+
+
+def _gathered_width(work: Workload) -> Numbers:
+    """Width of a position's queries in blocks and of the keys and values gathered for it."""
+    shape = work.shape
+    return shape.query_width + shape.copied_keys * (shape.key_width + shape.value_width)
+
+
+def _feed_forward_bytes(work: Workload) -> Numbers:
+    products = work.shape.num_mlp_matrices * _ffn_width(work) + _sorted_width(work)
+    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * products / work.layout.tp
+
+
+def _sorted_width(work: Workload) -> Numbers:
+    """Width of a token's copies sorted by expert, those that go in and those that come out."""
+    shape = work.shape
+    return 2.0 * shape.experts_per_token * shape.width * shape.num_moe_layers / shape.num_layers
+
+
+def _ffn_width(work: Workload) -> Numbers:
+    """Mean width of the feed-forwards a token visits, in and out of experts."""
+    shape = work.shape
+    moe_share = shape.num_moe_layers / shape.num_layers
+    experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
+    return (1 - moe_share) * shape.ffn_width + moe_share * experts
