@@ -10,8 +10,8 @@ from pathlib import Path
 
 from data.text import one_line, readable, seen_lines
 
-MAX_FOUND = 2000
-"""Longest text of what was found: it often quotes input, which may be any length."""
+MAX_CHARS = 1000
+"""Longest text of what was found, expected or to do: they often quote input, which may be any length."""
 
 
 class UserError(Exception):
@@ -24,9 +24,9 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, found: str, *, expected: str = "", next_step: str = "") -> None:
-        self.found = readable(found, max_chars=MAX_FOUND)
-        self.expected = seen_lines(expected) if expected.startswith("\n") else one_line(expected)
-        self.next_step = one_line(next_step)
+        self.found = readable(found, max_chars=MAX_CHARS)
+        self.expected = seen_lines(expected) if expected.startswith("\n") else readable(expected, max_chars=MAX_CHARS)
+        self.next_step = readable(next_step, max_chars=MAX_CHARS)
         super().__init__("; ".join(part for part in (self.found, self.expected, self.next_step) if part))
 
 

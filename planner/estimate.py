@@ -8,6 +8,7 @@ from planner.conventions import FlopConvention, flop_per_token_by
 from planner.memory import FRAGMENTATION, MemoryBreakdown, memory_per_device
 from planner.profiles import profile_for
 from planner.published_row import Configuration, configuration
+from planner.report.cells import inert
 from planner.step import StepBreakdown, step_breakdown
 
 ADDED_COLUMNS = (
@@ -24,11 +25,11 @@ ADDED_COLUMNS = (
 def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
     """The row with `ADDED_COLUMNS`; a row that cannot be understood is `refused` with its reason."""
     try:
-        described = configuration(row)
+        described = configuration({name: text for name, text in row.items() if isinstance(text, str)})
         step, memory = _predicted(described)
     except UserError as error:
         blank = dict.fromkeys(ADDED_COLUMNS, "")
-        return {**row, **blank, "isoplan_status": "refused", "isoplan_reason": str(error)}
+        return {**row, **blank, "isoplan_status": "refused", "isoplan_reason": inert(str(error))}
     counted = flop_convention(row)
     flop = flop_per_token_by(counted, described.shape, seq_len=described.seq_len, layout=described.layout)
     band = step.step_seconds_band
@@ -39,7 +40,7 @@ def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
         "isoplan_tflops_per_device": f"{flop * step.tokens_per_s_per_device / 1e12:.6g}",
         "isoplan_memory_bytes": f"{reported_memory_bytes(row, memory):.6g}",
         "isoplan_status": "ok",
-        "isoplan_reason": _remark(described, memory),
+        "isoplan_reason": inert(_remark(described, memory)),
     }
     return {**row, **added}
 

@@ -193,7 +193,7 @@ def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int) -> MoeSpec:
 def _layout(row: Mapping[str, str]) -> Layout:
     tp, pp, cp = (_count(row, name, usual=1) for name in ("TP", "PP", "CP"))
     num_devices = _count(row, "n_devices")
-    dp = _count(row, "DP", usual=max(1, num_devices // (tp * pp * cp)))
+    dp = _count(row, "DP", usual=max(1, num_devices // max(1, tp * pp * cp)))
     try:
         return Layout(
             dp=dp,
@@ -281,6 +281,10 @@ def _text(row: Mapping[str, str], column: str) -> str:
     return text
 
 
+_MOST = 1e15
+"""More than any table means, tokens included, and whole in a float."""
+
+
 def _count(row: Mapping[str, str], column: str, *, usual: int | None = None) -> int:
     text = (row.get(column) or "").strip()
     if not text and usual is not None:
@@ -291,6 +295,6 @@ def _count(row: Mapping[str, str], column: str, *, usual: int | None = None) -> 
         value = float(text)
     except ValueError as error:
         raise UserError(f"{column} '{text}' is not a number") from error
-    if value != int(value) or value < 0 or (value == 0 and usual is None):
+    if not value.is_integer() or not 0 <= value <= _MOST or (value == 0 and usual is None):
         raise UserError(f"{column} {text} is not a count")
     return int(value)

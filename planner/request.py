@@ -12,6 +12,26 @@ from planner.economics.scope import Scope
 from planner.health import PLANNED, PROBE_ITEMS, Health
 from planner.recipe import OptimiserKind, Precision
 
+RANGES: dict[str, tuple[float, float]] = {
+    "budget_usd": (1e-6, 1e13),
+    "deadline_seconds": (1e-3, 1e10),
+    "target_loss": (1e-3, 1e2),
+    "num_params": (1, 1e15),
+    "num_tokens": (1, 1e17),
+    "unique_tokens": (1, 1e18),
+    "inference_tokens": (0, 1e21),
+    "num_devices": (1, 1e7),
+    "price_usd_per_device_hour": (1e-6, 1e6),
+    "max_epochs": (1e-6, 1e6),
+    "vocab_size": (1, 1e8),
+    "seq_len": (1, 1e8),
+    "probe_items": (0, 1e6),
+    "gate_fraction": (1e-3, 0.5),
+    "min_tokens_per_param": (0, 1e9),
+    "seed": (0, 2**63 - 1),
+}
+"""What a request can ask for: decades beyond all that exists, and within what floats, dates and loops can take."""
+
 
 class Request(Value):
     """A question to the planner. At least one of budget, deadline, target loss, or fixed size and tokens is given."""
@@ -54,8 +74,10 @@ class Request(Value):
         is_fixed = self.num_params is not None and self.num_tokens is not None
         if all(limit is None for limit in limits) and not is_fixed:
             raise ValueError("give a budget, a deadline, a target loss, or both params and tokens")
-        if not 0 < self.gate_fraction <= 0.5:
-            raise ValueError(f"gate_fraction {self.gate_fraction} is not in (0, 0.5]")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} {value:g} is not in [{least:g}, {most:g}]")
         if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
             raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")
         return self

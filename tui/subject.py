@@ -49,7 +49,8 @@ def run_subject(name: str | None, workspace: Workspace) -> Subject:
         )
     plan = load_plan(folder.plan)
     approval = load_approval(folder.root / "approval.json") if (folder.root / "approval.json").exists() else None
-    return Subject(folder.root.resolve().name, plan, approval, read_value(folder.record, RunRecord))
+    name, record = folder.root.resolve().name, read_value(folder.record, RunRecord)
+    return Subject(name, plan, approval, record.model_copy(update={"run_id": name}))
 
 
 def find_approval(plans: Path, plan: Plan) -> Approval | None:

@@ -148,6 +148,8 @@ def _priced(rows: Iterable[dict[str, str]], *, name: str) -> tuple[Price, ...]:
 
 
 def _row(row: dict[str, str], *, where: str) -> Price:
+    if not row.get("hardware"):
+        raise UserError(f"{where} names no hardware", expected="a device's name, as in isoplan plan --hardware")
     return Price(
         provider=row["provider"],
         provider_class=_provider_class(row["provider_class"]),
@@ -155,9 +157,16 @@ def _row(row: dict[str, str], *, where: str) -> Price:
         tier=_tier(row["tier"], where=where),
         region=row["region"],
         usd_per_device_hour=_usd(row.get("usd_per_device_hour", ""), hardware=row["hardware"], where=where),
-        as_of=date.fromisoformat(row["as_of"]),
-        source=Source(url=row["source_url"], accessed=date.fromisoformat(row["accessed"]), note=row["note"]),
+        as_of=_date(row["as_of"], where=where),
+        source=Source(url=row["source_url"], accessed=_date(row["accessed"], where=where), note=row["note"]),
     )
+
+
+def _date(text: str, *, where: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"{where}: '{text}' is not a date", expected="YYYY-MM-DD") from error
 
 
 def _usd(text: str, *, hardware: str, where: str) -> float:

@@ -5,7 +5,7 @@ Reads nothing but its arguments and the catalogs, so the same plan always gets t
 
 import math
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from data.errors import UserError
 from data.source import Source
 from data.units import JOULES_PER_KWH
 from planner.economics.cash_flow import SECONDS_PER_MONTH, Payment, months
-from planner.economics.dated_price import DRIFT_LOG_SD_PER_YEAR
+from planner.economics.dated_price import DAYS_PER_YEAR, DRIFT_LOG_SD_PER_YEAR
 from planner.economics.footprint import BOUNDARY, footprint
 from planner.economics.gate_spacing import gate_spacing
 from planner.economics.owned import OwnedHour, book_values, break_even_utilisation, device_price, owned_hour
@@ -180,8 +180,8 @@ def _price_log_sd(plan: Plan) -> float:
     """How far the price may have moved by the middle of the run: like a random walk since its date."""
     if plan.request.price_usd_per_device_hour is not None:
         return 0.0
-    paid = plan.created_at.date() + timedelta(seconds=plan.predicted.wall_seconds.p50 / 2.0)
-    years = max(0.0, (paid - plan.price.as_of).days / 365.25)
+    known_days = (plan.created_at.date() - plan.price.as_of).days
+    years = max(0.0, (known_days + plan.predicted.wall_seconds.p50 / 2.0 / 86400.0) / DAYS_PER_YEAR)
     return DRIFT_LOG_SD_PER_YEAR * math.sqrt(years)
 
 

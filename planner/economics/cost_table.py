@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from data.errors import UserError
 from planner.economics.published_cost import estimate_cost
+from planner.report.cells import inert
 
 ADDED = (
     "isoplan_cost_usd",
@@ -32,14 +33,17 @@ def cost_table(text: str, *, name: str) -> CostTable:
     Raises:
         UserError: no table, or none of the columns a cost needs.
     """
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     header = list(reader.fieldnames or ())
     if not {"device_hours", "hardware", "compute_flop", "params"} & set(header):
         raise UserError(
             f"{name} has none of the columns that a cost needs",
             expected="device_hours, hardware, n_devices, wall_days, params, tokens, compute_flop, price_basis, year",
         )
-    rows = list(reader)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise UserError(f"{name} is not a table: {error}", expected="CSV") from error
     added = [_priced(row) for row in rows]
     sheet = io.StringIO()
     writer = csv.DictWriter(
@@ -60,6 +64,6 @@ def _priced(row: dict[str, str]) -> dict[str, str]:
         found = estimate_cost(known)
     except UserError as error:
         refusal = error.found + (f" (expected: {error.expected})" if error.expected else "")
-        return dict(zip(ADDED, ("", "", "", "", "refused", refusal), strict=True))
+        return dict(zip(ADDED, ("", "", "", "", "refused", inert(refusal)), strict=True))
     figures = (f"{usd:.6g}" for usd in (found.usd, found.p10_usd, found.p90_usd))
-    return dict(zip(ADDED, (*figures, found.tier, "ok", found.basis), strict=True))
+    return dict(zip(ADDED, (*figures, found.tier, "ok", inert(found.basis)), strict=True))

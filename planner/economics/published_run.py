@@ -15,6 +15,9 @@ from data.errors import UserError
 CONTRADICTION = 5.0
 """Device-hours and devices x days may differ by pauses and by devices that come and go, but not by this factor."""
 
+MOST_DAYS = 1e5
+"""Longer than anybody has computed: ENIAC is younger."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedRun:
@@ -48,6 +51,8 @@ def read_run(row: Mapping[str, str]) -> PublishedRun:
     hours = _hours(row, num_devices, wall_days)
     if wall_days is None and hours is not None and num_devices is not None:
         wall_days = hours / num_devices / 24.0
+    if wall_days is not None and wall_days > MOST_DAYS:
+        raise UserError(f"a run of {wall_days:.3g} days", expected=f"at most {MOST_DAYS:.0f}")
     energy = _number(row, "energy_mwh")
     priced_by = " ; ".join((row.get(name) or "") for name in ("price_basis", "method", "source"))
     return PublishedRun(

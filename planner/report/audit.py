@@ -18,8 +18,6 @@ TOLERANCE = 1e-6
 class AuditError(UserError):
     """Figures that must agree do not; `failures` lists them."""
 
-    exit_code = 1
-
     def __init__(self, subject: str, failures: tuple[str, ...]) -> None:
         self.failures = failures
         super().__init__(f"the figures of {subject} do not agree", expected="\n  " + "\n  ".join(failures))

@@ -1,5 +1,8 @@
 """Hostile files: mutated plans, requests, catalogs, CSVs, manifests, ledgers and others. Only `UserError`, ever."""
 
+import csv
+import io
+import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,12 +17,20 @@ from data.errors import UserError
 from executor.events import parse_lines
 from executor.value_files import read_value
 from planner.approval import load_approval
+from planner.cards import model_card
+from planner.economics.cost_table import cost_table
+from planner.estimate import estimated_row
 from planner.ledger import parse_ledger
-from planner.plan import as_json, parse_plan, plan_bytes
+from planner.plan import Plan, as_json, content_digest, parse_plan, plan_bytes, seal
 from planner.policy import load_policy
 from planner.profile import Calibration
 from planner.recipe import Job
-from planner.request import make_request
+from planner.recommend import recommend
+from planner.report.build import build_report
+from planner.report.csv import render_csv
+from planner.report.html import render_html
+from planner.request import Request, make_request
+from planner.resolve import resolve
 from tests.chaos.consent import Stage
 from tests.chaos.line import Line, Size
 from tui.fitting import read_runs
@@ -31,14 +42,8 @@ _TOKENS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Something that reads bytes from outside, and good bytes to start from."""
-
-    name: str
-    good: bytes
-    read: Callable[[bytes], object]
-    share: float
+_CODES = frozenset({2, 3, 4, 5})
+MAX_MESSAGE = 4000
 
 
 def hostile_files(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
@@ -48,19 +53,26 @@ def hostile_files(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
         for reader in readers(Path(name), is_full=size.is_full):
             tried, bad, troubles, refused = int(num * reader.share), 0, list[str](), 0
             for _ in range(tried):
-                text = mutated(reader.good, chance)
+                text = reader.change(reader.good, chance)
                 try:
                     reader.read(text)
                 except UserError as error:
                     refused += 1
-                    if len(str(error)) > 4000:
+                    if trouble := _trouble(error):
                         bad += 1
-                        troubles.append(f"a message of {len(str(error))} characters")
+                        troubles.append(trouble)
                 except BaseException as error:  # noqa: BLE001 - any other is what we look for
                     bad += 1
                     troubles.append(f"{type(error).__name__}: {str(error)[:120]}")
             note = "; ".join([f"{refused} refused", *dict.fromkeys(troubles)][:4])
             yield Line(f"hostile {reader.name}", tried, bad, note)
+
+
+def _trouble(error: UserError) -> str:
+    """What is wrong with a refusal: a code that is not documented for input, or a message nobody would read."""
+    if error.exit_code not in _CODES:
+        return f"exit {error.exit_code}: {str(error)[:120]}"
+    return f"a message of {len(str(error))} characters" if len(str(error)) > MAX_MESSAGE else ""
 
 
 def mutated(good: bytes, chance: random.Random) -> bytes:
@@ -111,15 +123,46 @@ _CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
 )
 
 
+def other_values(good: bytes, chance: random.Random) -> bytes:
+    """Return a JSON document with one to three of its values replaced, so that it may still be one of its kind."""
+    document = json.loads(good)
+    for _ in range(chance.choice((1, 1, 2, 3))):
+        where, path = document, list[str | int]()
+        while isinstance(where, dict | list) and where:
+            key = chance.choice([*where] if isinstance(where, dict) else range(len(where)))
+            path.append(key)
+            where = where[key]
+        holder = document
+        for key in path[:-1]:
+            holder = holder[key]
+        is_number = isinstance(where, int | float) and not isinstance(where, bool)
+        holder[path[-1]] = chance.choice(_FIGURES if is_number else _VALUES)
+    return json.dumps(document).encode()
+
+
+_FIGURES = (0, 0.0, 1, 2, -1, 3, 1e-300, 1e300, 1e18, 10**18, 10**30, 0.5, 2**31, 2**63, -1e300, 1e-9)
+_VALUES = (None, True, "", "x", [], {}, [None], "2026-01-01", "n" * 200, "../x", "=1", "local", *_FIGURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Something that reads bytes from outside, and good bytes to start from."""
+
+    name: str
+    good: bytes
+    read: Callable[[bytes], object]
+    share: float
+    change: Callable[[bytes, random.Random], bytes] = mutated
+
+
 def readers(root: Path, *, is_full: bool) -> Iterator[Reader]:
     """Yield every reader of hostile bytes."""
     stage = Stage(root / "stage")
     plan, work = stage.plan, root / "work"
     work.mkdir()
-    yield Reader("plans", plan_bytes(plan), lambda text: parse_plan(text, name="p.json"), 10.0 if is_full else 1.0)
     yield Reader("requests", canonical_bytes(as_json(plan.request)), _request, 1.0)
     yield Reader("ledgers", stage.workspace.ledger.read_bytes(), lambda text: parse_ledger(text, name="ledger"), 1.0)
-    yield _file("approvals", stage.approval_path.read_bytes(), work / "p-1.approval.json", load_approval, 0.5)
+    yield _file("approvals", stage.approval_path.read_bytes(), work / "p-1.approval.json", load_approval, 0.2)
     manifest = (stage.workspace.root / "corpus" / "manifest.json").read_bytes()
     yield _file("manifests", manifest, work / "manifest.json", lambda path: load_manifest(path.parent), 1.0)
     calibration = stage.workspace.calibration.read_bytes()
@@ -128,11 +171,22 @@ def readers(root: Path, *, is_full: bool) -> Iterator[Reader]:
     policy = b'[[rule]]\nname = "a"\nfield = "model.num_params"\nmax = 10\n[approval]\nmax_cap_usd = 5\n'
     yield _file("policies", policy, work / "policy.toml", load_policy, 0.5)
     yield Reader("events", _EVENT, lambda text: list(parse_lines(text)), 1.0)
-    prices = b"hardware,usd_per_device_hour\nh100-sxm,2.5\nlocal-cpu,0.1\n"
-    yield _file("price tables", prices, work / "prices.csv", lambda path: price_by_key("user/x/y", overlay=path), 0.5)
-    device = b'[mine]\nkind = "gpu"\nmemory_gb = 80\ntflops_bf16 = 100\n'
-    yield _file("hardware", device, work / "hardware.toml", lambda path: hardware("none", overlay=path), 0.5)
+    prices = (
+        b"hardware,usd_per_device_hour,tier,provider_class,as_of,accessed,note\n"
+        b"h100-sxm,2.5,spot,specialist,2026-01-01,2026-01-02,n\nlocal-cpu,0.1,,,,,\n"
+    )
+    yield _file("price tables", prices, work / "prices.csv", _price, 1.0)
+    device = b'[mine]\nbase = "h100-sxm"\nmemory_gib = 96\nbf16_tflops = 100\nreleased = "2026"\n'
+    yield _file("hardware", device, work / "hardware.toml", lambda path: hardware("mine", overlay=path), 1.0)
     yield _file("run tables", _RUNS, work / "runs.csv", read_runs, 1.0)
+    yield Reader("tables of costs", _COSTS, _cost_rows, 0.1)
+    yield Reader("tables of configurations", _CONFIGURATIONS, _estimate_rows, 0.02)
+    yield Reader("plans sealed again, in a review", plan_bytes(plan), _review, 0.1, other_values)
+    yield Reader("requests, to a plan", canonical_bytes(as_json(plan.request)), _recommend(stage), 0.005, other_values)
+    yield Reader(
+        "plans", plan_bytes(_short(plan)), lambda text: parse_plan(text, name="p.json"), 9.5 if is_full else 0.5
+    )
+    yield Reader("plans, whole", plan_bytes(plan), lambda text: parse_plan(text, name="p.json"), 0.5)
 
 
 _RUNS = b"id,params,tokens,loss\n" + b"".join(b"r%d,%d000000,%d00000000,3.%d\n" % (n, n, n, 9 - n) for n in range(1, 8))
@@ -142,7 +196,58 @@ _EVENT = (
 )
 
 
-def _request(text: bytes) -> object:
+_COSTS = (
+    b"case,model,params,tokens,compute_flop,hardware,n_devices,device_hours,wall_days,price_basis,year,scope\n"
+    b"a,b,7e9,2e12,,h100-sxm,64,1000,,2.5 USD per GPU-hour,2024,final run\nb,c,,,1e24,tpu-v4,,,30,,2022,\n"
+)
+_CONFIGURATIONS = (
+    b"id,layers,hidden,heads,kv_heads,ffn,vocab,seq_len,global_batch,micro_batch,hardware,n_devices,TP,PP,DP,precision\n"
+    b"a,32,4096,32,32,11008,32000,4096,64,1,h100,8,1,1,8,bf16\n"
+)
+
+
+def _price(path: Path) -> object:
+    return price_by_key("user/local-cpu/on-demand/any", overlay=path)
+
+
+def _cost_rows(text: bytes) -> object:
+    return cost_table(text.decode(errors="replace"), name="costs.csv")
+
+
+def _estimate_rows(text: bytes) -> object:
+    reader = csv.DictReader(io.StringIO(text.decode(errors="replace"), newline=""))
+    return [estimated_row(row) for row in reader]
+
+
+def _review(text: bytes) -> object:
+    """Read a plan whose author sealed what they liked: every figure may be anything that a plan can state."""
+    document = parse_strict(text, name="p.json")
+    if not isinstance(document, dict):
+        raise UserError("a plan is an object")
+    digest = content_digest(document)
+    plan = parse_plan(canonical_bytes({**document, "id": f"p-{digest[:6]}", "digest": digest}), name="p.json")
+    report = build_report(plan)
+    return render_html(report), render_csv(plan), model_card(plan)
+
+
+def _recommend(stage: Stage) -> Callable[[bytes], object]:
+    def answer(text: bytes) -> object:
+        request = _request(text)
+        return recommend(request, resolve(request, stage.workspace.sources(), now=stage.now))
+
+    return answer
+
+
+def _short(plan: Plan) -> Plan:
+    """The plan without most of its lists and its budget: one of each kind of value is enough to change."""
+    document = as_json(plan) | {"economics": None, "governance": None, "sizes": []}
+    for name in ("cost_lines", "gates", "alternatives"):
+        document[name] = document[name][:1]  # type: ignore[index]
+    document["predicted"]["trajectory"] = document["predicted"]["trajectory"][:1]  # type: ignore[index,call-overload]
+    return seal(Plan.model_validate(document))
+
+
+def _request(text: bytes) -> Request:
     document = parse_strict(text, name="request")
     if not isinstance(document, dict):
         raise UserError("a request is an object")

@@ -68,8 +68,8 @@ def test_an_overlay_without_its_columns_says_which(tmp_path: Path) -> None:
 
 
 def test_an_unknown_price_names_what_is_known() -> None:
-    with pytest.raises(UserError, match=r"no on-demand price of mi355x is known.*prices\.csv"):
-        price("mi355x")
+    with pytest.raises(UserError, match=r"no on-demand price of mi300x is known.*prices\.csv"):
+        price("mi300x")
     with pytest.raises(UserError, match="lambda on-demand"):
         price("h100-sxm", provider="lamda")
 

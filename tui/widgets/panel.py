@@ -2,12 +2,14 @@
 
 from typing import Literal
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 from typing_extensions import override
+
+from data.text import one_line
 
 PanelState = Literal["ready", "empty", "loading", "error", "stale"]
 
@@ -40,7 +42,7 @@ class Panel(Vertical):
     def __init__(self, title: str, content: Widget, *, id: str | None = None, loading: str = "") -> None:
         state: PanelState = "loading" if loading else "ready"
         super().__init__(id=id, classes=f"-{state}")
-        self.border_title = Text(title).markup
+        self.border_title = title
         self._state: tuple[PanelState, str] = (state, loading)
         self._words = Static(loading, classes="panel--words", markup=False)
         content.add_class("panel--content")
@@ -51,6 +53,11 @@ class Panel(Vertical):
         yield self._words
         yield self.content
 
+    @override
+    def render_str(self, text_content: str | Content) -> Content:
+        """Take titles as they are: Textual would read them as markup, and a run's name could then be a button."""
+        return text_content if isinstance(text_content, Content) else Content(one_line(text_content))
+
     def show_state(self, state: PanelState, words: str = "") -> None:
         """Change the state; `words` stand in the box, or in its lower edge where the content stays."""
         if (state, words) == self._state:
@@ -60,4 +67,4 @@ class Panel(Vertical):
             self.remove_class(f"-{before}")
             self.add_class(f"-{state}")
         self._words.update(words)
-        self.border_subtitle = Text(words).markup if state == "stale" else ""
+        self.border_subtitle = words if state == "stale" else ""

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from data.text import readable
 from data.units import show_usd
 from data.values import Band
 from planner.economics.values import Driver
 
 MIN_BAR = 9
 GAP = 2
+MAX_NAME = 60
 
 
 def band_lines(band: Band, *, limit: float | None, limit_name: str, width: int) -> tuple[str, ...]:
@@ -30,16 +32,17 @@ def band_lines(band: Band, *, limit: float | None, limit_name: str, width: int) 
 
 def tornado_lines(drivers: Sequence[Driver], *, middle: float, width: int) -> tuple[str, ...]:
     """Return one bar a driver, all on one scale, left and right of the total's `middle`, the widest swing first."""
-    names = max((len(driver.name) for driver in drivers), default=0)
+    names = [readable(driver.name, max_chars=MAX_NAME) for driver in drivers]
+    widest = max(map(len, names), default=0)
     figures = [f"{show_usd(driver.low_usd)} – {show_usd(driver.high_usd)}" for driver in drivers]
-    room = width - names - max(map(len, figures), default=0) - 2 * GAP
+    room = width - widest - max(map(len, figures), default=0) - 2 * GAP
     if room < MIN_BAR:
-        return tuple(f"{driver.name}  {figure}" for driver, figure in zip(drivers, figures, strict=True))
+        return tuple(f"{name}  {figure}" for name, figure in zip(names, figures, strict=True))
     ends = [end for driver in drivers for end in (driver.low_usd, driver.high_usd)]
     low, high = min([middle, *ends]), max([middle, *ends])
     return tuple(
-        f"{driver.name:<{names}}  {_bar(driver, low, high, middle, room)}  {figure}"
-        for driver, figure in zip(drivers, figures, strict=True)
+        f"{name:<{widest}}  {_bar(driver, low, high, middle, room)}  {figure}"
+        for driver, name, figure in zip(drivers, names, figures, strict=True)
     )
 
 
