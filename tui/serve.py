@@ -26,6 +26,14 @@ POLICY = (
 )
 """Nothing from other sites: textual-serve's page asks Google for a font, and waits for it where there is no network."""
 
+FOCUS = """<script>
+new MutationObserver((_, watch) => {
+  const keys = document.querySelector(".xterm-helper-textarea");
+  if (keys) { keys.focus(); watch.disconnect(); }
+}).observe(document.body, {childList: true, subtree: true});
+</script></body>"""
+"""Gives the keys to the terminal once it is made: textual-serve (1.1) leaves them with the page until it is clicked."""
+
 
 def serve(path: Path, *, port: int) -> None:
     """Serve the screens over `path` until interrupted.
@@ -52,7 +60,10 @@ def serve(path: Path, *, port: int) -> None:
             async def check(request: web.Request, handler: "Handler") -> web.StreamResponse:
                 if not is_own(request.headers.get("Host", ""), request.headers.get("Origin"), own):
                     raise web.HTTPForbidden(text="only this machine's own page may ask")
-                return await handler(request)
+                response = await handler(request)
+                if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
+                    response.text = response.text.replace("</body>", FOCUS)
+                return response
 
             async def protect(_request: web.Request, response: web.StreamResponse) -> None:
                 response.headers["Content-Security-Policy"] = POLICY.format(host=HOST, port=port)
