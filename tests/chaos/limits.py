@@ -38,7 +38,7 @@ def limits(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
     ends = [_simulate(chance) for _ in range(num)]
     by_meter = sum(end.is_cut for end in ends)
     unused = max(end.unused_steps for end in ends if not end.is_cut)
-    note = f"{by_meter} hung and were cut by the meter; at most {unused:.2f} steps and a checkpoint unused"
+    note = f"{by_meter} hung and were cut by the meter; at most {unused:.2f} steps and what is to be saved unused"
     yield Line("limits in simulated runs", num, sum(end.is_over or end.unused_steps > 1.001 for end in ends), note)
     yield _real(size.pick(8, 100), chance)
 
@@ -58,14 +58,17 @@ def _simulate(chance: random.Random) -> _End:
     base, limit = chance.uniform(0.5, 2.0), chance.uniform(5.0, 60.0)
     caps = _caps(chance, limit, rates)
     expected, wall, num_steps = Expected(base), chance.uniform(0, 2.0), 0
-    longest = base
+    longest, saved_at = base, 0.0
     while True:
-        ahead = expected.seconds + _CHECKPOINT_SECONDS + MARGIN_SECONDS
+        # A save under way beside training is waited for at the stop, and then the last one is made.
+        to_save = _CHECKPOINT_SECONDS * (2 if saved_at > wall else 1)
+        ahead = expected.seconds + to_save + MARGIN_SECONDS
         stop = cap_stop(caps, rates, wall_seconds=wall + ahead, num_tokens=(num_steps + 1) * _TOKENS_PER_STEP)
         if stop is not None:
             is_by_tokens = "token" in stop.reason
-            left = 0.0 if is_by_tokens else capped_seconds(caps, rates) - wall - _CHECKPOINT_SECONDS - MARGIN_SECONDS
-            wall += _CHECKPOINT_SECONDS if wall + _CHECKPOINT_SECONDS <= capped_seconds(caps, rates) else 0.0
+            left = 0.0 if is_by_tokens else capped_seconds(caps, rates) - wall - to_save - MARGIN_SECONDS
+            last = max(saved_at, wall) + _CHECKPOINT_SECONDS
+            wall = last if last <= capped_seconds(caps, rates) else wall
             return _End(_is_over(caps, rates, wall, num_steps), is_cut=False, unused_steps=max(0.0, left) / longest)
         seconds = base * chance.lognormvariate(0, 0.05) * (20 if chance.random() < 1e-3 else 1)
         if chance.random() < 1e-3:
@@ -75,9 +78,11 @@ def _simulate(chance: random.Random) -> _End:
             return _End(_is_over(caps, rates, cut, num_steps), is_cut=True, unused_steps=0.0)
         wall += seconds
         if chance.random() < 0.02:  # killed: the step is lost, its time is not; the new process knows no step times
-            expected, longest = Expected(base), max(base, seconds)
+            expected, longest, saved_at = Expected(base), max(base, seconds), 0.0
             continue
         num_steps += 1
+        if num_steps % 5 == 0:
+            saved_at = max(saved_at, wall) + _CHECKPOINT_SECONDS
         expected.saw(seconds)
         longest = max(longest, seconds)
 
