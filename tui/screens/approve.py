@@ -21,7 +21,7 @@ from planner.report.words import devices, show_band, show_loss
 from tui.bindings import bindings
 from tui.consent import give_consent
 from tui.listing import newest_plan, plan_paths
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.subject import find_approval
 from tui.widgets.panel import Panel
@@ -56,6 +56,7 @@ class ApprovePage(Page[Proposal | None]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.add_class("-nothing")
         self._proposal: Proposal | None = None
 
     @override
@@ -73,7 +74,7 @@ class ApprovePage(Page[Proposal | None]):
             Vertical(Static("Cap in US dollars", markup=False), Input(placeholder="75", id="cap"), classes="field"),
             id="consent",
         )
-        yield Static("", id="consent-words", markup=False)
+        yield Static(READING, id="consent-words", markup=False)
 
     @override
     def load(self) -> Proposal | None:

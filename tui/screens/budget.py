@@ -20,6 +20,7 @@ from planner.report.words import plan_command
 from tui.basis import BASES, Basis, basis_of, next_basis, repriced
 from tui.bindings import bindings
 from tui.reports import write_workbook
+from tui.screens.page import READING
 from tui.screens.shown import Shown, ShownPage
 from tui.session import Session
 from tui.widgets.panel import Panel
@@ -105,7 +106,7 @@ class BudgetPage(ShownPage):
             ),
             id="budget",
         )
-        yield Static("", id="budget-words", markup=False)
+        yield Static(READING, id="budget-words", markup=False)
 
     @override
     def show_plan(self, shown: Shown) -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from data.errors import UserError
 from data.text import readable
 from tui.bindings import bindings
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.side_by_side import SideBySide, read_sides
 from tui.widgets.panel import Panel
@@ -37,6 +37,7 @@ class ComparePage(Page[SideBySide | None]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.add_class("-nothing")
         self._sides: SideBySide | None = None
         self._shows_same = False
 
@@ -48,7 +49,7 @@ class ComparePage(Page[SideBySide | None]):
             Panel("Fields", VerticalScroll(Static("", markup=False, id="field-changes")), id="fields-panel"),
             id="compare",
         )
-        yield Static("", id="compare-words", markup=False)
+        yield Static(READING, id="compare-words", markup=False)
 
     @override
     def load(self) -> SideBySide | None:

@@ -18,7 +18,7 @@ from data.units import show_count, show_flop
 from tui.bindings import bindings
 from tui.fitting import REACH, Fitting, command_line, fit_words, read_fitting, refit, stamps
 from tui.output import table
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.widgets.chart import Chart
 from tui.widgets.panel import Panel
@@ -63,15 +63,13 @@ class FitPage(Page[Fitting | None]):
         for column in COLUMNS:
             runs.add_column(Text(column), key=column)
         residuals = Chart(show_x=show_flop, show_y=_percent, empty=NO_FIT.split("\n", maxsplit=1)[0], id="residuals")
-        yield Horizontal(
-            Panel("Runs", runs, id="fit-runs-panel"),
-            VerticalScroll(
-                Panel("The law", Static("", markup=False, id="law"), id="law-panel"),
-                Panel("Residuals by compute, ▒ two scatters", residuals, id="residuals-panel"),
-                id="fit-right",
-            ),
-            id="fit",
+        right = VerticalScroll(
+            Panel("The law", Static("", markup=False, id="law"), id="law-panel"),
+            Panel("Residuals by compute, ▒ two scatters", residuals, id="residuals-panel"),
+            id="fit-right",
         )
+        right.display = False
+        yield Horizontal(Panel("Runs", runs, id="fit-runs-panel", loading=READING), right, id="fit")
 
     @override
     def load(self) -> Fitting | None:

@@ -17,7 +17,7 @@ from planner.report.outcome import comparison_table
 from planner.report.words import show_change, show_loss, show_percentile
 from tui.bindings import bindings
 from tui.rows import state_cell
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.subject import run_subject
 from tui.widgets.panel import Panel
@@ -56,12 +56,14 @@ class HistoryPage(Page[Scores]):
         table: DataTable[Text] = DataTable(id="scores", cursor_type="row")
         for index, column in enumerate(COLUMNS):
             table.add_column(Text(column), key=str(index))
-        yield Panel("Runs", table, id="scores-panel")
-        yield Horizontal(
+        yield Panel("Runs", table, id="scores-panel", loading=READING)
+        below = Horizontal(
             Panel("Calibration", Static("", markup=False, id="calibration"), id="calibration-panel"),
             Panel("This run", ReportBlock(id="score-block"), id="score-panel"),
             id="below",
         )
+        below.display = False
+        yield below
 
     @override
     def load(self) -> Scores:
@@ -95,6 +97,7 @@ class HistoryPage(Page[Scores]):
 
     @override
     def show_problem(self, error: UserError) -> None:
+        self._scores = None
         self.query_one("#scores-panel", Panel).show_state("error", f"{error}\n\nr tries again")
 
     def on_data_table_row_highlighted(self) -> None:

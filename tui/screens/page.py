@@ -37,6 +37,10 @@ PAGES = (
 """Key, mode and title of each screen, in the order of the work."""
 
 
+READING = "reading the folder"
+"""The words of what has not been read yet."""
+
+
 class Page(Screen[None], Generic[M]):
     """A screen over one model. `load` reads it in a thread, `show` puts it on the screen; both are a subclass's."""
 
@@ -151,6 +155,9 @@ class Page(Screen[None], Generic[M]):
     def _deliver(self, deliver: Callable[[X], None], value: X) -> None:
         if self.is_mounted:
             deliver(value)
+            if self.focused is None and self.AUTO_FOCUS is None and self.is_current:
+                # What was hidden while it was read could not take the focus before.
+                self.call_after_refresh(self.focus_next)
 
 
 def _bug(error: Exception) -> UserError:

@@ -13,6 +13,7 @@ from data.units import show_count
 from planner.report.document import Report
 from planner.report.words import show_loss
 from tui.bindings import bindings
+from tui.screens.page import READING
 from tui.screens.shown import NO_PLAN, Shown, ShownPage
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import planned_scene
@@ -43,7 +44,7 @@ class PlanPage(ShownPage):
         left = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in LEFT]
         right = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in RIGHT]
         below = [Panel(key, ReportBlock(id=f"{key}-block"), id=f"{key}-panel") for key in BELOW]
-        yield Static("", id="verdict", markup=False)
+        yield Static(READING, id="verdict", markup=False)
         yield VerticalScroll(
             Horizontal(
                 Vertical(*left, classes="column"),

@@ -16,14 +16,13 @@ from typing_extensions import override
 from data.errors import UserError
 from tui.bindings import bindings
 from tui.columns import PLAN_COLUMNS, RUN_COLUMNS
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from tui.listing import PlanRow, RunList, RunRow
 
-READING = "reading the folder"
 NO_PLANS = "No plans here.\n\nn takes the next step; isoplan demo shows the whole loop in minutes."
 NO_RUNS = "No runs here.\n\nisoplan run PLAN starts an approved plan."
 PINNED = "◆ "
@@ -101,6 +100,7 @@ class ProjectsPage(Page[Listing]):
 
     @override
     def show_problem(self, error: UserError) -> None:
+        self._listing = None
         for name in ("plans", "runs"):
             self.query_one(f"#{name}-panel", Panel).show_state("error", f"{error}\n\nr tries again")
 

@@ -23,7 +23,7 @@ from tui.follower import Follower
 from tui.replay import Replay
 from tui.run_words import Seen, figures, gate_lines, status_line
 from tui.screens.confirm import ConfirmDialog
-from tui.screens.page import Page
+from tui.screens.page import READING, Page
 from tui.session import Session
 from tui.standing import standing
 from tui.widgets.chart import Chart
@@ -41,6 +41,8 @@ PAUSE = (
 )
 CHECKPOINT = "A checkpoint of {run} now?\n\nIt is written after the step under way; the run goes on."
 WAITING = "waiting for the first steps"
+NO_DATA = "STALE · no new data"
+NO_EVENTS = "no events yet"
 STATE_CLASS = {
     "running": "good", "done": "good", "starting": "plain", "silent": "warn", "capped": "warn", "stopped": "warn",
     "interrupted": "warn", "gated": "bad", "failed": "bad", "dead": "bad",
@@ -63,6 +65,7 @@ class RunPage(Page[Seen | None]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.add_class("-nothing")
         self._follower: Follower | None = None
         self._plan: Plan | None = None
         self._replay: Replay | None = None
@@ -72,7 +75,7 @@ class RunPage(Page[Seen | None]):
 
     @override
     def content(self) -> Iterable[Widget]:
-        yield Static("", id="status", markup=False)
+        yield Static(READING, id="status", markup=False)
         yield Grid(
             *(Static("", classes="figure", markup=False, id=f"figure-{index}") for index in range(6)), id="figures-grid"
         )
@@ -119,6 +122,9 @@ class RunPage(Page[Seen | None]):
         status.set_classes(STATE_CLASS.get(model.now.state, "warn"))
         for index, words in enumerate(figures(model)):
             self._tell(f"#figure-{index}", words)
+        is_silent = model.now.state == "silent"
+        for name in ("#loss-panel", "#delta-panel"):
+            self.query_one(name, Panel).show_state("stale" if is_silent else "ready", NO_DATA if is_silent else "")
         self._show_charts(model)
         self._show_gates(model)
         self._show_events(model)
@@ -238,6 +244,10 @@ class RunPage(Page[Seen | None]):
 
     def _show_events(self, seen: Seen) -> None:
         log = self.query_one("#events", RichLog)
+        is_empty = not seen.follower.notes
+        self.query_one("#events-panel", Panel).show_state(
+            "empty" if is_empty else "ready", NO_EVENTS if is_empty else ""
+        )
         for event in seen.fresh:
             if not isinstance(event, Stepped):
                 at = show_seconds(event.spent.time.wall_seconds)

@@ -52,6 +52,7 @@ class ShownPage(Page[Shown | None]):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.add_class("-nothing")
         self.shown: Shown | None = None
 
     def show_plan(self, shown: Shown) -> None:

@@ -159,7 +159,10 @@ class WhatIfPage(Page[Answer | None]):
             self._request = make_request({"name": "what-if"} | dict(self._values()))
         except UserError as error:
             self._request = None
-            panel.show_state("stale" if self._answer else "error", f"STALE · {error.found}")
+            if self._answer:
+                panel.show_state("stale", f"STALE · {error.found}")
+            else:
+                panel.show_state("error", str(error))
             return
         self.twin = plan_command(self._request)
         if self._answer and self._answer.request != self._request:
