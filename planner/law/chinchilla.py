@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.law.forms import Array, ChinchillaLaw
+from planner.law.linear import solve
 from planner.law.newton import Problem, minimise
 
 NAMES = ("E", "A", "B", "alpha", "beta")
@@ -134,7 +135,7 @@ def _projected(at: Frame) -> Array:
     terms_D = np.exp(exponents[:, None] * at.problem.features[1][:, 1]) / loss
     ones = np.ones((1, len(loss))) / loss
     system, target = _normal_equations(terms_N, terms_D, ones)
-    solution = np.linalg.solve(system, target[..., None])[..., 0]
+    solution = solve(system, target)
     floor = _FLOOR * float(loss.min())
     E, A, B = (np.maximum(solution[..., column], floor) for column in (2, 0, 1))
     alpha, beta = np.meshgrid(exponents, exponents, indexing="ij")

@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.law.base import Array, Complex, Point
 from planner.law.form_table import Form, batched
+from planner.law.linear import solve
 
 _H = 1e-30
 _SECOND_STEP = 1e-6
@@ -179,7 +180,7 @@ def _step(
     # Scaled to a unit diagonal first: constants differ by orders of magnitude in their effect.
     scale = 1 / np.sqrt(np.abs(np.einsum("bpp->bp", system)) + 1e-300)
     scaled = system * scale[:, :, None] * scale[:, None, :]
-    step = np.linalg.solve(scaled, -(gradient * scale)[:, :, None])[:, :, 0] * scale
+    step = solve(scaled, -gradient * scale) * scale
     result: Array = np.clip(params + step, lower, upper) - params
     return result
 
@@ -193,5 +194,5 @@ def _linear_fit(residual: Array, slope: Array, weights: Array, delta: float, hel
         w = weights * delta / np.maximum(np.abs(left), delta)
         system = np.einsum("bn,np,nq->bpq", w, slope, slope, optimize=True) + ridge
         target = (w * residual) @ slope
-        move = np.linalg.solve(system, target[:, :, None])[:, :, 0].astype(np.float64, copy=False)
+        move = solve(system, target)
     return move

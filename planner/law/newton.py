@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.law.forms import Array, Index
+from planner.law.linear import solve
 
 WINDOW_ELEMENTS = 1 << 18
 """Elements of one (window x rows) buffer, 2 MiB. Smaller fits the cache better but pays more calls: measured best."""
@@ -286,7 +287,7 @@ class _State:
         if held.any():
             gradient = np.where(held, 0.0, gradient)
             system = np.where(held[:, :, None] | held[:, None, :], np.eye(params.shape[1]), system)
-        step = np.linalg.solve(system, -gradient[:, :, None])[:, :, 0].astype(np.float64, copy=False)
+        step = solve(system, -gradient)
         longest = np.abs(step).max(axis=1, keepdims=True)
         step *= np.minimum(1.0, _MAX_STEP / np.maximum(longest, 1e-300))
         return np.clip(params + step, lower, upper) - params

@@ -168,3 +168,12 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
         fit_chinchilla(N, D, loss, num_bootstraps=40, seed=4).se
         != fit_chinchilla(N, D, loss, num_bootstraps=40, seed=3).se
     )
+
+
+def test_four_runs_whose_damped_hessian_is_singular_at_one_step_still_end_in_a_status() -> None:
+    # The 373rd of 500 simulated ladders: a start's system was singular to the last bit.
+    N = np.array([4564354.645876384, 18257418.583505537, 7905694.150420948, 31622776.60168379])
+    D = np.array([365148371.67011076, 91287092.91752769, 632455532.0336759, 158113883.00841898])
+    loss = np.array([5.462942945448979, 5.37574492233769, 4.850763881707487, 4.74543774065238])
+
+    assert fit_chinchilla(N, D, loss, num_bootstraps=2, seed=372).status == "not-identifiable"
