@@ -15,6 +15,7 @@ from planner.facts import Facts
 from planner.gates import eval_tokens, gate_steps, gates
 from planner.governance import governance
 from planner.model import flop_per_token, num_active_params, num_params
+from planner.outside_view import outside_view
 from planner.plan import (
     Binding,
     CostLine,
@@ -242,6 +243,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         if spread.p90 > 1.25 * spread.p50
         else ()
     )
+    outside = outside_view(best, facts, total_flop=flop_per_token(best.shape, seq_len=facts.seq_len) * best.num_tokens)
     age = (facts.now.date() - facts.price.as_of).days
     old = (f"price {facts.price.key} is {age} days old",) if age > OLD_PRICE_DAYS else ()
     return (
@@ -250,6 +252,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         *((tuned,) if tuned else ()),
         *_muon_warning(facts),
         *wide,
+        *((outside,) if outside else ()),
         *old,
         *facts.assumptions,
     )
