@@ -48,6 +48,7 @@ class IsoplanApp(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.set_reactive(App.theme, DARK.name)
+        self.stylesheet.set_variables(self.get_css_variables())
         self.keys = dict(keymap or {})
         self.set_keymap(self.keys)
         for _, mode, _ in PAGES:

@@ -86,6 +86,19 @@ def test_a_tour_says_the_same_in_every_dress(
             assert one == other, name
 
 
+def test_it_is_dressed_in_its_own_theme_from_the_first_paint_on(workspace: Workspace) -> None:
+    async def session() -> set[str]:
+        app = IsoplanApp(Session(workspace))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(app, pilot)
+            strips = app.screen._compositor.render_strips()
+            return {
+                s.style.bgcolor.get_truecolor().hex for strip in strips for s in strip if s.style and s.style.bgcolor
+            }
+
+    assert {THEMES[0].background, THEMES[0].panel} <= {colour.upper() for colour in asyncio.run(session())}
+
+
 def test_no_colour_means_none(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -103,8 +103,8 @@ class ApprovePage(Page[Proposal | None]):
             self._say(NO_PLAN, "plain")
             self.twin = "isoplan plan --help"
             return
-        if self._proposal is None or self._proposal.plan != model.plan:
-            self._say(f"{model.plan.id}: type a name and the cap, then press enter", "plain")
+        if self._proposal is None or (self._proposal.plan, self._proposal.drift) != (model.plan, model.drift):
+            self._say(*_asking(model))
         self._proposal = model
         self.query_one("#terms", ReportBlock).show((_terms(model.plan),))
         self.query_one("#checks", ReportBlock).show((_checks(model),))
@@ -203,6 +203,12 @@ def _last_approved(plans: Path, *, other_than: Plan) -> Plan | None:
         if find_approval(plans, plan):
             return plan
     return None
+
+
+def _asking(proposal: Proposal) -> tuple[str, Status]:
+    if proposal.drift:
+        return f"✗ STALE · {proposal.plan.id} cannot be signed; isoplan plan makes a new one from today's inputs", "bad"
+    return f"{proposal.plan.id}: type a name and the cap, then press enter", "plain"
 
 
 def _terms(plan: Plan) -> Facts:

@@ -30,7 +30,7 @@ FAR_SD = 3.0
 """A residual this many times the scatter of a run is marked."""
 
 NO_RUNS = "No runs.csv here.\n\nisoplan ladder run --corpus DIR trains pilot runs and writes it."
-NO_FIT = "Not fitted yet.\n\nf fits the runs on the left."
+NO_FIT = "Not fitted yet.\n\nf fits these runs."
 STATUS_GLYPHS = {"converged": "✓", "at-bound": "!", "disagreeing-starts": "!", "not-identifiable": "✗"}
 TICK_SECONDS = 0.5
 
