@@ -79,7 +79,7 @@ class Gated(Event):
 
 
 class Checkpointed(Event):
-    """A sealed checkpoint."""
+    """A sealed checkpoint. `checkpoint_seconds` is from the copy to the disk; training went on meanwhile."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     step: int

@@ -15,6 +15,7 @@ from tests.chaos.line import Check, Line, Size
 CHECKS: dict[str, Check] = {
     "training": saves.training_kills,
     "ranks": saves.rank_kills,
+    "random": real_disks.random_kills,
     "calls": saves.call_kills,
     "power": saves.power_cuts,
     "ext4": real_disks.real_power_cuts,

@@ -1,4 +1,4 @@
-"""Power cuts on a real ext4: shut down under a process that saves, mounted again, looked at. Needs root.
+"""A process that saves without a pause, killed, or its real ext4 shut down under it and mounted again (needs root).
 
 EXT4_IOC_SHUTDOWN stops the file system at once, its journal unflushed: what was not on the disk is lost, as when the
 power goes. What the disk's own cache would lose is not tried.
@@ -65,51 +65,66 @@ def cut_real_power(protocol: Protocol, *, num_cuts: int, seed: int) -> Counter[V
     return verdicts
 
 
+def kill_at_random(protocol: Protocol, *, num_kills: int, seed: int) -> Counter[Verdict]:
+    """Save without a pause, SIGKILL at a random moment, resume; the disk and the system live on."""
+    verdicts: Counter[Verdict] = Counter()
+    chance = random.Random(seed)
+    for _ in range(num_kills):
+        with tempfile.TemporaryDirectory() as name:
+            seconds = chance.uniform(0.005, _LONGEST_SECONDS)
+            acknowledged = _save_until(protocol, Path(name) / "checkpoints", seconds, end=lambda: None)
+            verdicts[_verdict(protocol, Path(name) / "checkpoints", acknowledged)] += 1
+    return verdicts
+
+
 def _cut(protocol: Protocol, folder: Path, *, after_seconds: float) -> Verdict:
     image, disk = _new_image(folder), folder / "disk"
     with mounted(image, disk):
-        (disk / "checkpoints").mkdir()
-        os.sync()
-        acknowledged = _save_until_cut(protocol, disk, after_seconds)
+        acknowledged = _save_until(protocol, disk / "checkpoints", after_seconds, end=lambda: _shut_down(disk))
     with mounted(image, disk):
-        try:
-            found = protocol.newest(disk / "checkpoints")
-        except TornError:
-            return "torn"
-        except Exception:  # noqa: BLE001 - whatever a loader raises, the run is stuck
-            return "unreadable" if acknowledged else "whole"
-        return "whole" if (found or 0) >= acknowledged else "lost"
+        return _verdict(protocol, disk / "checkpoints", acknowledged)
 
 
-def _save_until_cut(protocol: Protocol, disk: Path, after_seconds: float) -> int:
-    """Return the last step that a process at work had acknowledged when the disk was shut down."""
+def _verdict(protocol: Protocol, folder: Path, acknowledged: int) -> Verdict:
+    try:
+        found = protocol.newest(folder)
+    except TornError:
+        return "torn"
+    except Exception:  # noqa: BLE001 - whatever a loader raises, the run is stuck
+        return "unreadable"
+    return "whole" if (found or 0) >= acknowledged else "lost"
+
+
+def _save_until(protocol: Protocol, folder: Path, after_seconds: float, *, end: Callable[[], None]) -> int:
+    """Return the last step that a process at work had acknowledged when it and perhaps its disk came to an `end`."""
+    folder.mkdir()
+    os.sync()
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _save_for_ever(protocol, disk / "checkpoints", tell)
+        _save_for_ever(protocol, folder, tell)
     os.close(tell)
-    acknowledged, deadline = _heard(told, 1), time.monotonic() + after_seconds
+    acknowledged, deadline = _heard(told, 0), time.monotonic() + after_seconds
     while (left := deadline - time.monotonic()) > 0 and select.select([told], [], [], left)[0]:
         acknowledged = _heard(told, acknowledged)
-    acknowledged = _shut_down(disk, told, acknowledged)
+    end()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    while text := os.read(told, 4):
+        acknowledged = int.from_bytes(text, "little")
     os.close(told)
     return acknowledged
 
 
-def _shut_down(disk: Path, told: int, acknowledged: int) -> int:
+def _shut_down(disk: Path) -> None:
     handle = os.open(disk, os.O_RDONLY)
-    if select.select([told], [], [], 0)[0]:
-        acknowledged = _heard(told, acknowledged)
     fcntl.ioctl(handle, _SHUTDOWN, _WITHOUT_LOG_FLUSH.to_bytes(4, sys.byteorder))
     os.close(handle)
-    return acknowledged
 
 
 def _heard(told: int, acknowledged: int) -> int:
-    text = os.read(told, 1 << 16)
-    return int.from_bytes(text[-4:], "little") if text else acknowledged
+    text = os.read(told, 4)
+    return int.from_bytes(text, "little") if text else acknowledged
 
 
 def _save_for_ever(protocol: Protocol, folder: Path, tell: int) -> None:
@@ -139,13 +154,24 @@ def _run(*argv: str) -> None:
         raise OSError(f"{argv[0]}: {done.stderr.strip()}")
 
 
+def random_kills(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
+    """SIGKILL at random moments of saving, each way to save in the same nemesis."""
+    for protocol in (ISOPLAN, *USUAL):
+        yield _line(
+            "SIGKILL at random", protocol, kill_at_random(protocol, num_kills=size.pick(10, 200), seed=size.seed)
+        )
+
+
 def real_power_cuts(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
     """A real ext4 shut down while saving, where this user may."""
     if not is_possible():
         yield Line("power cut on ext4", 0, 0, "not tried: needs root, mkfs.ext4 and a loop device", is_reference=True)
         return
     for protocol in (ISOPLAN, *USUAL):
-        verdicts = cut_real_power(protocol, num_cuts=size.pick(5, 50), seed=size.seed)
-        words = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items() if verdict != "whole")
-        bad = verdicts.total() - verdicts["whole"]
-        yield Line(f"power cut on ext4: {protocol.name}", verdicts.total(), bad, words, is_reference=protocol in USUAL)
+        yield _line("power cut on ext4", protocol, cut_real_power(protocol, num_cuts=size.pick(5, 50), seed=size.seed))
+
+
+def _line(name: str, protocol: Protocol, verdicts: Counter[Verdict]) -> Line:
+    words = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items() if verdict != "whole")
+    bad = verdicts.total() - verdicts["whole"]
+    return Line(f"{name}: {protocol.name}", verdicts.total(), bad, words, is_reference=protocol in USUAL)

@@ -56,6 +56,11 @@ def test_a_disk_may_fail_at_any_write(fault: Fault, trials: Trials):
     assert not any(troubles)
 
 
+def test_whoever_follows_a_run_that_died_silent_is_told_of_a_folder_that_has_gone(tmp_path: Path):
+    assert likely_cause(tmp_path / "gone") == ", and its folder has gone"
+    assert likely_cause(tmp_path) == ""
+
+
 class Jumping(datetime):
     """A wall clock that is set back and forth by a day while a run looks at it."""
 
