@@ -77,7 +77,7 @@ class Request(Value):
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise ValueError(f"{name} {value:g} is not in [{least:g}, {most:g}]")
+                raise ValueError(f"{name} {value!r:.24} is not in [{least:g}, {most:g}]")
         if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
             raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")
         return self
