@@ -4,6 +4,7 @@ The head lies in `ISOPLAN_HOME`, outside the working folder. A ledger that is go
 not in it are refused, and nonces used up stay used up there (`executor.authorise`).
 """
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -61,10 +62,13 @@ def _check(entries: tuple[Entry, ...], head: LedgerHead, *, name: str) -> None:
 
 def _drop_torn_line(path: Path, head: LedgerHead) -> None:
     """Remove a last line that a crash cut short before anyone was told it was written: the head does not know it."""
-    text = path.read_bytes() if path.exists() else b""
-    whole = text.rpartition(b"\n")[0] + b"\n" if b"\n" in text else b""
-    if text != whole and whole.count(b"\n") == head.num_entries:
-        os.truncate(path, len(whole))
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # half a line may also be one that another process is writing now
+            text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            if whole.count(b"\n") == head.num_entries:
+                file.truncate(len(whole))
 
 
 def _head(workspace: Workspace) -> LedgerHead:
