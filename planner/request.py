@@ -30,7 +30,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_tokens_per_param": (0, 1e9),
     "seed": (0, 2**63 - 1),
 }
-"""What a request can ask for: decades beyond all that exists, and within what floats, dates and loops can take."""
+"""What a request can ask for: decades beyond all that exists, and within what floats, dates and loops can take.
+
+A price may be 0 besides: a machine of one's own that costs nothing more."""
 
 
 class Request(Value):
@@ -76,7 +78,8 @@ class Request(Value):
             raise ValueError("give a budget, a deadline, a target loss, or both params and tokens")
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+            is_free = name == "price_usd_per_device_hour" and value == 0
+            if value is not None and not least <= value <= most and not is_free:
                 raise ValueError(f"{name} {value!r:.24} is not in [{least:g}, {most:g}]")
         if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
             raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")

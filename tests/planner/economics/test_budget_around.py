@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.errors import InfeasibleError, UserError
@@ -174,6 +174,7 @@ def test_gates_every_tenth_save_the_references_share() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 30), st.floats(0, 10)), max_size=5))
+@example([(0.5, 0.0, 5e-324)])
 def test_months_lose_no_dollar(parts: list[tuple[float, float, float]]) -> None:
     paid = months([Payment(usd, start, start + length) for usd, start, length in parts])
 
