@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from executor import checkpoint, seal
 from executor.checkpoint import NotSealedError, Snapshot, TrainingState, load, newest, save
+from executor.pieces import Piece, whole_piece, write_pieces
 from executor.seal import flaw
 
 CPU = torch.device("cpu")
@@ -179,3 +180,16 @@ def test_a_disk_that_fills_while_writing_leaves_the_old_checkpoint(tmp_path: Pat
 
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert loaded_step(tmp_path) == 1
+
+
+def test_safetensors_own_word_for_a_failing_disk_is_an_error_of_the_system(tmp_path: Path):
+    with pytest.raises(OSError, match="No such file"):
+        write_pieces(tmp_path / "gone" / "model.safetensors", [whole_piece("a", torch.ones(3))])
+
+
+def test_the_same_pieces_make_the_same_bytes(tmp_path: Path):
+    pieces = [Piece(f"w{number}", torch.ones(2, 3), (2, 0), (4, 3)) for number in range(12)]
+    for name in "ab":
+        write_pieces(tmp_path / name, pieces)
+
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
