@@ -79,7 +79,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         alternatives=alternatives(best, others, request, facts),
         sizes=sizes(best, others),
         binding=binding,
-        warnings=_warnings(best, facts),
+        warnings=(*_choice_warning(request, facts), *_warnings(best, facts)),
     )
     around = economics(plan, best.pace)
     # Sealing validates the whole document again, so the copy need not.
@@ -99,6 +99,8 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         num_steps=best.num_steps,
         optimiser=hyperparameters.optimiser(best.shape, num_tokens=best.num_tokens, kind=facts.optimiser),
         schedule=hyperparameters.schedule(best.num_steps),
+        z_loss=request.choices.z_loss,
+        masks_documents=request.choices.masks_documents,
         precision=facts.precision,
         is_compiled=facts.hardware.kind != "cpu" and best.pace.wall_seconds(best.num_steps) > 10 * COMPILE_SECONDS,
         num_threads=facts.num_threads,
@@ -215,6 +217,12 @@ def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[Trajecto
 def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) -> tuple[Gate, ...]:
     bands = facts.law.along(best.law_model, recipe, [step / recipe.num_steps for step in steps])
     return gates(steps, bands, may_stop=facts.law.is_identified)
+
+
+def _choice_warning(request: Request, facts: Facts) -> tuple[str, ...]:
+    chosen = ", ".join(request.choices.words)
+    unmasked = "; masking documents is not timed" if request.choices.masks_documents else ""
+    return (f"the law {facts.law.name} knows nothing of {chosen}{unmasked}",) if chosen else ()
 
 
 def _muon_warning(facts: Facts) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
         for index in indices:
             if 0 <= index < len(shapes) and (num_experts, index) not in seen:
                 seen.add((num_experts, index))
-                shape = with_experts(shapes[index], num_experts=num_experts)
+                shape = request.choices.applied(with_experts(shapes[index], num_experts=num_experts))
                 tokens = request.num_tokens or flop / (6.0 * num_active_params(shape))
                 one = candidate(shape, request, facts, guess_tokens=tokens)
                 if one is not None:

@@ -8,6 +8,7 @@ from data.catalog.prices import Tier
 from data.errors import UserError
 from data.units import Count, Fraction, Params, Seconds, Tokens, Usd
 from data.values import Name, PathText, Value
+from planner.choices import PLAIN, Choices
 from planner.economics.scope import Scope
 from planner.health import PLANNED, PROBE_ITEMS, Health
 from planner.recipe import OptimiserKind, Precision
@@ -63,6 +64,7 @@ class Request(Value):
     seq_len: Count | None = None
     precision: Precision | None = None
     optimiser: OptimiserKind = "adamw"
+    choices: Choices = Field(default=PLAIN, description="what attention sees, a soft cap, the z-loss, document masks")
     health: Health = Field(default=PLANNED, description="what happens when the loss goes wrong")
     probe_items: int = Field(default=PROBE_ITEMS, ge=0, description="questions asked of the model at each evaluation")
     gate_fraction: Fraction = Field(default=0.1, description="share of training between two evaluations")

@@ -202,6 +202,7 @@ def plan_command(request: Request) -> str:
         value = getattr(request, field)
         if value is not None and value != Request.model_fields[field].default:
             words += [flag, shlex.quote(f"{value!r}s" if field == "deadline_seconds" else str(value))]
+    words += [part for chosen in request.choices.words for part in ("--recipe", chosen)]
     scope = ("--scope", "SCOPE.toml") if request.scope is not None else ()
     return " ".join((*words, *scope))
 

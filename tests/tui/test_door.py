@@ -174,3 +174,17 @@ def test_a_second_approver_on_a_machine_is_not_trusted_by_asking(approved, tmp_p
 
     with pytest.raises(NotApprovedError, match="may not approve as 'mallory'"):
         approved.type(f"approve {approved.plan_id} --cap 1 --as mallory --key {tmp_path / 'mallory'}")
+
+
+def test_what_is_chosen_of_a_recipe_is_in_the_plan_and_outside_the_law(desk):
+    words = "--recipe window=4 --recipe softcap=30 --recipe z-loss=0.0001 --recipe documents=masked"
+    made = json.loads(
+        desk.type(
+            f"plan --hardware local --corpus corpus --seq-len {SEQ_LEN} --params 40000 --tokens 1600 {words} --json"
+        )
+    )
+
+    assert made["model"]["shape"]["attention"]["window"] == 4
+    assert (made["model"]["shape"]["logit_softcap"], made["recipe"]["z_loss"]) == (30.0, 1e-4)
+    assert made["recipe"]["masks_documents"]
+    assert "knows nothing of window=4, softcap=30.0, z-loss=0.0001, documents=masked" in made["warnings"][0]

@@ -31,6 +31,12 @@ EVERYTHING: dict[str, Json] = {
     "seq_len": 1024,
     "precision": "bf16",
     "gate_fraction": 0.2,
+    "choices": {
+        "attention": {"kind": "block_sparse", "window": 256, "block": 64, "num_sink_blocks": 1, "global_every": 4},
+        "logit_softcap": 30.0,
+        "z_loss": 1e-4,
+        "masks_documents": True,
+    },
     "min_tokens_per_param": 5.0,
     "seed": 9,
 }
