@@ -51,6 +51,7 @@ def hostile_files(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
     chance, num = random.Random(size.seed), size.pick(1_000, 100_000)
     with tempfile.TemporaryDirectory() as name:
         for reader in readers(Path(name), is_full=size.is_full):
+            reader.read(reader.good)  # or every change of it would be refused for that
             tried, bad, troubles, refused = int(num * reader.share), 0, list[str](), 0
             for _ in range(tried):
                 text = reader.change(reader.good, chance)
@@ -162,7 +163,7 @@ def readers(root: Path, *, is_full: bool) -> Iterator[Reader]:
     work.mkdir()
     yield Reader("requests", canonical_bytes(as_json(plan.request)), _request, 1.0)
     yield Reader("ledgers", stage.workspace.ledger.read_bytes(), lambda text: parse_ledger(text, name="ledger"), 1.0)
-    yield _file("approvals", stage.approval_path.read_bytes(), work / "p-1.approval.json", load_approval, 0.2)
+    yield _file("approvals", stage.approval_path.read_bytes(), work / stage.approval_path.name, load_approval, 0.2)
     manifest = (stage.workspace.root / "corpus" / "manifest.json").read_bytes()
     yield _file("manifests", manifest, work / "manifest.json", lambda path: load_manifest(path.parent), 1.0)
     calibration = stage.workspace.calibration.read_bytes()
@@ -189,7 +190,7 @@ def readers(root: Path, *, is_full: bool) -> Iterator[Reader]:
     yield Reader("plans, whole", plan_bytes(plan), lambda text: parse_plan(text, name="p.json"), 0.5)
 
 
-_RUNS = b"id,params,tokens,loss\n" + b"".join(b"r%d,%d000000,%d00000000,3.%d\n" % (n, n, n, 9 - n) for n in range(1, 8))
+_RUNS = b"run,N,D,loss\n" + b"".join(b"r%d,%d000000,%d00000000,3.%d\n" % (n, n, n, 9 - n) for n in range(1, 8))
 _EVENT = (
     b'{"spent":{"time":{"startup_seconds":1.0,"train_seconds":2.0,"eval_seconds":0.0,"checkpoint_seconds":0.0},'
     b'"cost_usd":0.1},"kind":"warning","message":"a"}\n'
