@@ -73,6 +73,13 @@ def test_a_longer_ledger_that_begins_as_ours_is_ours(workspace: Workspace):
     assert len(ledger_head.read(workspace)) == 3
 
 
+def test_a_ledger_whose_head_was_never_written_is_read(workspace: Workspace):
+    """A crash after the very first line, or a folder brought from another machine: its chain is all there is."""
+    head_file(workspace).unlink()
+
+    assert len(ledger_head.read(workspace)) == 2
+
+
 def test_another_good_chain_of_the_same_length_is_refused(workspace: Workspace, tmp_path: Path):
     other = Workspace(tmp_path / "other")
     for nonce in ("a" * 32, "c" * 32):

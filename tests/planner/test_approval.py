@@ -65,7 +65,7 @@ def test_an_approval_holds_for_its_plan_signer_and_time(plan, approval, key):
 
 @pytest.mark.parametrize(
     ("deadline", "cap_seconds", "wall_seconds"),
-    [(21600.0, None, 21600.0), (21600.0, 30000.0, 30000.0), (None, None, 75.0 / 8 / 2.5 * 3600)],
+    [(21600.0, None, 21600.0), (100.0, None, 100.0), (21600.0, 30000.0, 30000.0), (None, None, 75.0 / 8 / 2.5 * 3600)],
 )
 def test_money_buys_time_where_no_deadline_was_asked_for(key, deadline, cap_seconds, wall_seconds):
     plan = sample_plan(
