@@ -155,9 +155,15 @@ class Page(Screen[None], Generic[M]):
     def _deliver(self, deliver: Callable[[X], None], value: X) -> None:
         if self.is_mounted:
             deliver(value)
-            if self.focused is None and self.AUTO_FOCUS is None and self.is_current:
-                # What was hidden while it was read could not take the focus before.
-                self.call_after_refresh(self.focus_next)
+            self.call_after_refresh(self._refocus)
+
+    def _refocus(self) -> None:
+        """Take the focus from what is hidden now, and give it to what was hidden while it was read."""
+        focused = self.focused
+        if focused is not None and not all(node.display for node in focused.ancestors_with_self):
+            self.set_focus(None)
+        if self.focused is None and self.AUTO_FOCUS is None and self.is_current:
+            self.focus_next()
 
 
 def _bug(error: Exception) -> UserError:

@@ -126,7 +126,8 @@ class RunPage(Page[Seen | None]):
         for name in ("#loss-panel", "#delta-panel"):
             self.query_one(name, Panel).show_state("stale" if is_silent else "ready", NO_DATA if is_silent else "")
         self._show_charts(model)
-        self._show_gates(model)
+        # Once there is a height to fill: the box may have been hidden until now.
+        self.call_after_refresh(self._show_gates, model)
         self._show_events(model)
 
     @override
