@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NO_PLANS = "No plans here.\n\nn takes the next step; isoplan demo shows the whole loop in minutes."
 NO_RUNS = "No runs here.\n\nisoplan run PLAN starts an approved plan."
 PINNED = "◆ "
+CELL_CHARS = 32
+"""Of a cell, so that what cannot be read, whose name is its problem, keeps its state in sight; enter shows all."""
 WAITING = ("draft", "approved", "starting", "running", "silent")
 """States of a plan or run in which its own next command goes before the folder's."""
 
@@ -173,7 +175,8 @@ class ProjectsPage(Page[Listing]):
         for line in lines:
             first, *cells = line.cells
             mark = PINNED if line.id in self.session.pinned else ""
-            table.add_row(*(Text(readable(cell), justify=_justify(cell)) for cell in (f"{mark}{first}", *cells)))
+            shown = (readable(cell, max_chars=CELL_CHARS) for cell in (f"{mark}{first}", *cells))
+            table.add_row(*(Text(cell, justify=_justify(cell)) for cell in shown))
         table.move_cursor(row=min(cursor, len(lines) - 1), animate=False)
 
     def _tell_next(self) -> None:
