@@ -1,5 +1,6 @@
 """A run against its promise: where it stands, the loss and its difference to the plan, gates, events, heartbeat."""
 
+import math
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from executor.events import Stepped
 from executor.journal import describe
 from executor.run_folder import RunFolder
 from planner.plan import Plan, load_plan
+from planner.report.charts import SHOWN_FRACTION
 from planner.report.words import show_loss
 from tui.bindings import bindings
 from tui.follower import Follower
@@ -43,6 +45,7 @@ CHECKPOINT = "A checkpoint of {run} now?\n\nIt is written after the step under w
 WAITING = "waiting for the first steps"
 NO_DATA = "STALE · no new data"
 NO_EVENTS = "no events yet"
+DOTS_PER_CELL = 2  # of a braille character, along the axis
 STATE_CLASS = {
     "running": "good", "done": "good", "starting": "plain", "silent": "warn", "capped": "warn", "stopped": "warn",
     "interrupted": "warn", "gated": "bad", "failed": "bad", "dead": "bad",
@@ -220,8 +223,7 @@ class RunPage(Page[Seen | None]):
 
     def _show_charts(self, seen: Seen) -> None:
         follower = seen.follower
-        # A step between two kept points moves the end of the line by less than a dot.
-        drawn = len(follower.curve.points), follower.curve.stride, len(follower.gates)
+        drawn = self._dot(seen), len(follower.gates)
         if drawn == self._drawn:
             return
         self._drawn = drawn
@@ -233,6 +235,14 @@ class RunPage(Page[Seen | None]):
         else:
             loss.show(planned_scene(seen.plan, steps=steps, gates=gates))
             delta.show(delta_scene(seen.plan, steps=steps, gates=gates))
+
+    def _dot(self, seen: Seen) -> int:
+        """How many dots of the axis, logarithmic to the plan's end, are still to come: between two nothing changes."""
+        last = seen.follower.last_step
+        if last is None or seen.plan is None:
+            return len(seen.follower.curve.points)
+        dots = DOTS_PER_CELL * self.query_one("#loss-chart", Chart).size.width
+        return int(dots * math.log(seen.plan.recipe.num_steps / max(1, last.step)) / -math.log(SHOWN_FRACTION))
 
     def _show_gates(self, seen: Seen) -> None:
         panel = self.query_one("#gates-now-panel", Panel)
