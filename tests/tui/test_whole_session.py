@@ -1,6 +1,8 @@
 """From an empty folder to a scored run by keys alone, on real text and a real, tiny run."""
 
 import asyncio
+import shutil
+import sysconfig
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from tui.session import Session
 
 PATIENCE_SECONDS = 240.0
 """For one step of the session; the longest take some 60 s of a quiet machine."""
+MAX_FILE_BYTES = 60_000
 GOING_ON = ("○ STARTING", "● RUNNING", "! SILENT")
 STATED = "--params 45k --tokens 200k --deadline 8m"
 SMALLER = {
@@ -37,9 +40,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("ISOPLAN_HOME", str(tmp_path / "home"))
     root = tmp_path / "lab"
     (root / "text").mkdir(parents=True)
-    for index in range(400):
-        words = " ".join(f"word{(index * 7 + place * place) % 211} and" for place in range(200))
-        (root / "text" / f"{index:03d}.txt").write_text(f"Document {index}. {words}\n")
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        if path.stat().st_size < MAX_FILE_BYTES:
+            shutil.copy(path, root / "text" / f"{path.stem}.txt")
     return Workspace(root)
 
 
