@@ -13,7 +13,8 @@ from data.errors import CapReachedError
 from executor.events import EventLog, Spent, Started
 from executor.history import NO_TIME, read_history
 from executor.meter import Meter, Reading, meter_path, read_meter
-from executor.run import execute
+from executor.meter_process import margin_seconds
+from executor.run import ENDING_SECONDS, execute, spare_seconds
 from executor.run_folder import RunFolder
 from executor.value_files import write_value
 from planner.recipe import Caps, Rates, capped_seconds
@@ -118,3 +119,11 @@ def test_the_tightest_of_time_dollars_and_energy_counts(caps: Caps, seconds: flo
     rates = Rates(num_devices=2, usd_per_device_hour=1.0, device_watts=1000.0, pue=1.2)
 
     assert capped_seconds(caps, rates) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("limit", [0.5, 4.0, 24.0, 1e6])
+def test_a_run_that_stops_itself_at_its_cap_has_time_to_say_so_before_its_meter_acts(limit: float):
+    left = spare_seconds(limit) - margin_seconds(limit)
+
+    assert left == min(ENDING_SECONDS, limit / 8)
+    assert spare_seconds(limit) < limit
