@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from executor.train import Trainer
 
 ENDING_SECONDS = 0.5
-"""From a run's last save to its end, its record and last event written: 0.05 s, on a busy machine above 0.15 s, where one
-that had stopped itself at its cap was ended by its meter before it had said so."""
+"""From a run's last save to its end, with record and last event written: 0.05 s, on a busy machine above 0.15 s. A run
+that had stopped itself at its cap was then ended by its meter before it had said so."""
 
 EXIT_CODES: dict[RunState, int] = {
     "done": 0,
