@@ -76,7 +76,8 @@ class Optimisers:
 
 def optimisers(model: nn.Module, shape: ModelShape, recipe: Optimiser) -> Optimisers:
     """Return what trains `model` as `recipe` says."""
-    named = dict(model.named_parameters())
+    # A pipeline stage wraps its part of the decoder.
+    named = {name.removeprefix("decoder."): parameter for name, parameter in model.named_parameters()}
     narrower = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
     hidden = {name: p for name, p in named.items() if p.ndim >= 2 and name not in _TABLES}
     matrices = [

@@ -114,3 +114,15 @@ def test_mup_lowers_the_rate_of_hidden_matrices_alone(kind: str, factor: float):
     assert set(plain.values()) == {1.0}
     assert lowered["blocks.0.attention.qkv.weight"] == factor
     assert lowered["embedding.weight"] == lowered["head.weight"] == lowered["norm.weight"] == 1.0
+
+
+def test_a_pipeline_stage_has_the_groups_of_its_decoder():
+    scaled = ModelShape.model_validate({**SHAPE.model_dump(), "mup_base_width": 4})
+    decoder = build(scaled, seq_len=8, seed=0, device=CPU)
+    recipe = Optimiser(kind="adamw", peak_lr=1.0, weight_decay=0.5)
+
+    def groups(model: torch.nn.Module) -> list[tuple[int, float, float]]:
+        made = optimisers(model, scaled, recipe)._parts[0].param_groups
+        return [(sum(p.numel() for p in it["params"]), it["weight_decay"], it["rate_factor"]) for it in made]
+
+    assert groups(torch.nn.ModuleDict({"decoder": decoder})) == groups(decoder)

@@ -120,6 +120,7 @@ def test_what_a_plan_may_ask_of_a_model_holds_on_two_ranks(
 def test_what_is_recomputed_is_the_same_bits_on_two_ranks(text: str, corpus: Path, tmp_path: Path):
     found = []
     for kind in ("none", "alternate", "full"):
+        (tmp_path / kind).mkdir()
         one = job(corpus, f"{text},recompute={kind}", 2)
         steps, heldout, _ = on_ranks(2, work.legs, corpus, tmp_path / kind, [one], 4)[0][0]
         found.append((steps, heldout))
