@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from nanogpt import NanoGPT
+from torch import nn
 
 from data.corpus.loader import TokenBatches
 from data.corpus.manifest import load_manifest
@@ -52,46 +52,6 @@ class Trial(NamedTuple):
     cpu_seconds: float
 
 
-class Block(nn.Module):
-    """nanoGPT's block, without biases and dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
-        self.c_attn = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.c_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.c_fc = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.c_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = self.c_attn(self.ln_1(x)).split(WIDTH, dim=2)
-        q, k, v = (part.unflatten(2, (HEADS, -1)).transpose(1, 2) for part in parts)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.c_proj(mixed.transpose(1, 2).flatten(2))
-        return x + self.c_out(functional.gelu(self.c_fc(self.ln_2(x))))
-
-
-class ReferenceGPT(nn.Module):
-    """nanoGPT's model with a tied head and its initialisation."""
-
-    def __init__(self, vocab_size: int) -> None:
-        super().__init__()
-        self.wte, self.wpe = nn.Embedding(vocab_size, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.ln_f = nn.LayerNorm(WIDTH, bias=False)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2:
-                is_output = name.endswith(("c_proj.weight", "c_out.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * LAYERS) if is_output else 0.02)
-
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
-        for block in self.blocks:
-            x = block(x)
-        logits = functional.linear(self.ln_f(x), self.wte.weight)
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-
-
 def shape_of(vocab_size: int, *, is_reference: bool) -> ModelShape:
     """The planner's view of both: the reference differs in its feed-forward and norms, its positions cost nothing."""
     return ModelShape(
@@ -104,7 +64,7 @@ def shape_of(vocab_size: int, *, is_reference: bool) -> ModelShape:
 def reference(batches: TokenBatches, vocab_size: int, *, peak_lr: float, steps: int) -> tuple[float, int]:
     """Train the reference; return its held-out loss and its parameters."""
     torch.manual_seed(SEED)
-    model = ReferenceGPT(vocab_size)
+    model = NanoGPT(vocab_size, num_layers=LAYERS, width=WIDTH, num_heads=HEADS, context=CONTEXT)
     matrices = [p for p in model.parameters() if p.ndim == 2]
     gains = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
+from nanogpt import NanoGPT
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,42 +33,6 @@ from planner.recipe import Optimiser, Precision, Recipe, Schedule
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 6, 384, 6, 256, 16
 Loop = tuple[Callable[[], object], int, float]
 """A step, the model's parameters, and its FLOP per token by our convention."""
-
-
-class Block(nn.Module):
-    """nanoGPT's block, without biases and dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
-        self.c_attn = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.c_proj = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.c_fc = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.c_out = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = self.c_attn(self.ln_1(x)).split(WIDTH, dim=2)
-        q, k, v = (part.view(*part.shape[:2], HEADS, -1).transpose(1, 2) for part in parts)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.c_proj(mixed.transpose(1, 2).contiguous().view(x.shape))
-        return x + self.c_out(functional.gelu(self.c_fc(self.ln_2(x))))
-
-
-class NanoGPT(nn.Module):
-    """nanoGPT's model with a tied head."""
-
-    def __init__(self, vocab_size: int) -> None:
-        super().__init__()
-        self.wte, self.wpe = nn.Embedding(vocab_size, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.ln_f = nn.LayerNorm(WIDTH, bias=False)
-
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
-        for block in self.blocks:
-            x = block(x)
-        logits = functional.linear(self.ln_f(x), self.wte.weight)
-        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 class Text:
@@ -105,7 +70,7 @@ def executor_step(vocab_size: int, options: argparse.Namespace) -> Loop:
 
 
 def nanogpt_step(vocab_size: int, options: argparse.Namespace) -> Loop:
-    model = NanoGPT(vocab_size)
+    model = NanoGPT(vocab_size, num_layers=LAYERS, width=WIDTH, num_heads=HEADS, context=CONTEXT)
     return loop_of(model, model, vocab_size, options, unmultiplied=CONTEXT * WIDTH)
 
 

@@ -6,9 +6,10 @@ measured time, throughput and MFU of the row are never looked at.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -241,11 +242,15 @@ def _sharding(row: Mapping[str, str]) -> Sharding:
 
 
 def _recompute(row: Mapping[str, str]) -> Recompute:
-    text = row.get("recompute", "").lower().strip()
-    for mark, recompute in _RECOMPUTES:
-        if re.search(mark, text):
-            return recompute
-    raise UserError(f"no recomputation '{text}'", expected="none, selective (core attn), selective or full")
+    text = (row.get("recompute") or "").lower().strip()
+    return _first_marked(
+        text, _RECOMPUTES, what="recomputation", expected="none, selective (core attn), selective or full"
+    )
+
+
+def _precision(row: Mapping[str, str]) -> ComputePrecision:
+    text = _text(row, "precision").lower()
+    return _first_marked(text, _PRECISIONS, what="precision", expected="bf16, fp16, fp32, fp8, mxfp8 or nvfp4")
 
 
 _RECOMPUTES: tuple[tuple[str, Recompute], ...] = (
@@ -255,15 +260,6 @@ _RECOMPUTES: tuple[tuple[str, Recompute], ...] = (
     (r"^$|^no|^false|^off|^0", "none"),
 )
 
-
-def _precision(row: Mapping[str, str]) -> ComputePrecision:
-    text = _text(row, "precision").lower()
-    for mark, precision in _PRECISIONS:
-        if re.search(mark, text):
-            return precision
-    raise UserError(f"no precision '{text}'", expected="bf16, fp16, fp32, fp8, mxfp8 or nvfp4")
-
-
 _PRECISIONS: tuple[tuple[str, ComputePrecision], ...] = (
     (r"mxfp8|fp8-mx", "mxfp8"),
     (r"nvfp4", "nvfp4"),
@@ -272,6 +268,20 @@ _PRECISIONS: tuple[tuple[str, ComputePrecision], ...] = (
     (r"fp16|^float16|half", "fp16"),
     (r"fp32|^float32", "fp32"),
 )
+
+T = TypeVar("T")
+
+
+def _first_marked(text: str, marks: Sequence[tuple[str, T]], *, what: str, expected: str) -> T:
+    """The meaning of the first mark (a regular expression) that a table's `text` has.
+
+    Raises:
+        UserError: it has none.
+    """
+    for mark, meaning in marks:
+        if re.search(mark, text):
+            return meaning
+    raise UserError(f"no {what} '{text}'", expected=expected)
 
 
 def _text(row: Mapping[str, str], column: str) -> str:

@@ -68,6 +68,11 @@ def judge(protocol: Protocol, state: dict[str, bytes | None], folder: Path, *, a
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     lay_out(state, folder)
+    return resumed(protocol, folder, acknowledged=acknowledged)
+
+
+def resumed(protocol: Protocol, folder: Path, *, acknowledged: int) -> Verdict:
+    """Resume from what stands in `folder`."""
     try:
         found = protocol.newest(folder)
     except TornError:

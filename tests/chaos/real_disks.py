@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.line import Line, Size
-from tests.chaos.power_cuts import Verdict
-from tests.chaos.protocols import ISOPLAN, USUAL, Protocol, TornError
+from tests.chaos.power_cuts import Verdict, resumed
+from tests.chaos.protocols import ISOPLAN, USUAL, Protocol
 
 _SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32): EXT4_IOC_SHUTDOWN of linux/fs/ext4/ext4.h
 _WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
@@ -73,7 +73,7 @@ def kill_at_random(protocol: Protocol, *, num_kills: int, seed: int) -> Counter[
         with tempfile.TemporaryDirectory() as name:
             seconds = chance.uniform(0.005, _LONGEST_SECONDS)
             acknowledged = _save_until(protocol, Path(name) / "checkpoints", seconds, end=lambda: None)
-            verdicts[_verdict(protocol, Path(name) / "checkpoints", acknowledged)] += 1
+            verdicts[resumed(protocol, Path(name) / "checkpoints", acknowledged=acknowledged)] += 1
     return verdicts
 
 
@@ -82,17 +82,7 @@ def _cut(protocol: Protocol, folder: Path, *, after_seconds: float) -> Verdict:
     with mounted(image, disk):
         acknowledged = _save_until(protocol, disk / "checkpoints", after_seconds, end=lambda: _shut_down(disk))
     with mounted(image, disk):
-        return _verdict(protocol, disk / "checkpoints", acknowledged)
-
-
-def _verdict(protocol: Protocol, folder: Path, acknowledged: int) -> Verdict:
-    try:
-        found = protocol.newest(folder)
-    except TornError:
-        return "torn"
-    except Exception:  # noqa: BLE001 - whatever a loader raises, the run is stuck
-        return "unreadable"
-    return "whole" if (found or 0) >= acknowledged else "lost"
+        return resumed(protocol, disk / "checkpoints", acknowledged=acknowledged)
 
 
 def _save_until(protocol: Protocol, folder: Path, after_seconds: float, *, end: Callable[[], None]) -> int:
