@@ -29,7 +29,7 @@ def outside_view(best: Candidate, facts: Facts, *, total_flop: float) -> str:
     usual = utilisation(chip, num_devices=facts.cluster.num_devices)
     wall = best.pace.wall_seconds(best.num_steps)
     own = mfu(total_flop, seconds=wall, rates=facts.rates, peak_flop_per_s=facts.hardware.peak_flop_per_s)
-    if facts.cluster.hardware.vendor == "measured" or own <= usual:
+    if own <= usual:
         return ""
     low, high = usual * math.exp(-MFU_RADIUS), usual * math.exp(MFU_RADIUS)
     longer = wall * own / usual

@@ -148,6 +148,28 @@ def test_a_run_elsewhere_is_told_alive_by_its_heartbeat(workspace: Workspace, mo
     assert not follower.is_running
 
 
+def test_the_chart_follows_a_run_that_moves_by_a_dot_and_rests_between(workspace: Workspace) -> None:
+    plan = fill(workspace, steps=2_000)
+
+    def further(to: int) -> Callable[[IsoplanApp, Pilot[None]], None]:
+        def write(_app: IsoplanApp, _pilot: Pilot[None]) -> None:
+            log = EventLog(workspace.runs / "r-0412" / "events.jsonl")
+            log.write(sample_step(plan, to))
+            log.close()
+
+        return write
+
+    first, same, later = drive(
+        workspace, "8", further(2_001), "r", further(plan.recipe.num_steps - 1), "r", size=(130, 40)
+    )[1::2]
+
+    def chart(text: str) -> list[str]:
+        return text.splitlines()[6:18]
+
+    assert chart(first) == chart(same)
+    assert chart(later) != chart(same)
+
+
 def test_a_replay_tells_events_when_their_time_has_come(tmp_path: Path) -> None:
     plan, path, now = sample_plan(), tmp_path / "events.jsonl", [0.0]
     log = EventLog(path)

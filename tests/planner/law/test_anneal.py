@@ -1,11 +1,15 @@
-"""The way to a run's end, measured on evaluations under way."""
+"""The way to a run's end, measured on evaluations under way, and promised at gates."""
 
 import numpy as np
 import pytest
 
+from planner.belief import LawBelief, LawModel
 from planner.law.anneal import PRIOR_RUNS, Anneal, Curve, measured_anneal
 from planner.law.base import Point
+from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw
+from tests.planner.law.ladders import sweep
+from tests.samples import sample_plan
 
 LAW = ChinchillaLaw(E=1.8, A=400.0, B=1200.0, alpha=0.34, beta=0.37)
 FRACTIONS = np.array([0.25, 0.6, 0.95])
@@ -44,3 +48,19 @@ def test_an_evaluation_after_most_of_the_decay_counts_for_nothing() -> None:
     only_late = Curve(late.N, late.num_tokens, late.final_loss, late.tokens[2:], late.losses[2:], late.heights[2:])
 
     assert measured_anneal(LAW, [only_late]) == Anneal()
+
+
+def test_a_fits_gap_is_what_gates_promise_on_the_way_and_not_at_the_end() -> None:
+    N, D, loss = sweep()
+    fit = fit_chinchilla(N, D, loss, num_bootstraps=20)
+    recipe = sample_plan().recipe
+
+    def along(gap: float) -> tuple[float, float]:
+        by = fit.model_copy(update={"anneal": Anneal(log_gap=gap)})
+        belief = LawBelief(by=by, name="own", digest="", source=sample_plan().law.source, unique_tokens=None)
+        early, end = belief.along(LawModel(1e8), recipe, (0.3, 1.0))
+        return early.p50, end.p50
+
+    (low, end), (high, same) = along(0.0), along(0.05)
+    assert high / low == pytest.approx(np.exp(0.05))
+    assert same == end

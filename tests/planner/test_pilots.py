@@ -1,0 +1,43 @@
+"""Pilot runs as jobs: where they are evaluated, and what that is expected to take."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from planner.facts import Facts
+from planner.pilots import GATE_FRACTIONS, pilots
+from planner.recipe import CorpusRef
+from planner.request import make_request
+from planner.resolve import Sources, resolve
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def facts(folder: Path) -> Facts:
+    asked = {"hardware": "rtx-4090", "law": "epoch-2024", "budget_usd": 10.0, "price_usd_per_device_hour": 0.5}
+    request = make_request(asked | {"vocab_size": 8192, "seq_len": 512})
+    found = resolve(request, Sources(folder / "p.csv", folder / "h.toml", folder / "c.json"), now=NOW)
+    corpus = CorpusRef(path="corpus", digest="0" * 64, unique_tokens=10**9, bytes_per_token=4.0)
+    return replace(found, data=replace(found.data, corpus=corpus, heldout_tokens=10**6))
+
+
+def test_pilots_are_evaluated_twice_on_the_way_and_at_the_end(tmp_path: Path) -> None:
+    ladder = pilots(facts(tmp_path), total_seconds=3600.0, target_seconds=20_000.0, seed=0)
+
+    assert len(ladder) >= 4
+    for pilot in ladder:
+        steps = pilot.job.recipe.num_steps
+        assert [gate.step for gate in pilot.job.gates] == [round(0.25 * steps), round(0.6 * steps), steps]
+        assert all(gate.stop_above_loss is None for gate in pilot.job.gates)
+
+
+def test_each_evaluation_is_in_the_time_a_pilot_is_said_to_take(tmp_path: Path) -> None:
+    few = facts(tmp_path)
+    none = replace(few, data=replace(few.data, heldout_tokens=1))
+    settings = {"total_seconds": 3600.0, "target_seconds": 20_000.0, "seed": 0}
+    with_text, without = (pilots(each, **settings)[0] for each in (few, none))
+    step = with_text.job.predicted_step_seconds
+    one = step * with_text.job.recipe.eval_sequences / with_text.job.recipe.sequences_per_step / 3
+
+    assert with_text.job.recipe.num_steps == without.job.recipe.num_steps
+    assert with_text.predicted_seconds - without.predicted_seconds > 0.9 * len(GATE_FRACTIONS) * one
