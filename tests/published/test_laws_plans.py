@@ -7,6 +7,7 @@ depends on size. Tolerances are for that.
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from planner.law.allocation import optimal_allocation
@@ -75,6 +76,9 @@ def test_hoffmanns_constants_train_smaller_models_on_more_tokens_than_their_repl
 
     assert hoffmann.model.num_params < 0.9 * epoch.model.num_params
     assert hoffmann.data.num_tokens > 1.2 * epoch.data.num_tokens
+    for plan, name in ((hoffmann, "hoffmann-2022"), (epoch, "chinchilla-240")):
+        best = optimal_allocation(law(name).law, plan.compute.six_nd_flop)
+        assert best.loss <= plan.predicted.loss.p50 <= best.loss + 0.005
 
 
 def test_experts_lower_the_loss_and_ask_for_fewer_active_parameters_on_more_tokens(planned: Planner) -> None:
@@ -89,6 +93,12 @@ def test_experts_lower_the_loss_and_ask_for_fewer_active_parameters_on_more_toke
     assert free.model.num_params > dense.model.num_params
     assert free.compute.six_nd_flop < 6 * free.model.num_params * free.data.num_tokens / 4
     assert free.predicted.memory_bytes <= free.predicted.memory_limit_bytes
+    # The paper's constants at this compute and so many experts: the plan's size, and what its choice costs in loss.
+    sizes = np.geomspace(1e8, 1e12, 4001)
+    compute = free.compute.six_nd_flop
+    losses = law_loss(law("ludziejewski-2025-moe").law, sizes, compute / 6 / sizes, num_experts=experts.num_experts)
+    assert num_active_params(free.model.shape) == pytest.approx(sizes[losses.argmin()], rel=0.3)
+    assert free.predicted.loss.p50 == pytest.approx(losses.min(), abs=0.01)
     assert "dense model" in [alternative.name for alternative in free.alternatives]
     assert "experts are the most the law was fitted on" in free.binding.note or experts.num_experts < 32
 
