@@ -6,7 +6,7 @@ from steps of the new kind, measured then too.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from data.canonical import digest
@@ -16,36 +16,44 @@ from data.values import Band
 from planner.assemble import assemble
 from planner.candidates import Candidate
 from planner.facts import Facts
-from planner.gates import eval_tokens, num_gates
-from planner.health import PLANNED, probe_tokens
+from planner.gates import num_gates
+from planner.health import PLANNED
 from planner.memory import memory_per_device
-from planner.model import num_params
-from planner.plan import Binding, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
+from planner.plan import Binding, CostLine, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
 from planner.post import PostMethod, PostTraining, flop_factor
-from planner.recipe import Gate, Optimiser, Recipe, Schedule, job_flop_per_token
+from planner.post_timing import BUSY, Lap, PostTiming
+from planner.recipe import Gate, Job, Optimiser, Recipe, Schedule, job_flop_per_token
 from planner.request import Request
-from planner.risk import log_sd
+from planner.risk import Z90
 from planner.step import StepBreakdown, step_breakdown
-from planner.wall import pace
+from planner.wall import Pace, pace
 
 RATE_FRACTION: dict[PostMethod, float] = {"full": 0.1, "lora": 1.0, "dpo": 0.1}
 """Peak rate over pretraining's (assumptions of this tool): all weights a tenth, adapters ten times that."""
 
 WARMUP_FRACTION = 0.1
 MIN_PLANNED_STEPS = 10
+_TIMED = {"evaluation at gates": "evaluations as timed while planning", "start-up": "process start, then as timed"}
+
 WORSE_NATS = 0.5
 """A gate ends the run when the held-out loss is this much above the base's (assumption: well beyond its noise)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostAsk:
-    """What is asked for, and what was measured for it: the held-out loss it starts from, and the seconds of a step."""
+    """What is asked for."""
 
     post: PostTraining
     num_sequences: int
-    base_loss: float
-    step_seconds: float
     peak_lr: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What was measured for it: the held-out loss it starts from, and how long what it does takes."""
+
+    base_loss: float
+    timing: PostTiming
 
 
 def post_request(base: Plan, *, corpus: str, num_sequences: int, name: str) -> Request:
@@ -68,7 +76,18 @@ def post_request(base: Plan, *, corpus: str, num_sequences: int, name: str) -> R
     return Request.model_validate(base.request.model_dump() | fixed)
 
 
-def post_plan(base: Plan, facts: Facts, request: Request, ask: PostAsk) -> Plan:
+def post_draft(base: Plan, facts: Facts, request: Request, ask: PostAsk) -> Job:
+    """The job of the plan to be, for measuring what it will do; its figures are the base's.
+
+    Raises:
+        UserError: as `post_plan`.
+    """
+    step = Lap(seconds=base.predicted.step_seconds, waited_seconds=0.0)
+    unknown = Start(base.predicted.loss.p50, PostTiming(steps=(step, step), evaluation=step, start=step))
+    return post_plan(base, facts, request, ask, unknown).job()
+
+
+def post_plan(base: Plan, facts: Facts, request: Request, ask: PostAsk, start: Start) -> Plan:
     """The sealed plan.
 
     Raises:
@@ -83,56 +102,59 @@ def post_plan(base: Plan, facts: Facts, request: Request, ask: PostAsk) -> Plan:
             expected=f"{MIN_PLANNED_STEPS} or more",
             next_step="more --epochs or more text",
         )
-    best = _candidate(base, facts, request, ask, num_steps=num_steps)
+    best = _candidate(base, facts, request, start, num_steps=num_steps)
     binding = Binding(constraint="tokens", loss_change_for_10_percent_more=None)
     plan = assemble(best, request, facts, others=(best,), binding=binding)
-    return seal(Plan.model_validate(as_json(plan) | _changes(plan, base, ask)))
+    return seal(Plan.model_validate(as_json(plan) | _changes(plan, base, ask, start)))
 
 
-def _candidate(base: Plan, facts: Facts, request: Request, ask: PostAsk, *, num_steps: int) -> Candidate:
+def _candidate(base: Plan, facts: Facts, request: Request, start: Start, *, num_steps: int) -> Candidate:
     shape, layout, sequences = base.model.shape, base.layout, base.recipe.sequences_per_step
     settings = {"seq_len": base.recipe.seq_len, "sequences_per_step": sequences}
     step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
-    step = _scaled(step, ask.step_seconds / step.step_seconds)
-    band, tokens = step.step_seconds_band, num_steps * sequences * base.recipe.seq_len
-    scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) + probe_tokens(request.asked_items)
     return Candidate(
         shape=shape,
         law_model=facts.law.model(shape),
         layout=layout,
-        step=step,
+        step=_as_timed(step, start.timing),
         memory=memory_per_device(shape, layout, facts.cluster, **settings, precision=facts.precision),
-        pace=pace(
-            step_seconds=step.step_seconds,
-            step_log_sd=log_sd(band.p10, band.p90),
-            tokens_per_step=sequences * base.recipe.seq_len,
-            num_params=num_params(shape),
-            eval_tokens=scored * num_gates(request.gate_fraction),
-            num_nodes=1,
-            startup_seconds=facts.overheads.startup_seconds,
-            checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,
-            restart_seconds=facts.overheads.restart_seconds,
-            failures_per_node_day=facts.overheads.failures_per_node_day,
-        ),
+        pace=_pace(base, facts, request, start.timing),
         sequences_per_step=sequences,
         num_steps=num_steps,
         constraint="tokens",
-        loss=ask.base_loss,
+        loss=start.base_loss,
     )
 
 
-def _scaled(step: StepBreakdown, factor: float) -> StepBreakdown:
-    """The step with every cause taking `factor` times as long."""
-    band = step.step_seconds_band
+def _pace(base: Plan, facts: Facts, request: Request, timing: PostTiming) -> Pace:
+    paced = pace(
+        step_seconds=timing.step_seconds,
+        step_log_sd=timing.step_log_sd,
+        tokens_per_step=base.recipe.tokens_per_step,
+        num_params=base.model.num_params,
+        eval_tokens=0,
+        num_nodes=1,
+        startup_seconds=facts.overheads.startup_seconds + timing.start_seconds,
+        checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,
+        restart_seconds=facts.overheads.restart_seconds,
+        failures_per_node_day=facts.overheads.failures_per_node_day,
+    )
+    return replace(paced, eval_seconds=timing.eval_seconds * num_gates(request.gate_fraction))
+
+
+def _as_timed(step: StepBreakdown, timing: PostTiming) -> StepBreakdown:
+    """The step as long as timed, each cause's share as it was, with the spread of what was timed."""
+    p50, reach = timing.step_seconds, math.exp(Z90 * timing.step_log_sd)
+    factor = p50 / step.step_seconds
     seconds = {name: value * factor for name, value in step.model_dump().items() if name.endswith("_seconds")}
     rates = {name: getattr(step, name) / factor for name in ("mfu", "hfu", "tokens_per_s_per_device")}
-    spread = {"p10": band.p10 * factor, "p50": band.p50 * factor, "p90": band.p90 * factor}
-    return StepBreakdown.model_validate(step.model_dump() | seconds | rates | {"step_seconds_band": spread})
+    band = Band(p10=p50 / reach, p50=p50, p90=p50 * reach)
+    return StepBreakdown.model_validate(step.model_dump() | seconds | rates | {"step_seconds_band": band.model_dump()})
 
 
-def _changes(plan: Plan, base: Plan, ask: PostAsk) -> dict[str, object]:
+def _changes(plan: Plan, base: Plan, ask: PostAsk, start: Start) -> dict[str, object]:
     """What differs from the plan of a pretraining of that length."""
-    now = Band.exactly(ask.base_loss)
+    now = Band.exactly(start.base_loss)
     peak = ask.peak_lr or RATE_FRACTION[ask.post.method] * base.recipe.optimiser.peak_lr
     recipe = Recipe.model_validate(
         plan.recipe.model_dump()
@@ -153,7 +175,7 @@ def _changes(plan: Plan, base: Plan, ask: PostAsk) -> dict[str, object]:
         "recipe": as_json(recipe),
         "post": as_json(ask.post),
         "law": as_json(_no_law(base)),
-        "gates": [as_json(_gate(gate, ask.base_loss)) for gate in plan.gates],
+        "gates": [as_json(_gate(gate, start.base_loss)) for gate in plan.gates],
         "predicted": as_json(plan.predicted)
         | {
             "loss": as_json(now),
@@ -162,8 +184,28 @@ def _changes(plan: Plan, base: Plan, ask: PostAsk) -> dict[str, object]:
         },
         "compute": as_json(plan.compute) | {"flop_per_token": token_flop, "total_flop": token_flop * recipe.num_tokens},
         "alternatives": [],
-        "warnings": ["the loss after this is not predicted; the band is what the base scores now", *plan.warnings],
+        "cost_lines": [as_json(_timed_line(line)) for line in plan.cost_lines],
+        "warnings": [
+            "the loss after this is not predicted; the band is what the base scores now",
+            *_busy_warning(plan, start.timing),
+            *plan.warnings,
+        ],
     }
+
+
+def _timed_line(line: CostLine) -> CostLine:
+    """The line with where its figure comes from, where that is not what pretraining's comes from."""
+    return line.model_copy(update={"formula": _TIMED.get(line.name, line.formula)})
+
+
+def _busy_warning(plan: Plan, timing: PostTiming) -> tuple[str, ...]:
+    if timing.slowdown < BUSY:
+        return ()
+    waiting = 1 - 1 / timing.slowdown
+    return (
+        f"the machine did other work while steps were timed: they waited {waiting:.0%} of their time, and with the"
+        f" machine to itself the run would cost about {plan.predicted.cost_usd.p50 / timing.slowdown:.3g} USD",
+    )
 
 
 def _gate(gate: Gate, base_loss: float) -> Gate:

@@ -69,6 +69,7 @@ class PreferenceTrainer(FineTuner):
     def __init__(self, job: Job, batches: TokenBatches, pairs: tuple[Pairs, Pairs], *, device: torch.device) -> None:
         super().__init__(job, batches, device=device)
         self._learnt, self._held_out = pairs
+        self._margin_N: Tensor | None = None
         with torch.no_grad():
             self._base_learnt_N2, self._base_heldout_N2 = (self._all_logprobs(part) for part in pairs)
 
@@ -77,6 +78,7 @@ class PreferenceTrainer(FineTuner):
         """Return the preference loss on held-out pairs, and the bits per byte of their chosen answers."""
         with torch.no_grad():
             logprob_N2 = self._all_logprobs(self._held_out)
+        self._margin_N = self._margin(logprob_N2, self._base_heldout_N2)
         loss_N = self._loss(logprob_N2, self._base_heldout_N2).double()
         spread = loss_N.std().item() if len(loss_N) > 1 else math.inf
         nats = -logprob_N2[:, 0].double().sum().item()
@@ -88,7 +90,14 @@ class PreferenceTrainer(FineTuner):
 
     @override
     def probe(self) -> tuple[ProbeScore, ...]:
-        return ()
+        """Return how many held-out pairs the last evaluation found the chosen answer of to have gained the more.
+
+        Neither has gained anything before the first step: that counts as half.
+        """
+        if self._margin_N is None:
+            return ()
+        accuracy = ((self._margin_N > 0).double() + (self._margin_N == 0).double() / 2).mean().item()
+        return (ProbeScore(name="preference", accuracy=accuracy, num_items=len(self._margin_N)),)
 
     @override
     def _micro_step(self, first: int, size: int, share: float) -> Tensor:
@@ -109,8 +118,12 @@ class PreferenceTrainer(FineTuner):
         return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)])
 
     def _loss(self, logprob_N2: Tensor, base_N2: Tensor) -> Tensor:
+        return -logsigmoid(self._post.dpo_beta * self._margin(logprob_N2, base_N2))
+
+    def _margin(self, logprob_N2: Tensor, base_N2: Tensor) -> Tensor:
+        """Return how much more likely the chosen answers became than the rejected ones, in nats."""
         gain_N2 = logprob_N2 - base_N2
-        return -logsigmoid(self._post.dpo_beta * (gain_N2[:, 0] - gain_N2[:, 1]))
+        return gain_N2[:, 0] - gain_N2[:, 1]
 
     def _all_logprobs(self, pairs: Pairs) -> Tensor:
         size = self._recipe.micro_batch_sequences

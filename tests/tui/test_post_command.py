@@ -18,7 +18,6 @@ from executor.run_folder import RunFolder
 from executor.train import Trainer
 from planner.model import flop_per_token
 from planner.plan import Plan, as_json, load_plan, save_plan, seal
-from planner.post import PostTraining
 from planner.post_plan import RATE_FRACTION, WORSE_NATS
 from planner.recipe import total_flop
 from tests.tui.test_door import Desk
@@ -67,9 +66,7 @@ def test_the_plan_starts_from_the_checkpoint_and_from_what_it_scores(trained: De
     before = trainer_of(base)
     before.load(checkpoint)
     assert plan.predicted.loss.p10 == plan.predicted.loss.p90
-    assert plan.predicted.loss.p50 == pytest.approx(
-        before.evaluate().loss, abs=0.05
-    )  # over another number of sequences
+    assert plan.predicted.loss.p50 == pytest.approx(before.evaluate().loss, abs=0.05)  # over as many sequences or fewer
     assert {gate.stop_above_loss for gate in plan.gates} == {plan.predicted.loss.p50 + WORSE_NATS}
     assert plan.model.shape == base.model.shape
     assert plan.alternatives == ()
@@ -93,20 +90,26 @@ def test_time_and_flop_are_those_of_the_method(words: str, factor: float, traine
 
 def test_a_step_of_the_new_kind_is_timed_while_planning(trained: Desk, monkeypatch: pytest.MonkeyPatch):
     ticks = iter(float(at) for at in range(1000))
-    monkeypatch.setattr("executor.post.baseline.time.perf_counter", lambda: next(ticks) * 0.25)
+    monkeypatch.setattr("executor.post.timing.time.perf_counter", lambda: next(ticks) * 0.25)
+    monkeypatch.setattr("executor.post.timing._LAP_SECONDS", 0.0)
+    monkeypatch.setattr("executor.post.timing._waited_seconds", dict)
 
-    assert planned(trained, "--method lora --corpus corpus").predicted.step_seconds == pytest.approx(0.25)
+    plan = planned(trained, "--method lora --corpus corpus")
+
+    # A lap looks at the clock when it begins, before its one step, after it, and when it ends.
+    assert plan.predicted.step_seconds == pytest.approx(3 * 0.25)
+    assert plan.cost_lines[1].formula == "evaluations as timed while planning"
 
 
 def test_what_is_measured_leaves_the_checkpoint_as_it_was(trained: Desk):
-    checkpoint, weights = base_checkpoint(run_of(trained))
+    checkpoint, _ = base_checkpoint(run_of(trained))
     files = {path: path.read_bytes() for path in checkpoint.iterdir()}
-    wanted = PostTraining(method="full", checkpoint=str(checkpoint), weights_xxh3=weights)
+    job = planned(trained, "--method full --corpus corpus").job()
 
-    first, second = (baseline(load_plan(trained.plan), wanted, trained.folder / "corpus") for _ in range(2))
+    first, second = (baseline(job) for _ in range(2))
 
-    assert first.loss == second.loss
-    assert min(first.step_seconds, second.step_seconds) > 0
+    assert first.base_loss == second.base_loss
+    assert min(first.timing.step_seconds, second.timing.step_seconds) > 0
     assert {path: path.read_bytes() for path in checkpoint.iterdir()} == files
 
 

@@ -39,12 +39,12 @@ def post(
     approves the plan.
     """
     from executor.paths import Workspace
-    from executor.post.baseline import base_checkpoint, baseline
+    from executor.post.baseline import base_checkpoint, baseline, check_text
     from executor.post.preferences import preference_ref
     from executor.run_folder import RunFolder
     from planner.plan import as_json, load_plan, save_plan
     from planner.post import PostTraining
-    from planner.post_plan import PostAsk, post_plan, post_request
+    from planner.post_plan import PostAsk, post_draft, post_plan, post_request
     from planner.resolve import resolve
 
     if (method == "dpo") != (preferences is not None) or (method != "dpo") != (corpus is not None):
@@ -67,15 +67,14 @@ def post(
         }
     )
     text = corpus or Path(base.job().corpus.path)
-    start = baseline(base, wanted, text)
+    check_text(base, text)
     available = pairs.num_pairs if pairs else _num_sequences(text, base.recipe.seq_len)
     number = round(epochs * available)
     request = post_request(base, corpus=str(text), num_sequences=number, name=f"{method} of {folder.run_id}")
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
-    ask = PostAsk(
-        post=wanted, num_sequences=number, base_loss=start.loss, step_seconds=start.step_seconds, peak_lr=peak_lr
-    )
-    decided = post_plan(base, facts, request, ask)
+    ask = PostAsk(post=wanted, num_sequences=number, peak_lr=peak_lr)
+    start = baseline(post_draft(base, facts, request, ask))
+    decided = post_plan(base, facts, request, ask, start)
     path = save_plan(decided, workspace.plans)
     if as_data:
         emit_json(as_json(decided))
@@ -83,7 +82,7 @@ def post(
         from tui.plain import plan_text
 
         data(plan_text(decided, SHOWN))
-    say(f"{folder.run_id}, {checkpoint.name}, scores {start.loss:.4f} now. Saved plan {decided.id} -> {path}")
+    say(f"{folder.run_id}, {checkpoint.name}, scores {start.base_loss:.4f} now. Saved plan {decided.id} -> {path}")
     say(f"Next: isoplan approve {decided.id} --cap USD --as NAME · isoplan run {decided.id}")
 
 
