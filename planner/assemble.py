@@ -222,7 +222,7 @@ def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) 
 def _choice_warning(request: Request, facts: Facts) -> tuple[str, ...]:
     chosen = ", ".join(request.choices.words)
     unmasked = "; masking documents is not timed" if request.choices.masks_documents else ""
-    return (f"the law {facts.law.name} knows nothing of {chosen}{unmasked}",) if chosen else ()
+    return (f"the law {facts.law.name} holds for {chosen} only if its runs had that{unmasked}",) if chosen else ()
 
 
 def _muon_warning(facts: Facts) -> tuple[str, ...]:

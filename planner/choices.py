@@ -1,6 +1,7 @@
 """What a request may choose of a model and its loss besides size: what attention sees, a soft cap, the z-loss.
 
-No law here knows what these do to the loss, so a plan that uses one says so; time, memory and FLOP count them.
+No published law knows what these do to the loss, so a plan that uses one says that its law holds only if its runs had
+it too (`isoplan ladder --recipe`); time, memory and FLOP count them.
 """
 
 from collections.abc import Iterable

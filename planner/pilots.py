@@ -13,6 +13,7 @@ from data.canonical import digest
 from data.errors import InfeasibleError, UserError
 from planner import hyperparameters
 from planner.candidates import MIN_STEPS
+from planner.choices import PLAIN, Choices
 from planner.cluster import Layout
 from planner.facts import Facts
 from planner.gates import eval_tokens
@@ -70,8 +71,12 @@ class Pilot:
     predicted_seconds: float
 
 
-def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: int) -> tuple[Pilot, ...]:
+def pilots(
+    facts: Facts, *, total_seconds: float, target_seconds: float, seed: int, choices: Choices = PLAIN
+) -> tuple[Pilot, ...]:
     """A ladder that fits into `total_seconds` and informs a run of `target_seconds` on this device, cheapest first.
+
+    Every pilot has the `choices` that the run will have.
 
     Raises:
         InfeasibleError: the smallest ladder takes longer.
@@ -81,16 +86,17 @@ def pilots(facts: Facts, *, total_seconds: float, target_seconds: float, seed: i
         raise UserError("pilot runs need text", next_step="isoplan corpus build SOURCE --out corpus")
     guess_flop = target_seconds * GUESS_MFU * facts.hardware.peak_flop_per_s
     centre = math.sqrt(guess_flop / (6.0 * DESIGNS[0].tokens_per_param)) / 2.0
-    shapes = candidate_shapes(
+    plain = candidate_shapes(
         max(SMALLEST_PILOT_PARAMS, centre / SIZE_SPAN),
         centre * SIZE_SPAN,
         vocab_size=facts.vocab_size,
         seq_len=facts.seq_len,
     )
+    shapes = tuple(choices.applied(shape) for shape in plain)
     typical = _offer(min(shapes, key=lambda shape: abs(math.log(num_params(shape) / centre))), facts, DESIGNS[0])
     target_flop = target_seconds * typical.flop_per_token / typical.seconds_per_token
     runs = _ladder(shapes, facts, total_seconds=total_seconds, target_flop=target_flop)
-    return tuple(_pilot(run, shapes[run.shape], facts, seed=seed) for run in runs)
+    return tuple(_pilot(run, shapes[run.shape], facts, choices, seed=seed) for run in runs)
 
 
 def _ladder(
@@ -131,7 +137,7 @@ def _offer(shape: ModelShape, facts: Facts, design: Design) -> PilotShape:
     )
 
 
-def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilot:
+def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, choices: Choices, *, seed: int) -> Pilot:
     corpus = facts.data.corpus
     assert corpus is not None, "the caller checked"
     sequences = hyperparameters.sequences_per_step(num_tokens=run.num_tokens, seq_len=facts.seq_len, multiple=1)
@@ -143,6 +149,8 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, *, seed: int) -> Pilo
         num_steps=num_steps,
         optimiser=hyperparameters.optimiser(shape, num_tokens=tokens, kind=facts.optimiser),
         schedule=hyperparameters.schedule(num_steps),
+        z_loss=choices.z_loss,
+        masks_documents=choices.masks_documents,
         precision=facts.precision,
         num_threads=facts.num_threads,
         eval_sequences=max(1, _eval_tokens(tokens, facts) // facts.seq_len),

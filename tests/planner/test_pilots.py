@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from planner.choices import parse_choices
 from planner.facts import Facts
 from planner.pilots import GATE_FRACTIONS, pilots
 from planner.recipe import CorpusRef
@@ -41,3 +42,12 @@ def test_each_evaluation_is_in_the_time_a_pilot_is_said_to_take(tmp_path: Path) 
 
     assert with_text.job.recipe.num_steps == without.job.recipe.num_steps
     assert with_text.predicted_seconds - without.predicted_seconds > 0.9 * len(GATE_FRACTIONS) * one
+
+
+def test_pilots_have_what_is_chosen_of_the_recipe(tmp_path: Path) -> None:
+    chosen = parse_choices(["window=128", "softcap=30", "z-loss=1e-4", "documents=masked"])
+
+    for pilot in pilots(facts(tmp_path), total_seconds=3600.0, target_seconds=20_000.0, seed=0, choices=chosen):
+        shape, recipe = pilot.job.shape, pilot.job.recipe
+        assert (shape.attention, shape.logit_softcap) == (chosen.attention, 30)
+        assert (recipe.z_loss, recipe.masks_documents) == (1e-4, True)

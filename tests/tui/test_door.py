@@ -187,4 +187,13 @@ def test_what_is_chosen_of_a_recipe_is_in_the_plan_and_outside_the_law(desk):
     assert made["model"]["shape"]["attention"]["window"] == 4
     assert (made["model"]["shape"]["logit_softcap"], made["recipe"]["z_loss"]) == (30.0, 1e-4)
     assert made["recipe"]["masks_documents"]
-    assert "knows nothing of window=4, softcap=30.0, z-loss=0.0001, documents=masked" in made["warnings"][0]
+    assert "holds for window=4, softcap=30.0, z-loss=0.0001, documents=masked only if" in made["warnings"][0]
+
+
+def test_a_ladder_takes_the_words_of_a_recipe(desk):
+    words = "--seconds 100s --recipe window=4 --recipe softcap=30"
+    made = json.loads(desk.type(f"ladder plan --corpus corpus --seq-len {SEQ_LEN} {words} --json"))
+
+    shapes = [pilot["job"]["shape"] for pilot in made["pilots"]]
+    assert shapes
+    assert {(shape["attention"]["window"], shape["logit_softcap"]) for shape in shapes} == {(4, 30.0)}

@@ -11,9 +11,11 @@ from data.canonical import Json
 from data.units import show_count, show_flop, show_seconds
 from tui.output import data, emit_json, say, table
 from tui.quantities import DURATION, USD
+from tui.recipe_option import recipe_option
 
 if TYPE_CHECKING:
     from executor.paths import Workspace
+    from planner.choices import Choices
     from planner.pilots import Pilot
 
 
@@ -30,6 +32,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--seq-len", type=int, help="Default: 256 on a CPU."),
             click.option("--price", type=USD, help="Dollars per device and hour; else prices.csv."),
             click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True),
+            recipe_option,
             click.option("--seed", type=int, default=0, show_default=True),
             click.option("--json", "as_data", is_flag=True, help="Print the ladder as JSON."),
         )
@@ -53,13 +56,15 @@ def plan_ladder(
     seq_len: int | None,
     price: float | None,
     optimiser: str,
+    choices: "Choices",
     seed: int,
     as_data: bool,
 ) -> None:
     """Show the pilot runs that fit into the allowance; run nothing."""
-    _, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, seed)
+    _, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, choices, seed)
     _show(found, as_data=as_data)
-    say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds:g}s")
+    again = "".join(f" --recipe {word}" for word in choices.words)
+    say(f"Next: isoplan ladder run --corpus {corpus} --seconds {seconds:g}s{again}")
 
 
 @app.command("run")
@@ -73,12 +78,13 @@ def run_ladder(
     seq_len: int | None,
     price: float | None,
     optimiser: str,
+    choices: "Choices",
     seed: int,
     as_data: bool,
     out: Path,
 ) -> None:
     """Run the pilots one after the other and append their records to a table; recorded ones are not run again."""
-    workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, seed)
+    workspace, found = _design(corpus, seconds, target_seconds, seq_len, price, optimiser, choices, seed)
     _show(found, as_data=as_data)
     from executor.ladder import run_pilots
     from executor.value_files import write_value
@@ -98,6 +104,7 @@ def _design(
     seq_len: int | None,
     price: float | None,
     optimiser: str,
+    choices: "Choices",
     seed: int,
 ) -> "tuple[Workspace, tuple[Pilot, ...]]":
     from executor.paths import Workspace
@@ -116,11 +123,12 @@ def _design(
             "seq_len": seq_len,
             "price_usd_per_device_hour": price,
             "optimiser": optimiser,
+            "choices": choices,
             "seed": seed,
         }
     )
     facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
-    return workspace, pilots(facts, total_seconds=seconds, target_seconds=target, seed=seed)
+    return workspace, pilots(facts, total_seconds=seconds, target_seconds=target, seed=seed, choices=choices)
 
 
 def _show(found: "tuple[Pilot, ...]", *, as_data: bool) -> None:

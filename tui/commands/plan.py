@@ -2,23 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from planner.choices import Choices
-
 from tui.output import data, emit_json, say
 from tui.quantities import COUNT, DURATION, USD
+from tui.recipe_option import recipe_option
 
 SHOWN = ("figures", "cost", "risk", "alternatives")
-
-
-def _choices(_context: click.Context, _option: click.Parameter, words: tuple[str, ...]) -> "Choices":
-    from planner.choices import parse_choices
-
-    return parse_choices(words)
 
 
 @click.command()
@@ -47,14 +38,7 @@ def _choices(_context: click.Context, _option: click.Parameter, words: tuple[str
 @click.option("--seq-len", type=int, help="Default: 256 on a CPU, else 2048.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: the faster one that trains.")
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
-@click.option(
-    "--recipe",
-    "choices",
-    multiple=True,
-    metavar="WORD=VALUE",
-    callback=_choices,
-    help="window=1024, global-every=4, block=64, sinks=1, softcap=30, z-loss=1e-4 or documents=masked; repeatable.",
-)
+@recipe_option
 @click.option("--on-spike", type=click.Choice(["warn", "skip", "rollback"]), default="skip", show_default=True)
 @click.option("--on-nonfinite", type=click.Choice(["stop", "skip", "rollback"]), default="skip", show_default=True)
 @click.option("--on-regression", type=click.Choice(["warn", "pause"]), default="warn", show_default=True)
