@@ -1,15 +1,16 @@
 """Predicted against measured step time, MFU and memory on this GPU, through the executor: one short script.
 
-    python benchmarks/bench_gpu_steps.py [--steps 8] [--only 0.1B]
+    python benchmarks/bench_gpu_steps.py [--steps 8] [--only 0.1B,1.3B]
 
-Dense models of 0.1 to 3B parameters, grouped queries, a sliding window, bf16, with and without compilation and with
-every block recomputed; beside them the rates of a few products and of flash attention. Predictions use the shipped
-profile of the chip and, in the last column, that profile calibrated on the first case measured. Prints a table in
-Markdown; without a GPU it says so and ends well.
+Dense models of 0.1 to 3B parameters, grouped queries, sliding windows, bf16 and FP8, with and without compilation and
+with every block recomputed; beside them the rates of a few products and of attention in each way torch has.
+Predictions use the shipped profile of the chip and, in the last column, that profile calibrated on the first case
+measured. Prints a table in Markdown; without a GPU it says so and ends well.
 """
 
 import argparse
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +20,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+from typing_extensions import override
 
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware
 from data.errors import UserError
+from executor.model.decoder import Decoder
+from executor.model.rotary import turns
 from executor.train import Trainer
 from planner.attention import AttentionSpec
 from planner.calibrate import MeasuredStep, calibrated
@@ -32,7 +38,7 @@ from planner.memory import memory_per_device
 from planner.model import ModelShape, flop_per_token, num_params
 from planner.profile import Profile
 from planner.profiles import profile_for
-from planner.recipe import Optimiser, Recipe, Schedule
+from planner.recipe import Optimiser, Precision, Recipe, Schedule
 from planner.shapes import standard_shape
 from planner.step import step_breakdown
 from planner.workload import workload
@@ -54,6 +60,7 @@ class Case(NamedTuple):
     is_recomputed: bool = False
     num_kv_heads: int | None = None
     window: int | None = None
+    precision: Precision = "bf16"
 
     @property
     def shape(self) -> ModelShape:
@@ -90,6 +97,10 @@ CASES = (
     Case("1.3B recomputed", 1.3e9, sequences=8, is_recomputed=True),
     Case("3B", 3e9, sequences=2),
     Case("3B recomputed", 3e9, sequences=4, is_recomputed=True),
+    Case("1.3B FP8", 1.3e9, sequences=4, precision="fp8"),
+    Case("3B FP8", 3e9, sequences=2, precision="fp8"),
+    Case("0.4B 32k", 0.4e9, seq_len=32_768, sequences=1),
+    Case("0.4B window 1024, 32k", 0.4e9, seq_len=32_768, sequences=1, window=1024),
 )
 
 
@@ -109,14 +120,16 @@ class Measurement:
     step_seconds: float
     mfu: float
     memory_bytes: float
+    first_seconds: float
+    """Of the first two steps, compilation included."""
 
 
 def prediction(case: Case, chip: Hardware, profile: Profile) -> Prediction:
     """One case on one device under a profile."""
     cluster = Cluster(hardware=chip, num_devices=1)
     settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences}
-    step = step_breakdown(case.shape, case.layout, cluster, profile, precision="bf16", **settings)
-    memory = memory_per_device(case.shape, case.layout, cluster, precision="bf16", **settings)
+    step = step_breakdown(case.shape, case.layout, cluster, profile, precision=case.precision, **settings)
+    memory = memory_per_device(case.shape, case.layout, cluster, precision=case.precision, **settings)
     return Prediction(step.step_seconds, step.mfu, memory.allocated_bytes)
 
 
@@ -128,7 +141,7 @@ def calibrated_on(case: Case, seconds: float, chip: Hardware, profile: Profile) 
         Cluster(hardware=chip, num_devices=1),
         seq_len=case.seq_len,
         sequences_per_step=case.sequences,
-        precision="bf16",
+        precision=case.precision,
     )
     return calibrated(profile, [MeasuredStep(work=work, step_seconds=seconds)], version="one run")
 
@@ -138,11 +151,26 @@ def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     device, recompute = torch.device("cuda"), case.layout.recompute
-    trainer = Trainer(case.shape, _recipe(case), _RandomTokens(case), device=device, recompute=recompute)
-    seconds = list(_step_times(trainer, WARM_UP_STEPS + num_steps))[WARM_UP_STEPS:]
-    taken = median(seconds)
+    trainer = _Stepped(case.shape, _recipe(case), _RandomTokens(case), device=device, recompute=recompute)
+    seconds = list(_step_times(trainer, WARM_UP_STEPS + num_steps))
+    taken = median(seconds[WARM_UP_STEPS:])
     flop = flop_per_token(case.shape, seq_len=case.seq_len) * case.sequences * case.seq_len
-    return Measurement(taken, flop / taken / chip.peak_flop_per_s("bf16"), float(torch.cuda.max_memory_allocated()))
+    memory_bytes = float(torch.cuda.max_memory_allocated())
+    return Measurement(taken, flop / taken / chip.peak_flop_per_s(case.precision), memory_bytes, sum(seconds[:2]))
+
+
+class _Stepped(Trainer):
+    """A trainer whose weights are drawn on the device: billions drawn on the host take longer than what is measured."""
+
+    @override
+    def _build(self, shape: ModelShape) -> Decoder:
+        with torch.device("meta"):
+            model = Decoder(shape, seq_len=self._recipe.seq_len, recompute=self._recompute)
+        model.to_empty(device=self._device)
+        model.turns_T1P = turns(self._recipe.seq_len, shape.head_dim, shape.rope, device=self._device)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.02)
+        return model
 
 
 def _step_times(trainer: Trainer, count: int) -> Iterator[float]:
@@ -174,7 +202,7 @@ def _recipe(case: Case) -> Recipe:
         num_steps=1000,
         optimiser=Optimiser(peak_lr=1e-4),
         schedule=Schedule(warmup_steps=0, decay_steps=0),
-        precision="bf16",
+        precision=case.precision,
         is_compiled=case.is_compiled,
         eval_sequences=1,
         checkpoint_every_steps=1000,
@@ -189,16 +217,48 @@ def kernel_rates(chip: Hardware) -> Iterator[str]:
         left, right = _random(rows, inner), _random(inner, cols)
         rate = 2.0 * rows * inner * cols / _seconds_per_call(lambda: left @ right)  # noqa: B023 - called at once
         yield f"| product {rows} x {inner} x {cols} | {rate / 1e12:.0f} TFLOP/s | {rate / peak:.1%} |"
+    for name, attention in _attentions().items():
+        yield _attention_row(name, attention, peak)
+
+
+def _attentions() -> dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]]:
+    """Causal attention in each way torch has, and a window of 512 in the executor's."""
+
+    def through(*backends: SDPBackend) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            with sdpa_kernel(list(backends)):
+                return scaled_dot_product_attention(q, k, v, is_causal=True)
+
+        return run
+
+    from executor.model.flex import attend_through, pattern_mask  # loads torch's compiler
+
+    window = AttentionSpec(kind="sliding_window", window=512)
+    mask = pattern_mask(window, ATTENTION_SHAPE[2], torch.device("cuda"))
+    assert mask is not None
+    return {
+        "flash attention": through(SDPBackend.FLASH_ATTENTION),
+        "cuDNN attention": through(SDPBackend.CUDNN_ATTENTION),
+        "what SDPA chooses": lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=True),
+        "FlexAttention, window 512": lambda q, k, v: attend_through(q, k, v, mask),
+    }
+
+
+def _attention_row(name: str, attention: Callable[[Tensor, Tensor, Tensor], Tensor], peak: float) -> str:
+    """Forward and backward; the rate counts what full causal attention computes, whatever is computed."""
     q, k, v = (_random(*ATTENTION_SHAPE).requires_grad_() for _ in range(3))
     sequences, heads, tokens, size = ATTENTION_SHAPE
     flop = 2.0 * sequences * heads * tokens * tokens * size  # scores and values, causal
-    forward = _seconds_per_call(lambda: scaled_dot_product_attention(q, k, v, is_causal=True))
-    yield f"| attention forward | {flop / forward / 1e12:.0f} TFLOP/s | {flop / forward / peak:.1%} |"
-    both = _seconds_per_call(lambda: scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward())
-    yield f"| attention, both | {3.5 * flop / both / 1e12:.0f} TFLOP/s | {3.5 * flop / both / peak:.1%} |"
+    try:
+        forward = _seconds_per_call(lambda: attention(q, k, v))
+        both = _seconds_per_call(lambda: attention(q, k, v).sum().backward())
+    except RuntimeError as error:
+        return f"| {name} | {str(error).splitlines()[0]} | |"
+    rate, both_rate = flop / forward, 3.5 * flop / both
+    return f"| {name} | {rate / 1e12:.0f}, with backward {both_rate / 1e12:.0f} TFLOP/s | {both_rate / peak:.1%} |"
 
 
-def _random(*shape: int) -> torch.Tensor:
+def _random(*shape: int) -> Tensor:
     return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
 
 
@@ -228,9 +288,10 @@ def row(case: Case, said: Prediction, after: Prediction, was: Measurement) -> st
         case.name,
         f"{num_params(case.shape) / 1e9:.2f}B",
         f"{case.sequences} x {case.seq_len}",
-        f"{was.step_seconds * 1e3:.0f} ms",
+        f"{was.step_seconds * 1e3:.1f} ms",
         f"{was.mfu:.1%}",
-        f"{said.step_seconds * 1e3:.0f} ms",
+        f"{was.first_seconds:.0f} s",
+        f"{said.step_seconds * 1e3:.1f} ms",
         f"{said.step_seconds / was.step_seconds - 1:+.1%}",
         f"{after.step_seconds / was.step_seconds - 1:+.1%}",
         f"{was.memory_bytes / 2**30:.1f} GiB",
@@ -241,12 +302,17 @@ def row(case: Case, said: Prediction, after: Prediction, was: Measurement) -> st
 
 def table(chip: Hardware, cases: Sequence[Case], *, num_steps: int) -> Iterator[str]:
     """Every case measured and predicted, one line each; the first of each stack calibrates the last time column."""
-    yield "| case | params | batch | measured | MFU | predicted | error | after one run | peak | error |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| case | params | batch | measured | MFU | two first | predicted | error | after one run | peak | error |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
     learned: dict[str, Profile] = {}
     for case in cases:
         profile = profile_for(chip, stack=case.stack)
-        was = measurement(case, chip, num_steps=num_steps)
+        try:
+            was = measurement(case, chip, num_steps=num_steps)
+        except Exception as error:  # noqa: BLE001 - the other cases are worth their minutes on a lent device
+            traceback.print_exc()
+            yield f"| {case.name} | {type(error).__name__}: {str(error).splitlines()[0]} |"
+            continue
         if case.stack not in learned:
             learned[case.stack] = calibrated_on(case, was.step_seconds, chip, profile)
         yield row(case, prediction(case, chip, profile), prediction(case, chip, learned[case.stack]), was)
@@ -255,7 +321,7 @@ def table(chip: Hardware, cases: Sequence[Case], *, num_steps: int) -> Iterator[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--only", default="", help="cases whose name begins with this")
+    parser.add_argument("--only", default="", help="cases whose names begin with one of these, commas between")
     given = parser.parse_args()
     try:
         chip = gpu()
@@ -265,7 +331,9 @@ def main() -> None:
         print("No GPU here: nothing is measured. The predictions alone: isoplan estimate --hardware h200-sxm ...")
         return
     print(f"{datetime.now(UTC).date()}, {torch.cuda.get_device_name()} as {chip.name}, torch {torch.__version__}\n")
-    for line in table(chip, [case for case in CASES if case.name.startswith(given.only)], num_steps=given.steps):
+    for line in table(
+        chip, [case for case in CASES if case.name.startswith(tuple(given.only.split(",")))], num_steps=given.steps
+    ):
         print(line, flush=True)
     print("\n| kernel | rate | of the peak |\n|---|---|---|")
     for line in kernel_rates(chip):

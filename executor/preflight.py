@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from planner.recipe import Job
 
 OLDEST_TORCH = (2, 11)
 """What the extra `[train]` asks for: fused AdamW on CPU, SDPA with grouped heads, and no known unpickling hole."""
+
+OLDEST_FLOAT8 = (8, 9)
+"""Compute capability of the first tensor cores that multiply FP8: Ada, then Hopper."""
 
 _CHECKPOINT_BYTES_PER_PARAM = 12
 # Weights, gradients and Adam's two moments, float32 each, and the copy that a checkpoint is written from: what a run
@@ -95,12 +99,27 @@ def _check_device(job: Job, num_local: int) -> None:
             expected=f"{num_local}, one for each rank on this host",
             next_step="isoplan run --launcher torchrun or slurm spreads ranks over several hosts",
         )
+    if job.recipe.precision == "fp8":
+        _check_float8()
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if job.recipe.num_threads * num_local > num_cores:
         raise PreflightError(
             f"{num_cores} CPU cores are free to this process",
             expected=f"{job.recipe.num_threads * num_local}, the plan's threads",
             next_step="isoplan bench measures this machine; then plan again",
+        )
+
+
+def _check_float8() -> None:
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < OLDEST_FLOAT8:
+        raise PreflightError(
+            "the plan computes in FP8, which this device cannot",
+            expected="a GPU of compute capability 8.9 or newer",
+            next_step="isoplan plan ... --precision bf16",
+        )
+    if find_spec("torchao") is None:
+        raise PreflightError(
+            "the plan computes in FP8 and torchao is not installed", next_step="pip install 'isoplan[fp8]'"
         )
 
 

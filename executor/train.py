@@ -23,6 +23,7 @@ from executor.integrity import RERUN_EVERY_STEPS, AtRest, CorruptedError, gradie
 from executor.metrics import DebiasedMean
 from executor.model.decoder import Decoder
 from executor.model.experts import balance
+from executor.model.float8 import use_float8
 from executor.model.initialise import build
 from executor.optim.optimiser import optimisers
 from executor.optim.schedule import learning_rate
@@ -85,8 +86,12 @@ class Trainer:
         self._recompute: Recompute = recompute
         self._has_experts = shape.moe is not None
         self._model = self._build(shape)
+        if recipe.precision == "fp8":
+            assert isinstance(self._model, Decoder), "executor.parallel.support refuses FP8 in parts"
+            use_float8(self._model)
         if recipe.is_compiled:
-            self._model.compile()
+            assert isinstance(self._model, Decoder), "executor.parallel.support refuses a compiled model in parts"
+            self._model.compile_parts()
         self._optimiser = optimisers(self._model, shape, recipe.optimiser)
         self._at_rest = AtRest(self._resting)
         self._ema = DebiasedMean()

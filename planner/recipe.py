@@ -12,7 +12,8 @@ from planner.health import Health
 from planner.model import ModelShape, flop_per_token
 from planner.post import PostTraining, flop_factor
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp8"]
+"""Of matrix products. `fp8` is that of the layers' linear maps, everything else then being bf16."""
 
 
 OptimiserKind = Literal["adamw", "muon"]

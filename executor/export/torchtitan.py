@@ -172,7 +172,7 @@ def _steps(recipe: Recipe, layout: Layout, done: int) -> dict[str, Json]:
         # torchtitan cuts a rank's batch into a pipeline's micro-batches itself.
         "local_batch": recipe.micro_batch_sequences * (recipe.accumulation_steps if layout.pp > 1 else 1),
         "global_batch": recipe.sequences_per_step,
-        "precision": "bfloat16" if recipe.precision == "bf16" else "float32",
+        "precision": "float32" if recipe.precision == "fp32" else "bfloat16",
         "checkpoint_every_steps": recipe.checkpoint_every_steps,
         "recomputes": layout.recompute == "full",
         "is_compiled": recipe.is_compiled,

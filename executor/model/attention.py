@@ -2,7 +2,8 @@
 
 Full attention is SDPA's flash kernel. A sliding window and block sparse attention are the same thing seen in blocks:
 each block of queries gathers the few blocks of keys it may see and attends to those under a small mask. FlexAttention
-would say the same but has no backward on CPU (torch 2.13). `Documents` keeps any of them inside a document.
+says the same and is what an accelerator uses (`executor.model.flex`); it has no backward on CPU (torch 2.13).
+`Documents` keeps any of them inside a document.
 
 Axes: B batch, H query heads, G key/value heads (H is a multiple of G), T positions, D head size; N blocks of C
 positions, M key blocks that one query block gathers.
@@ -10,13 +11,16 @@ positions, M key blocks that one query block gathers.
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from planner.attention import AttentionSpec
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +59,61 @@ class Documents:
         return self._in_blocks[spec]
 
 
+Sight: TypeAlias = "Documents | BlockMask | None"
+"""What a batch hides of the keys a layer may see: its documents, or on an accelerator all of it as one mask."""
+
+
+class Sights(NamedTuple):
+    """Of one batch: for layers that see every earlier key, and for those that see the nearer ones."""
+
+    whole: Sight
+    local: Sight
+
+
 class Attend(Protocol):
     """Attention of one layer, what it sees being settled."""
 
-    def __call__(self, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, documents: "Documents | None") -> Tensor:
+    def __call__(self, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, sight: Sight) -> Tensor:
         """Return the output (B, H, T, D)."""
 
 
+def sights(spec: AttentionSpec, token_BT: Tensor, document_BT: Tensor | None) -> Sights:
+    """Return what a batch hides, made once for all its layers."""
+    if token_BT.device.type == "cpu":
+        documents = None if document_BT is None else Documents(document_BT)
+        return Sights(documents, documents)
+    num_positions = token_BT.shape[1]
+    if document_BT is None and spec.sees_everything(num_positions):
+        return Sights(None, None)
+    from executor.model import flex  # what it imports takes a second, and no CPU needs it
+
+    return Sights(
+        whole=None if document_BT is None else flex.document_mask(None, document_BT),
+        local=(
+            flex.pattern_mask(spec, num_positions, token_BT.device)
+            if document_BT is None
+            else flex.document_mask(spec, document_BT)
+        ),
+    )
+
+
 def attend(
-    q_BHTD: Tensor,
-    k_BGTD: Tensor,
-    v_BGTD: Tensor,
-    *,
-    spec: AttentionSpec,
-    layer: int,
-    documents: Documents | None = None,
+    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, spec: AttentionSpec, is_local: bool, sight: Sight = None
 ) -> Tensor:
-    """Return the attention output (B, H, T, D) of `layer` under `spec`, scaled by 1/sqrt(D), always causal."""
-    num_positions = q_BHTD.shape[2]
-    if not (spec.is_global(layer) or spec.sees_everything(num_positions)):
-        return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, spec, documents)
+    """Return the attention output (B, H, T, D) under `spec`, scaled by 1/sqrt(D), always causal.
+
+    A layer that `is_local` sees what `spec` says, another one every earlier key.
+    """
+    if not (sight is None or isinstance(sight, Documents)):
+        from executor.model.flex import attend_through
+
+        return attend_through(q_BHTD, k_BGTD, v_BGTD, sight)
+    if is_local and not spec.sees_everything(q_BHTD.shape[2]):
+        return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, spec, sight)
     is_grouped = q_BHTD.shape[1] != k_BGTD.shape[1]
-    if documents is None:
+    if sight is None:
         return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, is_causal=True, enable_gqa=is_grouped)
-    mask = documents.full_mask
+    mask = sight.full_mask
     return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, attn_mask=mask, enable_gqa=is_grouped)
 
 

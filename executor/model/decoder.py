@@ -7,6 +7,7 @@ Axes: B batch, T positions, W width, H query heads, G key/value heads, D head si
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from executor.model.attention import Attend, Documents, attend
+from executor.model.attention import Attend, Sight, attend, sights
 from executor.model.experts import Experts
 from executor.model.feed_forward import FeedForward
 from executor.model.loss import LogitRules, cross_entropy, softcapped
@@ -34,7 +35,8 @@ class Attention(nn.Module):
 
     def __init__(self, shape: ModelShape, layer: int) -> None:
         super().__init__()
-        self.attend: Attend = partial(attend, spec=shape.attention, layer=layer)
+        is_local = not shape.attention.is_global(layer)
+        self.attend: Attend = partial(attend, spec=shape.attention, is_local=is_local)
         self._head_dim, self.heads = shape.head_dim, (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
         self.qkv = nn.Linear(shape.width, sum(self.heads) * shape.head_dim, bias=False)
         self.out = nn.Linear(shape.num_heads * shape.head_dim, shape.width, bias=False)
@@ -42,12 +44,12 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim) if shape.has_qk_norm else nn.Identity()
 
     @override
-    def forward(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
+    def forward(self, x_BTW: Tensor, turns_T1P: Tensor, sight: Sight) -> Tensor:
         heads = self.qkv(x_BTW).unflatten(-1, (-1, self._head_dim))
         q_BTHD, k_BTGD, v_BTGD = heads.split(self.heads, dim=2)
         q_BTHD, k_BTGD = self._placed(q_BTHD, self.q_norm, turns_T1P), self._placed(k_BTGD, self.k_norm, turns_T1P)
         q_BHTD, k_BGTD, v_BGTD = (x.to(heads.dtype).transpose(1, 2) for x in (q_BTHD, k_BTGD, v_BTGD))
-        mixed_BHTD = self.attend(q_BHTD, k_BGTD, v_BGTD, documents=documents)
+        mixed_BHTD = self.attend(q_BHTD, k_BGTD, v_BGTD, sight=sight)
         return self.out(mixed_BHTD.transpose(1, 2).flatten(2))
 
     @staticmethod
@@ -68,6 +70,7 @@ class Block(nn.Module):
     def __init__(self, shape: ModelShape, layer: int, *, recompute: Recompute = "none") -> None:
         super().__init__()
         self._recompute: Recompute = recompute
+        self.is_local = not shape.attention.is_global(layer)
         self.attention_norm = RMSNorm(shape.width)
         self.attention = Attention(shape, layer)
         self.feed_forward_norm = RMSNorm(shape.width)
@@ -77,13 +80,13 @@ class Block(nn.Module):
         )
 
     @override
-    def forward(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
+    def forward(self, x_BTW: Tensor, turns_T1P: Tensor, sight: Sight) -> Tensor:
         if self._recompute == "full" and torch.is_grad_enabled():
-            return _kept_input_only(self._whole, x_BTW, turns_T1P, documents)
-        return self._whole(x_BTW, turns_T1P, documents)
+            return _kept_input_only(self._whole, x_BTW, turns_T1P, sight)
+        return self._whole(x_BTW, turns_T1P, sight)
 
-    def _whole(self, x_BTW: Tensor, turns_T1P: Tensor, documents: Documents | None) -> Tensor:
-        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), turns_T1P, documents)
+    def _whole(self, x_BTW: Tensor, turns_T1P: Tensor, sight: Sight) -> Tensor:
+        x_BTW = x_BTW + self.attention(self.attention_norm(x_BTW), turns_T1P, sight)
         if self._recompute == "alternate" and torch.is_grad_enabled():
             return x_BTW + _kept_input_only(self._fed_forward, x_BTW)
         return x_BTW + self._fed_forward(x_BTW)
@@ -92,7 +95,7 @@ class Block(nn.Module):
         return self.feed_forward(self.feed_forward_norm(x_BTW))
 
 
-def _kept_input_only(part: Callable[..., Tensor], *inputs: Tensor | Documents | None) -> Tensor:
+def _kept_input_only(part: Callable[..., Tensor], *inputs: "Tensor | Sight") -> Tensor:
     """Return `part(*inputs)`, to be computed again by the backward pass. Nothing in a block is random."""
     out = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
     assert isinstance(out, Tensor)
@@ -110,13 +113,22 @@ class Decoder(nn.Module):
         if shape.latent is not None:
             raise ValueError("the decoder has no latent attention")
         super().__init__()
-        self._rules = LogitRules(softcap=shape.logit_softcap, z_loss=z_loss)
+        self._rules, self._attention = LogitRules(softcap=shape.logit_softcap, z_loss=z_loss), shape.attention
         self.logit_scale = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
         self.embedding = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape, layer, recompute=recompute) for layer in range(shape.num_layers))
         self.norm = RMSNorm(shape.width)
         self.head = None if shape.is_head_tied else nn.Linear(shape.width, shape.vocab_size, bias=False)
         self.register_buffer("turns_T1P", turns(seq_len, shape.head_dim, shape.rope), persistent=False)
+
+    def compile_parts(self) -> None:
+        """Have each block compiled when it first runs, and the loss: a block's code serves all that are alike.
+
+        Compiling the whole takes a block's time once for every block, for kernels that are the same.
+        """
+        for block in self.blocks:
+            block.compile()
+        self._rules = replace(self._rules, is_compiled=True)
 
     @override
     def forward(self, token_BT: Tensor, target_BT: Tensor, document_BT: Tensor | None = None) -> Tensor:
@@ -132,9 +144,10 @@ class Decoder(nn.Module):
         """Return what the head multiplies (B, T, W), its scale included."""
         x_BTW = self.embedding(token_BT)
         turns_T1P = self.turns_T1P[: token_BT.shape[1]]
-        documents = None if document_BT is None else Documents(document_BT)
+        seen = sights(self._attention, token_BT, document_BT)
         for block in self.blocks:
-            x_BTW = block(x_BTW, turns_T1P, documents)
+            assert isinstance(block, Block)
+            x_BTW = block(x_BTW, turns_T1P, seen.local if block.is_local else seen.whole)
         x_BTW = self.norm(x_BTW)
         return x_BTW if self.logit_scale == 1.0 else x_BTW * self.logit_scale
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 from typing_extensions import override
 
-from executor.model.attention import Documents
+from executor.model.attention import Sight
 
 
 def context_positions(seq_len: int, *, rank: int, size: int) -> Tensor:
@@ -25,13 +25,13 @@ def context_positions(seq_len: int, *, rank: int, size: int) -> Tensor:
 
 
 def ring_attend(
-    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, group: dist.ProcessGroup, documents: Documents | None = None
+    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *, group: dist.ProcessGroup, sight: Sight = None
 ) -> Tensor:
     """Return this rank's part of causal attention over the group's sequence, scaled by 1/sqrt(D).
 
     Attention that keeps inside documents is refused before a run starts.
     """
-    assert documents is None, "refused by executor.parallel.support"
+    assert sight is None, "refused by executor.parallel.support"
     out = _Ring.apply(q_BHTD, k_BGTD, v_BGTD, group)
     assert isinstance(out, Tensor)
     return out

@@ -12,6 +12,8 @@ def obstacle(job: Job) -> str:
 
 def _obstacles(job: Job) -> Iterator[str]:
     layout, shape, recipe = job.layout, job.shape, job.recipe
+    if recipe.precision == "fp8" and (layout.num_devices > 1 or job.post is not None):
+        yield "FP8 on several devices or after pretraining"
     if job.rates.num_devices != layout.num_devices:
         yield f"the plan pays for {job.rates.num_devices} devices and lays out {layout.num_devices}"
     if layout.offload != "none":

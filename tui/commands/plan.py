@@ -36,7 +36,11 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--inference-tokens", type=COUNT, default=0, help="Tokens served over its life; their cost then counts.")
 @click.option("--vocab-size", type=int, help="Default: the corpus's, else 32768.")
 @click.option("--seq-len", type=int, help="Default: 256 on a CPU, else 2048.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Default: the faster one that trains.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp8"]),
+    help="Default: bf16 where the device has it and it pays; fp8 needs Hopper or newer.",
+)
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @recipe_option
 @click.option("--on-spike", type=click.Choice(["warn", "skip", "rollback"]), default="skip", show_default=True)

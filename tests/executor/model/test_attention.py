@@ -68,11 +68,13 @@ def check_against_reference(spec: AttentionSpec, length: int, heads: tuple[int, 
     exact = [torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes]
     ours = [x.detach().float().requires_grad_() for x in exact]
     weight = torch.randn(shapes[0], generator=generator)
-    mask = visible(spec, length, layer=1)
+    mask, is_local = visible(spec, length, layer=1), not spec.is_global(1)
     document_BT = documents_of(length, 2, generator)
     is_same = (document_BT[:, :, None] == document_BT[:, None, :])[:, None]
-    check(exact, ours, weight, mask, attend(*ours, spec=spec, layer=1))
-    check(exact, ours, weight, mask & is_same, attend(*ours, spec=spec, layer=1, documents=Documents(document_BT)))
+    check(exact, ours, weight, mask, attend(*ours, spec=spec, is_local=is_local))
+    check(
+        exact, ours, weight, mask & is_same, attend(*ours, spec=spec, is_local=is_local, sight=Documents(document_BT))
+    )
 
 
 def check(exact, ours, weight, mask, actual) -> None:
@@ -138,7 +140,7 @@ def test_sparse_kinds_touch_a_small_part_of_the_keys(spec, monkeypatch):
     monkeypatch.setattr("executor.model.attention.scaled_dot_product_attention", counting)
     for length in (1024, 2048):
         q = torch.zeros(1, 1, length, 8)
-        attend(q, q, q, spec=spec, layer=0)
+        attend(q, q, q, spec=spec, is_local=True)
 
     assert touched[1] == 2 * touched[0]
     assert touched[1] < 0.2 * 2048 * 2048

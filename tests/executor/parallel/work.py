@@ -61,7 +61,7 @@ def ring_errors(shapes: Sequence[tuple[int, int, int, int, int]]) -> list[float]
         positions = context_positions(length, rank=group.rank(), size=group.size())
         q, k, v, grad = (x[:, :, positions].clone() for x in whole)
         mine = [x.requires_grad_() for x in (q, k, v)]
-        part = ring_attend(*mine, group=group, documents=None)
+        part = ring_attend(*mine, group=group, sight=None)
         part.backward(grad)
         found = [part, *(x.grad for x in mine)]
         expected = [out, *(x.grad for x in exact)]
