@@ -8,6 +8,7 @@ from data.units import Flop, Joules, Seconds, Tokens, Usd
 from data.values import Line, Value
 from planner.health import Action, ProbeScore
 from planner.recipe import Gate, Job
+from planner.safety import Safety
 
 RunState = Literal["running", "done", "capped", "gated", "interrupted", "stopped", "failed"]
 
@@ -76,3 +77,4 @@ class RunRecord(Value):
     device: Line
     code_version: str
     checkpoint: str | None
+    safety: Safety | None = Field(default=None, description="of `isoplan safety`; gone when the run goes on")

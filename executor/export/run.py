@@ -4,14 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from data.corpus.manifest import load_manifest
-from data.errors import UserError
-from executor.checkpoint import load, newest
 from executor.export.huggingface import export
-from executor.post.lora import merged
-from executor.run_folder import RunFolder, read_assignment
+from executor.run_folder import RunFolder
+from executor.trained import trained
 
 
 def export_run(root: Path, out: Path, *, warn: Callable[[str], None]) -> str:
@@ -20,15 +15,8 @@ def export_run(root: Path, out: Path, *, warn: Callable[[str], None]) -> str:
     Raises:
         UserError: no checkpoint verifies, the corpus has gone, or the shape has no counterpart in `transformers`.
     """
-    folder = RunFolder(root)
-    job = read_assignment(folder).job
-    manifest = load_manifest(Path(job.corpus.path))
-    path = newest(folder.checkpoints, warn=warn)
-    if path is None:
-        raise UserError(f"{folder.run_id} has no checkpoint that verifies", next_step=f"isoplan resume {folder.run_id}")
-    weights = load(path, device=torch.device("cpu")).model
-    if job.post is not None and job.post.lora_rank:
-        weights = merged(weights, alpha=job.post.lora_alpha)
-    export(weights, job.shape, out, seq_len=job.recipe.seq_len, end_id=manifest.tokenizer.end_id)
-    shutil.copyfile(Path(job.corpus.path) / manifest.tokenizer.file.name, out / "tokenizer.json")
-    return path.name
+    found = trained(RunFolder(root), warn=warn)
+    end_id = found.manifest.tokenizer.end_id
+    export(found.weights, found.job.shape, out, seq_len=found.job.recipe.seq_len, end_id=end_id)
+    shutil.copyfile(found.tokenizer_path, out / "tokenizer.json")
+    return found.checkpoint
