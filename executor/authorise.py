@@ -4,12 +4,11 @@ This is the one door. `run` goes through `authorise` and `claim_start`; `resume`
 lets a newer, higher approval of the same plan continue the run it once stopped.
 """
 
+import platform
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from data.canonical import Json, canonical_bytes
 from data.code_version import code_version
@@ -18,10 +17,11 @@ from data.durable import claim, write_atomic
 from data.errors import NotApprovedError, StalePlanError, UserError
 from executor import ledger_head
 from executor.paths import Workspace, home
+from executor.trust import read_allowed_signers, read_policy, read_revoked_keys, read_trust, start_signer
 from planner.approval import (
     Approval,
-    allow_signer,
     approval_bytes,
+    approval_digest,
     approval_path,
     check_approval,
     check_drift,
@@ -29,12 +29,13 @@ from planner.approval import (
     effective_caps,
     load_approval,
 )
+from planner.attestation import Envelope
 from planner.ledger import Entry, EntryKind, holds
 from planner.plan import Plan, as_json, find_plan, plan_bytes
-from planner.policy import check_approver, findings, load_policy, require
+from planner.policy import check_approver, findings, require
+from planner.receipt import Receipt, check_receipts, make_receipt, num_starts
 from planner.recipe import Caps
 from planner.resolve import resolve_device, resolve_price
-from planner.sshsig import load_key, make_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,19 @@ def use_approval(approval: Approval, run: Path, workspace: Workspace, *, now: da
         raise _used(approval)
     write_atomic(run / "approval.json", approval_bytes(approval))
     _write_caps(run, effective_caps(statement.plan, approval))
-    ledger_head.append(workspace, ledger_entry(approval, kind="start", now=now, run_id=run.name))
+    receipt = _receipt(approval, run, workspace, now=now)
+    ledger_head.append(workspace, ledger_entry(approval, kind="start", now=now, run_id=run.name, receipt=receipt))
 
 
-def ledger_entry(approval: Approval, *, kind: EntryKind, now: datetime, run_id: str = "", detail: str = "") -> Entry:
+def ledger_entry(
+    approval: Approval,
+    *,
+    kind: EntryKind,
+    now: datetime,
+    run_id: str = "",
+    detail: str = "",
+    receipt: Envelope | None = None,
+) -> Entry:
     """Return the ledger line for something that happened under an approval."""
     statement = approval.statement
     return Entry(
@@ -121,6 +131,7 @@ def ledger_entry(approval: Approval, *, kind: EntryKind, now: datetime, run_id: 
         run_id=run_id,
         cap_usd=statement.cap_usd,
         detail=detail,
+        receipt=receipt,
     )
 
 
@@ -135,47 +146,18 @@ def check_inputs(plan: Plan, workspace: Workspace, *, now: datetime) -> None:
         _check_shards(plan)
 
 
-def allowed_signers_path() -> Path:
-    """Return the file that says which keys may approve, in OpenSSH's allowed-signers format."""
-    return home() / "allowed_signers"
-
-
-def read_allowed_signers() -> str:
-    """Return that file's text; no file allows no one."""
-    path = allowed_signers_path()
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def check_consent(approval: Approval, *, now: datetime) -> None:
     """Check an approval against this machine's signers, revoked keys and policy, as approving and starting both do.
 
     Raises:
         NotApprovedError: it does not hold.
     """
-    revoked = home() / "revoked_keys"
-    check_approval(
-        approval,
-        allowed_signers=read_allowed_signers(),
-        revoked_keys=revoked.read_text(encoding="utf-8") if revoked.exists() else "",
-        now=now,
-    )
-    path = home() / "policy.toml"
-    if path.exists():
-        statement, policy = approval.statement, load_policy(path)
+    check_approval(approval, allowed_signers=read_allowed_signers(), revoked_keys=read_revoked_keys(), now=now)
+    policy = read_policy()
+    if policy is not None:
+        statement = approval.statement
         require(findings(statement.plan, policy, waived=frozenset(statement.waived)))
         check_approver(statement.plan, policy, approver=statement.approver, cap_usd=statement.cap_usd)
-
-
-def signing_key(name: str, key_path: Path | None) -> Ed25519PrivateKey:
-    """Return the approver's key; the first approver on a machine gets one made and allowed.
-
-    Later names and keys are added to the allowed-signers file by a person, not by asking to approve.
-    """
-    path = key_path or home() / "keys" / "id_ed25519"
-    key = load_key(path) if path.exists() or key_path else make_key(path)
-    if not allowed_signers_path().exists():
-        write_atomic(allowed_signers_path(), allow_signer("", name=name, key=key).encode(), mode=0o600)
-    return key
 
 
 def new_nonce() -> str:
@@ -190,7 +172,10 @@ def _approved_plan(path: Path, approval: Approval, workspace: Workspace, *, now:
     except OSError as error:
         raise UserError(f"cannot read plan {path}: {error.strerror}") from error
     plan = check_plan_bytes(text, approval, name=path.name)
-    if not holds(ledger_head.read(workspace), kind="approval", nonce=approval.statement.nonce):
+    entries, trust = ledger_head.read(workspace), read_trust()
+    check_receipts(entries, trust)
+    start_signer(trust.policy, now=now)  # or the start could not be signed
+    if not holds(entries, kind="approval", nonce=approval.statement.nonce):
         raise NotApprovedError(
             f"the approval of {plan.id} is not in {workspace.ledger.name}",
             expected="the ledger this working folder's approvals are written to",
@@ -203,6 +188,24 @@ def _approved_plan(path: Path, approval: Approval, workspace: Workspace, *, now:
             next_step="isoplan plan ... makes a new plan from today's prices",
         )
     return plan
+
+
+def _receipt(approval: Approval, run: Path, workspace: Workspace, *, now: datetime) -> Envelope:
+    """Return the receipt of a use of an approval, signed where the policy says by whom."""
+    signer = start_signer(read_trust().policy, now=now)
+    statement = approval.statement
+    receipt = Receipt(
+        plan_id=statement.plan_id,
+        plan_digest=statement.plan_digest,
+        approval_sha256=approval_digest(approval),
+        nonce=statement.nonce,
+        run_id=run.name,
+        num_start=num_starts(ledger_head.read(workspace), run_id=run.name) + 1,
+        started_at=now,
+        machine=platform.node(),
+        signer=signer[0] if signer else None,
+    )
+    return make_receipt(receipt, key=signer[1] if signer else None)
 
 
 def _check_unused(approval: Approval, workspace: Workspace) -> None:

@@ -1,37 +1,53 @@
 """Consent: a person signs one plan, by digest, with a dollar cap, for a time, for one start.
 
-The statement carries a copy of the plan it approves, so that a refusal can say what changed, old -> new. Who may
-approve is the allowed-signers file's business, in OpenSSH's format; `ssh-keygen -Y verify` accepts our signatures.
-Nothing here reads a clock: `now` is an argument.
+The file is a DSSE envelope of an in-toto statement (`planner.attestation`) whose subject is the plan's digest. The
+statement carries a copy of the plan it approves, so that a refusal can say what changed, old -> new. Who may approve
+is the allowed-signers file's business, in OpenSSH's format. Nothing here reads a clock: `now` is an argument.
 """
 
+import hashlib
 import math
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
-from data.canonical import Json, canonical_bytes, changes, parse_strict
+from data.canonical import Json, canonical_bytes, changes, digest, parse_strict
 from data.durable import write_atomic
 from data.errors import NotApprovedError, StalePlanError, UserError
 from data.values import Name, Value
+from planner.attestation import Base64, Envelope, Subject, envelope, opened, signature_of, signer_of, statement_bytes
 from planner.plan import Plan, as_json, content_digest, plan_bytes
 from planner.recipe import Caps, seconds_for_cost
-from planner.sshsig import fingerprint, public_line, sign, verify
+from planner.signers import check_signer
 
 NAMESPACE = "isoplan-approval@v1"
+PREDICATE_TYPE = "urn:isoplan:approval:2"
+EARLIER_SCHEMA = "isoplan.approval/1"
+"""Approvals without an envelope, as isoplan wrote them before 2026-11-27."""
 DEFAULT_VALIDITY = timedelta(days=7)
 
 
-class Statement(Value):
-    """What is signed. `plan` is the approved plan as it was; `nonce` makes the approval good for one start."""
+class Inputs(Value):
+    """What the plan was made with, each by its digest, for a reader who does not know how a plan is written."""
 
-    schema_: Literal["isoplan.statement/1"] = Field(default="isoplan.statement/1", alias="schema")
+    code_version: str
+    corpus_digest: str | None = Field(description="None: the plan names no text and cannot run")
+    hardware_digest: str = Field(description="of the catalog's row, or of the calibration")
+    price_digest: str = Field(description="of the price row as the plan holds it")
+    law_digest: str
+
+
+class Statement(Value):
+    """What is signed. `plan` is the approved plan as it was; `nonce` makes the approval good for `num_starts`."""
+
+    schema_: Literal["isoplan.statement/2"] = Field(default="isoplan.statement/2", alias="schema")
     plan_id: str
     plan_digest: str
+    inputs: Inputs
+    num_starts: Literal[1] = 1
     cap_usd: float = Field(gt=0)
     cap_seconds: float | None = Field(default=None, gt=0, description="in place of the plan's cap on wall time")
     cap_joules: float | None = Field(default=None, gt=0, description="the most energy at the wall; None: no cap")
@@ -45,11 +61,22 @@ class Statement(Value):
 
 
 class Approval(Value):
-    """A statement and its SSH signature."""
+    """A statement and the SSH signature of its envelope."""
 
-    schema_: Literal["isoplan.approval/1"] = Field(default="isoplan.approval/1", alias="schema")
+    schema_: Literal["isoplan.approval/2"] = Field(default="isoplan.approval/2", alias="schema")
     statement: Statement
-    signature: str
+    signature: Base64
+
+
+def inputs_of(plan: Plan) -> Inputs:
+    """Return the digests that an approval of this plan binds."""
+    return Inputs(
+        code_version=plan.code_version,
+        corpus_digest=plan.data.corpus.digest if plan.data.corpus else None,
+        hardware_digest=plan.hardware.digest,
+        price_digest=digest(as_json(plan.price)),
+        law_digest=plan.law.digest,
+    )
 
 
 def approve_plan(
@@ -77,6 +104,7 @@ def approve_plan(
         statement = Statement(
             plan_id=plan.id,
             plan_digest=plan.digest,
+            inputs=inputs_of(plan),
             cap_usd=cap_usd,
             cap_seconds=cap_seconds,
             cap_joules=cap_joules,
@@ -90,7 +118,12 @@ def approve_plan(
         )
     except ValidationError as error:
         raise UserError(f"cannot approve as '{approver}': {error.errors()[0]['msg']}") from error
-    return Approval(statement=statement, signature=sign(_message(statement), key, namespace=NAMESPACE))
+    return signed(statement, key)
+
+
+def signed(statement: Statement, key: Ed25519PrivateKey) -> Approval:
+    """Return the approval that a statement is once `key` has signed it."""
+    return Approval(statement=statement, signature=signature_of(approval_payload(statement), key, namespace=NAMESPACE))
 
 
 def save_approval(approval: Approval, folder: Path) -> Path:
@@ -118,7 +151,7 @@ def load_approval(path: Path) -> Approval:
         )
     try:
         text = path.read_bytes()
-        approval = Approval.model_validate(parse_strict(text, name=path.name))
+        approval = _parse(text, name=path.name)
     except (OSError, UserError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise NotApprovedError(f"{path.name} is not a valid approval: {reason}") from error
@@ -131,7 +164,20 @@ def load_approval(path: Path) -> Approval:
 
 def approval_bytes(approval: Approval) -> bytes:
     """Return the one file that an approval has."""
-    return canonical_bytes(as_json(approval)) + b"\n"
+    return canonical_bytes(as_json(envelope(approval_payload(approval.statement), sig=approval.signature))) + b"\n"
+
+
+def approval_payload(statement: Statement) -> bytes:
+    """Return the in-toto statement in an approval's envelope."""
+    predicate = as_json(statement)
+    subject = Subject(plan_id=statement.plan_id, plan_digest=statement.plan_digest)
+    del predicate["plan_id"], predicate["plan_digest"]  # they are the subject
+    return statement_bytes(subject, predicate_type=PREDICATE_TYPE, predicate=predicate)
+
+
+def approval_digest(approval: Approval) -> str:
+    """Return the sha256, in hex, of an approval's file."""
+    return hashlib.sha256(approval_bytes(approval)).hexdigest()
 
 
 def check_approval(approval: Approval, *, allowed_signers: str, now: datetime, revoked_keys: str = "") -> None:
@@ -142,19 +188,22 @@ def check_approval(approval: Approval, *, allowed_signers: str, now: datetime, r
     """
     statement = approval.statement
     try:
-        public = verify(_message(statement), approval.signature, namespace=NAMESPACE)
+        public = signer_of(approval_payload(statement), approval.signature, namespace=NAMESPACE)
     except NotApprovedError as error:
         raise NotApprovedError(f"approval of {statement.plan_id}: {error.found}") from error
-    if public in {" ".join(line.split()[:2]) for line in revoked_keys.splitlines()}:
-        raise NotApprovedError(f"the key {fingerprint(public)} of '{statement.approver}' is revoked")
-    if _principal(statement.approver) not in signers_of(public, allowed_signers, now=now):
-        raise NotApprovedError(
-            f"the key {fingerprint(public)} may not approve as '{statement.approver}'",
-            expected="a line for that name and key in the allowed-signers file",
-        )
-    digest = content_digest(as_json(statement.plan))
-    if (digest, f"p-{digest[:6]}") != (statement.plan_digest, statement.plan_id):
+    check_signer(
+        public,
+        name=statement.approver,
+        allowed_signers=allowed_signers,
+        revoked_keys=revoked_keys,
+        namespace=NAMESPACE,
+        now=now,
+    )
+    whole = content_digest(as_json(statement.plan))
+    if (whole, f"p-{whole[:6]}") != (statement.plan_digest, statement.plan_id):
         raise NotApprovedError("the approval's copy of the plan does not have the digest it approves")
+    if statement.inputs != inputs_of(statement.plan):
+        raise NotApprovedError("the approval binds other code, data, hardware, price or law than its plan names")
     if not statement.approved_at <= now < statement.expires_at:
         raise NotApprovedError(
             f"the approval of {statement.plan_id} ran out on {statement.expires_at:%Y-%m-%d %H:%M} UTC",
@@ -211,79 +260,16 @@ def _wall_cap(plan: Plan, cap_usd: float) -> float:
     return max(plan.caps.wall_seconds, bought)
 
 
-def allow_signer(allowed_signers: str, *, name: str, key: Ed25519PrivateKey) -> str:
-    """Return the allowed-signers text with one more line, for this purpose only.
-
-    Raises:
-        UserError: the name is not plain; in that file a comma, a star or a line break would allow others.
-    """
-    _check_name(name)
-    return f'{allowed_signers}{_principal(name)} namespaces="{NAMESPACE}" {public_line(key)}\n'
-
-
-def signers_of(public: str, allowed_signers: str, *, now: datetime) -> tuple[str, ...]:
-    """Return the names under which a public key may approve now, by OpenSSH's allowed-signers lines.
-
-    Of its options `namespaces`, `valid-after` and `valid-before` are known; a line with any other allows nothing.
-    """
-    names: list[str] = []
-    for line in allowed_signers.splitlines():
-        match = _SIGNER.fullmatch(line.strip())
-        if match and match["key"] == public and _allows(match["options"] or "", now):
-            names.extend(match["names"].split(","))
-    return tuple(names)
-
-
-_OPTION = re.compile(r'([a-z-]+)="([^"]*)"')
-_SIGNER = re.compile(
-    r'(?P<names>[^#\s]\S*)\s+(?:(?P<options>[a-z-]+="[^"]*"(?:,[a-z-]+="[^"]*")*)\s+)?'
-    r"(?P<key>ssh-ed25519 [A-Za-z0-9+/=]+)(?:\s.*)?"
-)
-_SIGNER_TIMES = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
-
-
-def _allows(options: str, now: datetime) -> bool:
-    for option, value in _OPTION.findall(options):
-        if option == "namespaces":
-            is_met = NAMESPACE in value.split(",")
-        elif option == "valid-after":
-            is_met = (since := _signer_time(value)) is not None and now >= since
-        elif option == "valid-before":
-            is_met = (until := _signer_time(value)) is not None and now < until
-        else:
-            is_met = False
-        if not is_met:
-            return False
-    return True
-
-
-def _signer_time(text: str) -> datetime | None:
-    """Read OpenSSH's YYYYMMDD[HHMM[SS]]; taken as UTC with or without its Z, so that every machine agrees."""
-    for form in _SIGNER_TIMES:
-        try:
-            return datetime.strptime(text.removesuffix("Z"), form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-    return None
-
-
-def _check_name(name: str) -> None:
-    try:
-        _NAME.validate_python(name)
-    except ValidationError as error:
-        raise UserError(f"cannot approve as '{name}': {error.errors()[0]['msg']}") from error
-
-
-_NAME = TypeAdapter[str](Name)
-
-
-def _principal(name: str) -> str:
-    # OpenSSH's names have no spaces.
-    return name.replace(" ", "_")
-
-
-def _message(statement: Statement) -> bytes:
-    return canonical_bytes(as_json(statement))
+def _parse(text: bytes, *, name: str) -> Approval:
+    document = parse_strict(text, name=name)
+    if isinstance(document, dict) and document.get("schema") == EARLIER_SCHEMA:
+        raise UserError("an earlier isoplan signed it without an envelope", next_step="approve the plan again")
+    found = Envelope.model_validate(document)
+    if not found.signatures:
+        raise UserError("nobody signed it")
+    subject, predicate = opened(found, predicate_type=PREDICATE_TYPE)
+    statement = Statement.model_validate({**predicate, "plan_id": subject.plan_id, "plan_digest": subject.plan_digest})
+    return Approval(statement=statement, signature=found.signatures[0].sig)
 
 
 def _differences(approved: bytes, found: bytes) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from data.canonical import canonical_bytes, digest, parse_strict
+from data.canonical import Json, canonical_bytes, digest, parse_strict
 from data.durable import append_after
 from data.errors import NotApprovedError, UserError
 from data.units import Usd
 from data.values import Value
+from planner.attestation import Envelope
 
 GENESIS = "0" * 64
 
@@ -22,7 +23,10 @@ EntryKind = Literal["approval", "start", "end"]
 
 
 class Entry(Value):
-    """One line of the ledger. `hash` covers every other field, `previous` is the hash of the line before."""
+    """One line of the ledger. `hash` covers every other field, `previous` is the hash of the line before.
+
+    A start carries its receipt (`planner.receipt`); a line without one is hashed as lines were before there were any.
+    """
 
     schema_: Literal["isoplan.ledger/1"] = Field(default="isoplan.ledger/1", alias="schema")
     index: int
@@ -36,6 +40,7 @@ class Entry(Value):
     run_id: str = ""
     cap_usd: Usd = 0.0
     detail: str = ""
+    receipt: Envelope | None = None
     hash: str = ""
 
 
@@ -98,7 +103,7 @@ def _chain(entry: Entry, entries: Sequence[Entry]) -> Entry:
 
 
 def _line(entry: Entry) -> bytes:
-    return canonical_bytes(entry.model_dump(mode="json", by_alias=True))
+    return canonical_bytes(_document(entry))
 
 
 def _broken(name: str, number: int, how: str) -> NotApprovedError:
@@ -110,9 +115,13 @@ def _broken(name: str, number: int, how: str) -> NotApprovedError:
 
 
 def _hash(entry: Entry) -> str:
-    document = entry.model_dump(mode="json", by_alias=True)
+    document = _document(entry)
     document.pop("hash")
     return digest(document)
+
+
+def _document(entry: Entry) -> dict[str, Json]:
+    return entry.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _parse(line: bytes, *, where: str) -> Entry:

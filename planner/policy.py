@@ -12,13 +12,17 @@ breaks its rule, because unknown is not fine.
     [approval]
     max_cap_usd = 100_000       # nobody may approve more
     self_approval_usd = 1_000   # above it, approver and author are two people
+
+    [starts]
+    signed_by = ["login-1"]     # whose key signs the receipt of each start
+    since = 2026-11-27T00:00:00Z
 """
 
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from data.canonical import Json
 from data.errors import NotApprovedError, UserError
@@ -56,16 +60,24 @@ class ApprovalLimits(Value):
     self_approval_usd: float | None = Field(default=None, ge=0)
 
 
+class StartSigning(Value):
+    """Whose keys sign the receipts of starts, by the allowed-signers file's names; `since` spares what was before."""
+
+    signed_by: tuple[Name, ...] = Field(min_length=1)
+    since: AwareDatetime | None = None
+
+
 class Policy(Value):
     """The rules of one file."""
 
     rule: tuple[Rule, ...] = ()
     approval: ApprovalLimits = ApprovalLimits()
+    starts: StartSigning | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.rule and self.approval == ApprovalLimits():
-            raise ValueError("no rule and no limit on approvals")
+        if not self.rule and self.approval == ApprovalLimits() and self.starts is None:
+            raise ValueError("no rule, no limit on approvals and nobody to sign starts")
         return self
 
 

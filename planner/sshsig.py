@@ -70,19 +70,17 @@ def sign(message: bytes, key: Ed25519PrivateKey, *, namespace: str) -> str:
     signature = _string(b"ssh-ed25519") + _string(key.sign(_to_sign(message, namespace)))
     body = MAGIC + struct.pack(">I", VERSION) + _string(blob) + _string(namespace.encode()) + _string(b"")
     body += _string(HASH) + _string(signature)
-    text = base64.b64encode(body).decode()
-    lines = [text[start : start + 70] for start in range(0, len(text), 70)]
-    return "\n".join([BEGIN, *lines, END]) + "\n"
+    return armoured(body)
 
 
-def verify(message: bytes, armoured: str, *, namespace: str) -> str:
+def verify(message: bytes, text: str, *, namespace: str) -> str:
     """Check a signature and return the public key line that made it; whether that key may approve is not asked here.
 
     Raises:
         NotApprovedError: malformed, another namespace, or the message is not what was signed.
     """
     try:
-        blob, signed_namespace, hash_name, signature = _parse(armoured)
+        blob, signed_namespace, hash_name, signature = _parse(text)
         public = load_ssh_public_key(b"ssh-ed25519 " + base64.b64encode(blob))
         if not isinstance(public, Ed25519PublicKey):
             raise ValueError("not an Ed25519 key")
@@ -91,8 +89,27 @@ def verify(message: bytes, armoured: str, *, namespace: str) -> str:
         public.verify(signature, _to_sign(message, namespace))
     except (ValueError, struct.error, InvalidSignature) as error:
         reason = str(error) or "the content is not what was signed"
-        raise NotApprovedError(f"the approval's signature does not hold: {reason}") from error
+        raise NotApprovedError(f"the signature does not hold: {reason}") from error
     return "ssh-ed25519 " + base64.b64encode(blob).decode()
+
+
+def armoured(signature: bytes) -> str:
+    """Return the text that `ssh-keygen` keeps a signature in."""
+    text = base64.b64encode(signature).decode()
+    lines = [text[start : start + 70] for start in range(0, len(text), 70)]
+    return "\n".join([BEGIN, *lines, END]) + "\n"
+
+
+def unarmoured(text: str) -> bytes:
+    """Return the signature in such a text.
+
+    Raises:
+        ValueError: there is none.
+    """
+    lines = text.strip().splitlines()
+    if len(lines) < 3 or lines[0] != BEGIN or lines[-1] != END:
+        raise ValueError("no SSH signature")
+    return base64.b64decode("".join(lines[1:-1]), validate=True)
 
 
 def _to_sign(message: bytes, namespace: str) -> bytes:
@@ -104,11 +121,8 @@ def _string(value: bytes) -> bytes:
     return struct.pack(">I", len(value)) + value
 
 
-def _parse(armoured: str) -> tuple[bytes, bytes, bytes, bytes]:
-    lines = armoured.strip().splitlines()
-    if len(lines) < 3 or lines[0] != BEGIN or lines[-1] != END:
-        raise ValueError("no SSH signature")
-    body = base64.b64decode("".join(lines[1:-1]), validate=True)
+def _parse(text: str) -> tuple[bytes, bytes, bytes, bytes]:
+    body = unarmoured(text)
     if body[:6] != MAGIC or struct.unpack(">I", body[6:10])[0] != VERSION:
         raise ValueError("not version 1 of an SSH signature")
     fields: list[bytes] = []

@@ -1,15 +1,17 @@
 """A realistic plan and its record for tests: 0.5B parameters on 12.4B tokens, 8 x H100, figures that agree."""
 
+import base64
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from data.canonical import Json
+from data.canonical import Json, canonical_bytes
 from data.source import Source
 from data.values import Band
 from executor.events import Checkpointed, Ended, EventLog, Gated, Ready, Spent, Started, Stepped
-from planner.approval import Approval, Statement
+from planner.approval import Approval, Statement, inputs_of
 from planner.cluster import Layout
 from planner.model import ModelShape, flop_per_token, num_params
 from planner.plan import (
@@ -132,6 +134,7 @@ def sample_approval(plan: Plan, *, cap_usd: float = 75.0) -> Approval:
     statement = Statement(
         plan_id=plan.id,
         plan_digest=plan.digest,
+        inputs=inputs_of(plan),
         cap_usd=cap_usd,
         approver="ana",
         approved_at=MADE + timedelta(hours=2),
@@ -140,7 +143,16 @@ def sample_approval(plan: Plan, *, cap_usd: float = 75.0) -> Approval:
         comment="within the quarter's research budget",
         plan=plan,
     )
-    return Approval(statement=statement, signature="(sample)")
+    return Approval(statement=statement, signature="c2FtcGxl")
+
+
+def edited_payload(text: bytes, old: bytes, new: bytes) -> bytes:
+    """An approval's file with other text in the statement, in an envelope that is as it was otherwise."""
+    document = json.loads(text)
+    payload = base64.b64decode(document["payload"])
+    assert old in payload, old
+    document["payload"] = base64.b64encode(payload.replace(old, new, 1)).decode()
+    return canonical_bytes(document) + b"\n"
 
 
 def _plan() -> Plan:

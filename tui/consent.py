@@ -4,8 +4,9 @@ from datetime import datetime
 from pathlib import Path
 
 from executor import ledger_head
-from executor.authorise import check_consent, ledger_entry, new_nonce, signing_key
+from executor.authorise import check_consent, ledger_entry, new_nonce
 from executor.paths import Workspace
+from executor.trust import signing_key
 from planner.approval import Approval, approve_plan, save_approval
 from planner.plan import Plan
 

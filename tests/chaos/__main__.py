@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from tests.chaos import attacks, damage, full_disks, fuzz, limits, memory, races, real_disks, saves
+from tests.chaos import assault, damage, full_disks, fuzz, limits, memory, races, real_disks, saves
 from tests.chaos.line import Check, Line, Size
 
 CHECKS: dict[str, Check] = {
@@ -21,7 +21,7 @@ CHECKS: dict[str, Check] = {
     "ext4": real_disks.real_power_cuts,
     "damage": damage.damaged_files,
     "memory": memory.memory_flips,
-    "attacks": attacks.run_attacks,
+    "attacks": assault.run_attacks,
     "races": races.start_races,
     "disk": full_disks.full_disks,
     "limits": limits.limits,

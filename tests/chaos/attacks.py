@@ -1,24 +1,23 @@
 """Attacks on consent: starting what nobody approved, or more of it. Each is refused with the documented exit code."""
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from data.canonical import canonical_bytes
-from data.errors import UserError
-from executor.authorise import allowed_signers_path, authorise, authorise_resume, claim_start
+from executor.authorise import authorise, authorise_resume, claim_start
 from executor.paths import Workspace
 from executor.run_folder import RunFolder, read_assignment
-from planner.approval import Approval, approve_plan, save_approval
+from executor.trust import allowed_signers_path
+from planner.approval import Approval, approval_bytes, approval_payload, approve_plan, save_approval
+from planner.attestation import signature_of
 from planner.ledger import Entry, append_entry, read_ledger
-from planner.plan import as_json, plan_bytes, seal
+from planner.plan import plan_bytes, seal
 from planner.sshsig import load_key, make_key, public_line
 from tests.chaos.consent import PRICES, Stage
-from tests.chaos.line import Line, Size
+from tests.samples import edited_payload
 
 Attack = Callable[[Stage], object]
 """Does its worst; what is started by it would show as a run folder that a claim filled."""
@@ -27,22 +26,22 @@ ATTACKS: dict[str, tuple[int, Attack]] = {}
 """By name: the exit code that must answer, and the attack. 0: it must have no effect."""
 
 
-def _attack(code: int) -> Callable[[Attack], Attack]:
-    def register(attack: Attack) -> Attack:
-        ATTACKS[attack.__name__.replace("_", " ")] = (code, attack)
-        return attack
+def attack(code: int) -> Callable[[Attack], Attack]:
+    def register(one: Attack) -> Attack:
+        ATTACKS[one.__name__.replace("_", " ")] = (code, one)
+        return one
 
     return register
 
 
-@_attack(4)
+@attack(4)
 def edited_plan(stage: Stage) -> None:
     """More steps than were approved."""
     _replace(stage.plan_path, b'"seed":0', b'"seed":1')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def edited_plan_sealed_again(stage: Stage) -> None:
     """The approved plan's file now holds another, whole plan."""
     other = seal(stage.plan.model_copy(update={"warnings": ("",)}))
@@ -50,7 +49,7 @@ def edited_plan_sealed_again(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def another_plans_approval(stage: Stage) -> None:
     """The approval of one plan, under another's name."""
     other = stage.another_plan()
@@ -58,48 +57,49 @@ def another_plans_approval(stage: Stage) -> None:
     authorise(other.id, stage.workspace, now=stage.now)
 
 
-@_attack(4)
+@attack(4)
 def no_approval(stage: Stage) -> None:
     """A plan that nobody approved."""
     authorise(stage.another_plan().id, stage.workspace, now=stage.now)
 
 
-@_attack(4)
+@attack(4)
 def raised_cap(stage: Stage) -> None:
     """A higher cap in the approval."""
-    _replace(stage.approval_path, b'"cap_usd":1.0', b'"cap_usd":9.0')
+    edit_statement(stage, b'"cap_usd":1.0', b'"cap_usd":9.0')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def later_expiry(stage: Stage) -> None:
     """A later end of the approval."""
-    _edit_statement(stage, expires_at="2099-01-01T00:00:00Z")
+    edit_statement(stage, b'"expires_at":"20', b'"expires_at":"21')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def another_nonce(stage: Stage) -> None:
     """A fresh nonce for a used approval."""
-    _edit_statement(stage, nonce="f" * 32)
+    nonce = stage.approval.statement.nonce
+    edit_statement(stage, nonce.encode(), b"f" * 32)
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def waived_afterwards(stage: Stage) -> None:
     """A waiver that was not signed."""
-    _edit_statement(stage, waived=["quarter"])
+    edit_statement(stage, b'"waived":[]', b'"waived":["quarter"]')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def started_twice(stage: Stage) -> None:
     """One approval, two starts."""
     claim_start(stage.authorise(), stage.workspace, now=stage.now)
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def started_twice_with_the_claim_removed(stage: Stage) -> None:
     """The mark of the use in the working folder is gone."""
     claim_start(stage.authorise(), stage.workspace, now=stage.now)
@@ -107,7 +107,7 @@ def started_twice_with_the_claim_removed(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def started_twice_with_the_ledger_cut(stage: Stage) -> None:
     """The line of the start is cut off the ledger, and every claim is gone."""
     claim_start(stage.authorise(), stage.workspace, now=stage.now)
@@ -118,7 +118,7 @@ def started_twice_with_the_ledger_cut(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def started_in_a_copy_of_the_folder(stage: Stage) -> None:
     """The folder, copied before the start, starts too."""
     copy = Workspace(Path(shutil.copytree(stage.workspace.root, stage.root / "copy")))
@@ -126,14 +126,14 @@ def started_in_a_copy_of_the_folder(stage: Stage) -> None:
     authorise(stage.plan.id, copy, now=stage.now)
 
 
-@_attack(4)
+@attack(4)
 def ledger_without_the_approval(stage: Stage) -> None:
     """The ledger is gone."""
     stage.workspace.ledger.unlink()
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def ledger_of_another_folder(stage: Stage) -> None:
     """A well-formed ledger that is not this one."""
     entry = read_ledger(stage.workspace.ledger)[0]
@@ -142,14 +142,14 @@ def ledger_of_another_folder(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def ledger_with_an_edited_line(stage: Stage) -> None:
     """A higher cap in the ledger."""
     _replace(stage.workspace.ledger, b'"cap_usd":1.0', b'"cap_usd":9.0')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def ledger_with_two_lines_swapped(stage: Stage) -> None:
     """The order of events turned round."""
     stage.approve(stage.plan)
@@ -158,7 +158,7 @@ def ledger_with_two_lines_swapped(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def ledger_with_a_forged_line(stage: Stage) -> None:
     """An approval written into the ledger alone starts nothing: the signature is missing."""
     other = stage.another_plan()
@@ -168,19 +168,19 @@ def ledger_with_a_forged_line(stage: Stage) -> None:
     authorise(other.id, stage.workspace, now=stage.now)
 
 
-@_attack(4)
+@attack(4)
 def expired_approval(stage: Stage) -> None:
     """Eight days later."""
     stage.authorise(later=timedelta(days=8))
 
 
-@_attack(4)
+@attack(4)
 def approval_from_the_future(stage: Stage) -> None:
     """The clock stands before the approval."""
     stage.authorise(later=timedelta(days=-1))
 
 
-@_attack(5)
+@attack(5)
 def outdated_plan(stage: Stage) -> None:
     """An approval of today for a plan of weeks ago."""
     later = stage.plan.valid_until - stage.now + timedelta(minutes=1)
@@ -189,54 +189,52 @@ def outdated_plan(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def unlisted_signer(stage: Stage) -> None:
     """A valid signature by a key that nobody allowed."""
     _sign(stage, stage.key("mallory"), "mallory")
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def unlisted_key_in_a_listed_name(stage: Stage) -> None:
     """Someone else's key under an approver's name."""
     _sign(stage, stage.key("mallory"), "ana")
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def revoked_key(stage: Stage) -> None:
     """The key was revoked after it signed."""
     (stage.home / "revoked_keys").write_text(f"# lost\n{_own_key(stage)} laptop\n")
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def key_out_of_its_time(stage: Stage) -> None:
     """The key was allowed until last year."""
     allowed_signers_path().write_text(f'ana valid-before="20250101" {_own_key(stage)}\n')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def key_for_another_purpose(stage: Stage) -> None:
     """A key that may sign commits."""
     allowed_signers_path().write_text(f'ana namespaces="git" {_own_key(stage)}\n')
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def signature_for_another_purpose(stage: Stage) -> None:
     """The same statement, signed for git."""
-    from planner.sshsig import sign
-
-    key = load_key(stage.home / "keys" / "id_ed25519")
-    message = canonical_bytes(as_json(stage.approval.statement))
-    forged = Approval(statement=stage.approval.statement, signature=sign(message, key, namespace="git"))
+    payload = approval_payload(stage.approval.statement)
+    sig = signature_of(payload, load_key(stage.home / "keys" / "id_ed25519"), namespace="git")
+    forged = Approval(statement=stage.approval.statement, signature=sig)
     save_approval(forged, stage.workspace.plans)
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def signature_of_another_statement(stage: Stage) -> None:
     """A good signature, of something else."""
     other = stage.approve(stage.another_plan())
@@ -245,21 +243,21 @@ def signature_of_another_statement(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def author_approves_too_much_of_their_own(stage: Stage) -> None:
     """Approver and author are one person above the policy's limit."""
     (stage.home / "policy.toml").write_text("[approval]\nself_approval_usd = 0.5\n")
     stage.approve(stage.plan)
 
 
-@_attack(4)
+@attack(4)
 def policy_tightened_after_approval(stage: Stage) -> None:
     """What was fine when it was approved is above the cap when it starts."""
     (stage.home / "policy.toml").write_text("[approval]\nmax_cap_usd = 0.5\n")
     stage.authorise()
 
 
-@_attack(4)
+@attack(4)
 def rule_of_the_policy(stage: Stage) -> None:
     """A hard rule is not met."""
     rule = '[[rule]]\nname = "small"\nfield = "model.num_params"\nmax = 10\n'
@@ -267,7 +265,7 @@ def rule_of_the_policy(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(0)
+@attack(0)
 def caps_file_of_a_run(stage: Stage) -> None:
     """The caps beside a run are raised before it goes on: the approval's hold."""
     run = claim_start(stage.authorise(), stage.workspace, now=stage.now)
@@ -278,7 +276,7 @@ def caps_file_of_a_run(stage: Stage) -> None:
     assert json.loads((run / "caps.json").read_bytes())["cost_usd"] == 1.0
 
 
-@_attack(4)
+@attack(4)
 def plan_of_a_run(stage: Stage) -> None:
     """The plan beside a run is edited before it goes on."""
     run = claim_start(stage.authorise(), stage.workspace, now=stage.now)
@@ -286,27 +284,27 @@ def plan_of_a_run(stage: Stage) -> None:
     read_assignment(RunFolder(run))
 
 
-@_attack(4)
+@attack(4)
 def approval_of_a_run_replaced(stage: Stage) -> None:
     """A run goes on under another plan's approval."""
     run = claim_start(stage.authorise(), stage.workspace, now=stage.now)
     other = stage.approve(stage.another_plan())
-    (run / "approval.json").write_bytes(canonical_bytes(as_json(other)) + b"\n")
+    (run / "approval.json").write_bytes(approval_bytes(other))
     authorise_resume(run, stage.workspace, now=stage.now)
 
 
-@_attack(4)
+@attack(4)
 def two_runs_on_one_second_approval(stage: Stage) -> None:
     """A second approval lets one stopped run go on, not two."""
     run = claim_start(stage.authorise(), stage.workspace, now=stage.now)
     stage.approve(stage.plan)
     authorise_resume(run, stage.workspace, now=stage.now)
     twin = Path(shutil.copytree(run, run.with_name("r-0099")))
-    (twin / "approval.json").write_bytes(canonical_bytes(as_json(stage.approval)) + b"\n")
+    (twin / "approval.json").write_bytes(approval_bytes(stage.approval))
     authorise_resume(twin, stage.workspace, now=stage.now)
 
 
-@_attack(2)
+@attack(2)
 def plan_with_a_path_for_a_name(stage: Stage) -> None:
     """A plan whose id leads out of the folder."""
     from planner.plan import load_plan
@@ -316,7 +314,7 @@ def plan_with_a_path_for_a_name(stage: Stage) -> None:
     load_plan(path)
 
 
-@_attack(5)
+@attack(5)
 def other_text(stage: Stage) -> None:
     """One bit of the corpus."""
     path = stage.workspace.root / "corpus" / "train.bin"
@@ -326,48 +324,18 @@ def other_text(stage: Stage) -> None:
     stage.authorise()
 
 
-@_attack(5)
+@attack(5)
 def other_price(stage: Stage) -> None:
     """The price doubled."""
     stage.workspace.prices.write_text(PRICES.format(0.2))
     stage.authorise()
 
 
-@_attack(5)
+@attack(5)
 def other_hardware(stage: Stage) -> None:
     """Another calibration."""
     _replace(stage.workspace.calibration, b'"version":"none"', b'"version":"new"')
     stage.authorise()
-
-
-def run_attacks(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
-    """Try every attack, each on a stage of its own."""
-    bad, troubles = 0, list[str]()
-    for name in ATTACKS:
-        trouble = try_attack(name)
-        if trouble:
-            bad += 1
-            troubles.append(f"{name}: {trouble}")
-    yield Line("attacks on approval", len(ATTACKS), bad, "; ".join(troubles[:3]))
-
-
-def try_attack(name: str) -> str:
-    """Return what is wrong with the answer to one attack, or nothing."""
-    code, attack = ATTACKS[name]
-    home = os.environ.get("ISOPLAN_HOME")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            stage = Stage(Path(folder), author="ana")
-            try:
-                attack(stage)
-            except UserError as error:
-                return "" if error.exit_code == code else f"exit {error.exit_code}, not {code}: {error}"
-            return "" if code == 0 else "it was let through"
-    finally:
-        if home is None:
-            os.environ.pop("ISOPLAN_HOME", None)
-        else:
-            os.environ["ISOPLAN_HOME"] = home
 
 
 def _sign(stage: Stage, key: Path, name: str) -> None:
@@ -383,10 +351,9 @@ def _own_key(stage: Stage) -> str:
     return public_line(load_key(path) if path.exists() else make_key(path))
 
 
-def _edit_statement(stage: Stage, **changes: object) -> None:
-    document = json.loads(stage.approval_path.read_bytes())
-    document["statement"] |= changes
-    stage.approval_path.write_bytes(canonical_bytes(document) + b"\n")
+def edit_statement(stage: Stage, old: bytes, new: bytes) -> None:
+    """Change the statement inside the approval's envelope."""
+    stage.approval_path.write_bytes(edited_payload(stage.approval_path.read_bytes(), old, new))
 
 
 def _raise_caps(run: Path) -> None:

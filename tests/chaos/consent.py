@@ -7,8 +7,9 @@ from pathlib import Path
 
 from data.canonical import canonical_bytes
 from data.corpus.manifest import Manifest
-from executor.authorise import Authorised, authorise, signing_key
+from executor.authorise import Authorised, authorise
 from executor.paths import Workspace
+from executor.trust import signing_key
 from planner.approval import Approval
 from planner.plan import Plan, as_json, load_plan
 from planner.profile import Calibration, MatmulRate

@@ -105,7 +105,7 @@ def read_approved(stage: Stage) -> None:
 
 def read_approval(stage: Stage) -> None:
     """Read and check the approval."""
-    from executor.authorise import read_allowed_signers
+    from executor.trust import read_allowed_signers
 
     approval = load_approval(stage.approval_path)
     check_approval(approval, allowed_signers=read_allowed_signers(), now=stage.now)

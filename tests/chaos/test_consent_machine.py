@@ -19,7 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from data.errors import NotApprovedError, StalePlanError, UserError
 from executor import authorise, ledger_head
-from planner.approval import Approval
+from executor.trust import read_trust
+from planner.approval import Approval, load_approval
+from planner.receipt import check_receipts
 from planner.sshsig import load_key, public_line
 from tests.chaos.consent import Stage
 
@@ -113,7 +115,7 @@ class Consent(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         run = self.runs[-1]
-        own = json.loads((run / "approval.json").read_bytes())["statement"]["nonce"]
+        own = load_approval(run / "approval.json").statement.nonce
         is_own = self.newest.statement.nonce == own
         refusal = self.refusal()
         if refusal is NotApprovedError and is_own and not self._is_out_of_its_time():
@@ -153,12 +155,14 @@ class Consent(RuleBasedStateMachine):
     @invariant()
     def one_approval_has_one_run(self) -> None:
         found = self.stage.workspace.runs.glob("r-*/approval.json")
-        nonces = Counter(json.loads(path.read_bytes())["statement"]["nonce"] for path in found)
-        starts = Counter(one.nonce for one in ledger_head.read(self.stage.workspace) if one.kind == "start")
+        nonces = Counter(load_approval(path).statement.nonce for path in found)
+        entries = ledger_head.read(self.stage.workspace)
+        starts = Counter(one.nonce for one in entries if one.kind == "start")
 
         assert max(nonces.values(), default=0) <= 1
         assert max(starts.values(), default=0) <= 1
         assert {*starts} <= self.used
+        assert check_receipts(entries, read_trust()).chained == len(starts)
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(150, marks=pytest.mark.slow)])

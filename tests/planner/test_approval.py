@@ -5,7 +5,8 @@ import pytest
 from data.canonical import canonical_bytes
 from data.errors import NotApprovedError, StalePlanError, UserError
 from planner.approval import (
-    allow_signer,
+    NAMESPACE,
+    Approval,
     approve_plan,
     check_approval,
     check_drift,
@@ -15,6 +16,7 @@ from planner.approval import (
     save_approval,
 )
 from planner.plan import as_json, find_plan, load_plan, save_plan
+from planner.signers import allow_signer
 from planner.sshsig import make_key
 from tests.samples import MADE, sample_plan
 
@@ -38,7 +40,7 @@ def approval(plan, key):
 
 
 def allowed(key, name="ana"):
-    return allow_signer("", name=name, key=key)
+    return allow_signer("", name=name, key=key, namespace=NAMESPACE)
 
 
 def test_a_plan_file_reads_back_to_the_same_plan(plan, tmp_path):
@@ -108,14 +110,14 @@ def test_a_signer_who_is_not_allowed_is_refused(approval, key, tmp_path):
     stranger = make_key(tmp_path / "other")
 
     for signers in ("", allowed(stranger), allowed(key, "bo"), "# " + allowed(key)):
-        with pytest.raises(NotApprovedError, match="may not approve as 'ana'"):
+        with pytest.raises(NotApprovedError, match="may not sign as 'ana'"):
             check_approval(approval, allowed_signers=signers, now=LATER)
 
 
 def test_a_key_allowed_for_another_purpose_is_refused(approval, key):
     for_git = allowed(key).replace("isoplan-approval@v1", "git")
 
-    with pytest.raises(NotApprovedError, match="may not approve"):
+    with pytest.raises(NotApprovedError, match="may not sign"):
         check_approval(approval, allowed_signers=for_git, now=LATER)
 
 
@@ -130,11 +132,10 @@ def test_an_edited_statement_breaks_the_signature(approval, key, field, tmp_path
     document = as_json(approval)
     old = document["statement"][field]
     document["statement"][field] = old * 2 if isinstance(old, float) else ("b" + old)[: len(old) or 1]
-    path = tmp_path / "p-000000.approval.json"
-    path.write_bytes(canonical_bytes(document))
+    edited = Approval.model_validate(document)
 
     with pytest.raises(NotApprovedError):
-        check_approval(load_approval(path), allowed_signers=allowed(key), now=LATER)
+        check_approval(load_approval(save_approval(edited, tmp_path)), allowed_signers=allowed(key), now=LATER)
 
 
 def test_no_approval_is_answered_with_the_command(tmp_path):

@@ -1,18 +1,17 @@
 """Who may approve, when, and what exactly: allowed signers, revoked keys, and statements that do not fit."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from data.canonical import canonical_bytes
 from data.errors import NotApprovedError, UserError
 from planner.approval import (
     NAMESPACE,
     Approval,
     Statement,
-    allow_signer,
     approval_bytes,
     approval_path,
     approve_plan,
@@ -22,11 +21,12 @@ from planner.approval import (
     effective_caps,
     load_approval,
     save_approval,
-    signers_of,
+    signed,
 )
 from planner.plan import Plan, as_json, plan_bytes
-from planner.sshsig import make_key, public_line, sign
-from tests.samples import MADE, sample_plan
+from planner.signers import allow_signer, signers_of
+from planner.sshsig import make_key, public_line
+from tests.samples import MADE, edited_payload, sample_plan
 
 NONCE = "0123456789abcdef" * 2
 NOW = MADE + timedelta(hours=1)  # 2026-11-20 10:30 UTC
@@ -50,7 +50,7 @@ def approval(plan: Plan, key: Ed25519PrivateKey) -> Approval:
 def forged(approval: Approval, key: Ed25519PrivateKey, **changes: object) -> Approval:
     """A statement with other fields, signed as it then stands by a key that may sign."""
     statement = Statement.model_validate(as_json(approval.statement) | changes)
-    return Approval(statement=statement, signature=sign(canonical_bytes(as_json(statement)), key, namespace=NAMESPACE))
+    return signed(statement, key)
 
 
 def test_an_approval_says_what_was_allowed_and_for_a_week(plan: Plan, key: Ed25519PrivateKey) -> None:
@@ -76,7 +76,7 @@ def test_an_approval_says_what_was_allowed_and_for_a_week(plan: Plan, key: Ed255
 def test_an_approval_of_a_signed_statement_that_misnames_its_plan_is_refused(
     approval: Approval, key: Ed25519PrivateKey
 ) -> None:
-    signers = allow_signer("", name="ana", key=key)
+    signers = allow_signer("", name="ana", key=key, namespace=NAMESPACE)
 
     for changes in ({"plan_digest": "f" * 64}, {"plan_id": "p-ffffff"}):
         with pytest.raises(NotApprovedError, match="does not have the digest it approves"):
@@ -85,7 +85,7 @@ def test_an_approval_of_a_signed_statement_that_misnames_its_plan_is_refused(
 
 
 def test_it_holds_from_its_first_moment_until_before_its_last(approval: Approval, key: Ed25519PrivateKey) -> None:
-    signers, end = allow_signer("", name="ana", key=key), approval.statement.expires_at
+    signers, end = allow_signer("", name="ana", key=key, namespace=NAMESPACE), approval.statement.expires_at
 
     for moment in (MADE, end - timedelta(seconds=1)):
         check_approval(approval, allowed_signers=signers, now=moment)
@@ -121,31 +121,31 @@ def test_it_holds_from_its_first_moment_until_before_its_last(approval: Approval
 def test_a_line_of_allowed_signers_means_what_openssh_says(
     line: str, names: tuple[str, ...], key: Ed25519PrivateKey
 ) -> None:
-    assert signers_of(public_line(key), line.format(key=public_line(key)), now=NOW) == names
+    assert signers_of(public_line(key), line.format(key=public_line(key)), namespace=NAMESPACE, now=NOW) == names
 
 
 def test_every_line_of_a_key_counts(key: Ed25519PrivateKey, tmp_path: Path) -> None:
     other = public_line(make_key(tmp_path / "other"))
     text = f"bo {other}\nana {public_line(key)}\n# note\ncy {public_line(key)}\n"
 
-    assert signers_of(public_line(key), text, now=NOW) == ("ana", "cy")
+    assert signers_of(public_line(key), text, namespace=NAMESPACE, now=NOW) == ("ana", "cy")
 
 
 @pytest.mark.parametrize("name", ["ana,mallory", "*", "ana\nmallory *", "", "ana\t*", "an?", "!ana"])
 def test_a_name_that_would_allow_others_gets_no_line(name: str, key: Ed25519PrivateKey) -> None:
     with pytest.raises(UserError, match="cannot approve as"):
-        allow_signer("", name=name, key=key)
+        allow_signer("", name=name, key=key, namespace=NAMESPACE)
 
 
 def test_a_line_is_added_for_this_purpose_only(key: Ed25519PrivateKey) -> None:
-    text = allow_signer("# ours\n", name="Ana Lim", key=key)
+    text = allow_signer("# ours\n", name="Ana Lim", key=key, namespace=NAMESPACE)
 
     assert text == f'# ours\nAna_Lim namespaces="{NAMESPACE}" {public_line(key)}\n'
 
 
 @pytest.mark.parametrize("line", ["{key}", "{key} a laptop that was lost", "# a list\n\n{key}"])
 def test_a_revoked_key_approves_nothing(line: str, approval: Approval, key: Ed25519PrivateKey, tmp_path: Path) -> None:
-    signers, other = allow_signer("", name="ana", key=key), make_key(tmp_path / "other")
+    signers, other = allow_signer("", name="ana", key=key, namespace=NAMESPACE), make_key(tmp_path / "other")
 
     with pytest.raises(NotApprovedError, match="is revoked"):
         check_approval(approval, allowed_signers=signers, revoked_keys=line.format(key=public_line(key)), now=NOW)
@@ -156,7 +156,7 @@ def test_a_signature_of_another_statement_is_refused(approval: Approval, key: Ed
     other = Approval(statement=forged(approval, key, cap_usd=1e6).statement, signature=approval.signature)
 
     with pytest.raises(NotApprovedError, match=f"approval of {approval.statement.plan_id}: .*signature"):
-        check_approval(other, allowed_signers=allow_signer("", name="ana", key=key), now=NOW)
+        check_approval(other, allowed_signers=allow_signer("", name="ana", key=key, namespace=NAMESPACE), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,34 @@ def test_a_signature_of_another_statement_is_refused(approval: Approval, key: Ed
         (lambda text: text.replace(b'{"', b'{ "', 1), "not as it was written"),
         (lambda text: b"{}", "not a valid approval: Field required"),
         (lambda text: b"[", "not a valid approval: .* not valid JSON"),
-        (lambda text: text.replace(b'"cap_usd":75.0', b'"cap_usd":-1.0'), "not a valid approval"),
+        (lambda text: edited_payload(text, b'"cap_usd":75.0', b'"cap_usd":-1.0'), "not a valid approval: .*greater"),
+        (
+            lambda text: edited_payload(text, b'"cap_usd"', b' "cap_usd"'),
+            "not a valid approval: .*not written as it was",
+        ),
+        (
+            lambda text: edited_payload(text, b"urn:isoplan:approval:2", b"urn:isoplan:start:1"),
+            "not a valid .* of another kind",
+        ),
+        (lambda text: edited_payload(text, b"Statement/v1", b"Statement/v9"), "not a valid .* no statement: Input"),
+        (
+            lambda text: edited_payload(text, b'"predicate":{', b'"other":1,"predicate":{'),
+            "not a valid .* no statement: Extra",
+        ),
+        (
+            lambda text: edited_payload(text, b'"comment"', b'"plan_id":"p-1","comment"'),
+            "not a valid .* not written as",
+        ),
+        (lambda text: text.replace(b"vnd.in-toto+json", b"json"), "not a valid approval: .*in-toto"),
+        (lambda text: text.replace(b'"payload":"', b'"payload":"!'), "not a valid approval: .*pattern"),
+        (lambda text: text.replace(b'"payload":"', b'"payload":"A'), "not a valid approval: .*damaged"),
+        (lambda text: text.replace(b'"payloadType"', b'"more":1,"payloadType"'), "not a valid approval: Extra"),
+        (lambda text: re.sub(rb'"signatures":.*\]', b'"signatures":[]', text), "not a valid approval: nobody signed"),
+        (lambda text: text.replace(b'"keyid":""', b'"keyid":"ana"'), "not a valid approval"),
+        (
+            lambda text: b'{"schema":"isoplan.approval/1"}',
+            "not a valid approval: an earlier isoplan .*approve the plan",
+        ),
     ],
 )
 def test_a_file_that_is_no_approval_is_refused_by_name(

@@ -12,6 +12,7 @@ from data.errors import NotApprovedError, StalePlanError, UserError
 from planner.plan import as_json
 from planner.profile import Calibration, MatmulRate
 from tests.executor.runs import SEQ_LEN, make_corpus
+from tests.samples import edited_payload
 from tui.cli import root
 
 PRICES = "hardware,usd_per_device_hour\nlocal-cpu,{}\n"
@@ -131,7 +132,7 @@ def test_an_approval_out_of_the_ledger(approved):
 
 def test_an_approval_in_someone_elses_name(approved):
     path = approved.folder / "plans" / f"{approved.plan_id}.approval.json"
-    path.write_bytes(path.read_bytes().replace(b'"approver":"ana"', b'"approver":"bob"'))
+    path.write_bytes(edited_payload(path.read_bytes(), b'"approver":"ana"', b'"approver":"bob"'))
 
     refused(approved, NotApprovedError, "signature does not hold")
 
@@ -172,7 +173,7 @@ def test_a_second_approver_on_a_machine_is_not_trusted_by_asking(approved, tmp_p
 
     make_key(tmp_path / "mallory")
 
-    with pytest.raises(NotApprovedError, match="may not approve as 'mallory'"):
+    with pytest.raises(NotApprovedError, match="may not sign as 'mallory'"):
         approved.type(f"approve {approved.plan_id} --cap 1 --as mallory --key {tmp_path / 'mallory'}")
 
 

@@ -3,6 +3,7 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from data.errors import UserError
 from data.units import JOULES_PER_KWH, show_usd
 from tui.output import emit_json, say
 from tui.quantities import DURATION, USD
+
+if TYPE_CHECKING:
+    from planner.receipt import Starts
 
 
 @click.command()
@@ -40,8 +44,8 @@ def approve(
     as_data: bool,
 ) -> None:
     """Sign PLAN with a dollar cap: one start, seven days, in the ledger."""
-    from executor.authorise import allowed_signers_path
     from executor.paths import Workspace
+    from executor.trust import allowed_signers_path
     from planner.plan import as_json, find_plan, load_plan
     from tui.consent import give_consent
 
@@ -82,18 +86,28 @@ def approve(
 @click.argument("plan", required=False)
 @click.option("--json", "as_data", is_flag=True, help="Print the result as JSON.")
 def verify(plan: str | None, as_data: bool) -> None:
-    """Check the ledger's chain and, for PLAN, everything `run` would check."""
+    """Check the ledger's chain, its receipts and, for PLAN, everything `run` would check."""
     from executor import ledger_head
     from executor.authorise import authorise
     from executor.paths import Workspace
+    from executor.trust import read_trust
+    from planner.receipt import check_receipts
 
     workspace = Workspace(Path.cwd())
     entries = ledger_head.read(workspace)
+    starts = check_receipts(entries, read_trust())
     if plan is not None:
         authorise(plan, workspace, now=datetime.now(UTC))
     if as_data:
-        emit_json({"schema": "isoplan.verify/1", "ledger_entries": len(entries), "plan": plan, "ok": True})
+        held = {"starts_signed": starts.signed, "starts_chained": starts.chained}
+        emit_json({"schema": "isoplan.verify/1", "ledger_entries": len(entries), **held, "plan": plan, "ok": True})
     say(f"{workspace.ledger.name}: {len(entries)} entries, chain unbroken" + (f"; {plan} may run" if plan else ""))
+    say(_starts(starts))
+
+
+def _starts(starts: "Starts") -> str:
+    told = f"starts: {starts.signed} with a signed receipt"
+    return told + (f", {starts.chained} held by the hash chain alone" if starts.chained else "")
 
 
 def _ask_cap(plan_id: str) -> float:
