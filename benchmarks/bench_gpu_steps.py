@@ -30,6 +30,7 @@ from data.catalog.hardware import Hardware, hardware
 from data.errors import UserError
 from executor.model.decoder import Decoder
 from executor.model.rotary import turns
+from executor.runtime import prepare
 from executor.train import Trainer
 from planner.attention import AttentionSpec
 from planner.calibrate import MeasuredStep, calibrated
@@ -45,6 +46,7 @@ from planner.workload import workload
 
 VOCAB = 32_768
 WARM_UP_STEPS = 3
+DOCUMENT_TOKENS = 400  # on average, where documents are masked
 ATTENTION_SHAPE = (4, 16, 4096, 128)  # sequences, heads, tokens, head size
 PRODUCT_SIZES = ((8192, 1024, 1024), (8192, 2048, 8192), (8192, 4096, 4096), (16384, 4096, 16384))
 
@@ -54,12 +56,13 @@ class Case(NamedTuple):
 
     name: str
     params: float
+    sequences: int
     seq_len: int = 2048
-    sequences: int = 8
     is_compiled: bool = True
     is_recomputed: bool = False
     num_kv_heads: int | None = None
-    window: int | None = None
+    attention: AttentionSpec | None = None
+    masks_documents: bool = False
     precision: Precision = "bf16"
 
     @property
@@ -68,8 +71,8 @@ class Case(NamedTuple):
         base = standard_shape(self.params, vocab_size=VOCAB, seq_len=self.seq_len).model_dump()
         if self.num_kv_heads:
             base["num_kv_heads"] = self.num_kv_heads
-        if self.window:
-            base["attention"] = AttentionSpec(kind="sliding_window", window=self.window)
+        if self.attention:
+            base["attention"] = self.attention
         return ModelShape.model_validate(base)
 
     @property
@@ -84,23 +87,29 @@ class Case(NamedTuple):
         return "torch-fsdp2" if self.is_compiled else "torch-fsdp2-eager"
 
 
+WINDOW_512 = AttentionSpec(kind="sliding_window", window=512)
+WINDOW_1024 = AttentionSpec(kind="sliding_window", window=1024)
+BLOCKS = AttentionSpec(kind="block_sparse", window=1024, block=128, num_sink_blocks=1)
 CASES = (
-    Case("0.1B", 0.1e9, sequences=16),
-    Case("0.1B eager", 0.1e9, sequences=16, is_compiled=False),
-    Case("0.4B", 0.4e9),
-    Case("0.4B eager", 0.4e9, is_compiled=False),
-    Case("0.4B one KV head", 0.4e9, num_kv_heads=1),
-    Case("0.4B window 512, 8k", 0.4e9, seq_len=8192, sequences=2, window=512),
-    Case("0.4B 8k", 0.4e9, seq_len=8192, sequences=2),
-    Case("1.3B", 1.3e9, sequences=4),
-    Case("1.3B eager", 1.3e9, sequences=4, is_compiled=False),
-    Case("1.3B recomputed", 1.3e9, sequences=8, is_recomputed=True),
-    Case("3B", 3e9, sequences=2),
-    Case("3B recomputed", 3e9, sequences=4, is_recomputed=True),
-    Case("1.3B FP8", 1.3e9, sequences=4, precision="fp8"),
-    Case("3B FP8", 3e9, sequences=2, precision="fp8"),
-    Case("0.4B 32k", 0.4e9, seq_len=32_768, sequences=1),
-    Case("0.4B window 1024, 32k", 0.4e9, seq_len=32_768, sequences=1, window=1024),
+    Case("1.3B", 1.3e9, 16),
+    Case("1.3B FP8", 1.3e9, 16, precision="fp8"),
+    Case("1.3B eager", 1.3e9, 4, is_compiled=False),
+    Case("1.3B recomputed", 1.3e9, 32, is_recomputed=True),
+    Case("1.3B small batch", 1.3e9, 4),
+    Case("3B", 3e9, 8),
+    Case("3B FP8", 3e9, 8, precision="fp8"),
+    Case("3B recomputed", 3e9, 8, is_recomputed=True),
+    Case("0.4B", 0.4e9, 32),
+    Case("0.4B eager", 0.4e9, 8, is_compiled=False),
+    Case("0.4B one KV head", 0.4e9, 32, num_kv_heads=1),
+    Case("0.4B documents masked", 0.4e9, 32, masks_documents=True),
+    Case("0.1B", 0.1e9, 32),
+    Case("0.1B eager", 0.1e9, 16, is_compiled=False),
+    Case("0.4B 8k", 0.4e9, 8, seq_len=8192),
+    Case("0.4B 8k, window 512", 0.4e9, 8, seq_len=8192, attention=WINDOW_512),
+    Case("0.4B 32k", 0.4e9, 2, seq_len=32_768),
+    Case("0.4B 32k, window 1024", 0.4e9, 2, seq_len=32_768, attention=WINDOW_1024),
+    Case("0.4B 32k, block sparse", 0.4e9, 2, seq_len=32_768, attention=BLOCKS),
 )
 
 
@@ -150,8 +159,9 @@ def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
     """The case stepped by the executor's trainer on the GPU: the median of `num_steps`, and the peak allocated."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    device, recompute = torch.device("cuda"), case.layout.recompute
-    trainer = _Stepped(case.shape, _recipe(case), _RandomTokens(case), device=device, recompute=recompute)
+    recipe = _recipe(case)
+    device, recompute = prepare(recipe), case.layout.recompute
+    trainer = _Stepped(case.shape, recipe, _RandomTokens(case), device=device, recompute=recompute)
     seconds = list(_step_times(trainer, WARM_UP_STEPS + num_steps))
     taken = median(seconds[WARM_UP_STEPS:])
     flop = flop_per_token(case.shape, seq_len=case.seq_len) * case.sequences * case.seq_len
@@ -191,8 +201,14 @@ class _RandomTokens:
     def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
         return self._tokens[:num_samples]
 
+    def documents(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
+        return np.cumsum(self._tokens[:num_samples] < VOCAB // DOCUMENT_TOKENS, axis=1)
+
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
         return self._tokens[:num_sequences, : seq_len + 1], num_sequences * seq_len
+
+    def heldout_documents(self, num_sequences: int, seq_len: int) -> NDArray[np.int64]:
+        return self.documents(0, num_sequences)
 
 
 def _recipe(case: Case) -> Recipe:
@@ -203,6 +219,7 @@ def _recipe(case: Case) -> Recipe:
         optimiser=Optimiser(peak_lr=1e-4),
         schedule=Schedule(warmup_steps=0, decay_steps=0),
         precision=case.precision,
+        masks_documents=case.masks_documents,
         is_compiled=case.is_compiled,
         eval_sequences=1,
         checkpoint_every_steps=1000,

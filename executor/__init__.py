@@ -6,3 +6,5 @@ import os
 # spinning thread keeps its partner from running, and a small step takes 4 to 60 times as long (docs/log.md). Sleeping
 # costs microseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# cuBLAS repeats its sums in one order only with a workspace of its own (its manual, "Results reproducibility").
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -19,8 +19,9 @@ RERUN_EVERY_STEPS = 256
 """A step in so many is computed twice: 0.4 % of the time. On the CPU only, where the same step gives the same bits."""
 
 
-ACCELERATOR_EVERY_UPDATES = 16
-"""Twice twelve bytes a parameter are read to watch one update: 6 % of a small step each time, 0.4 % this way."""
+ACCELERATOR_EVERY_UPDATES = 32
+"""Twice twelve bytes a parameter are read to watch one update: on an H200 31 ms at 1.3B parameters, whose step of 8192
+tokens takes 138 ms and one of a usual batch seconds."""
 
 
 class CorruptedError(ArithmeticError):

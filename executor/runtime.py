@@ -20,18 +20,20 @@ _KEEP_BYTES = (1 << 31) - 1
 def prepare(recipe: Recipe, *, local_rank: int = 0) -> torch.device:
     """Make this process fit to train `recipe` and return the device, of several on this host the `local_rank`-th.
 
-    On the CPU the same threads give the same bits; torch is told to refuse any operation that would not.
+    On the CPU the same threads give the same bits; torch is told to refuse any operation that would not. On an
+    accelerator it is told to choose those that do, 0 to 3 % slower on an H200, and to warn where there is none.
     """
     device = device_of(recipe)
     if device.type == "cuda":
         torch.cuda.set_device(local_rank)
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if device.type == "cpu":
         torch.set_num_threads(recipe.num_threads)
         torch.use_deterministic_algorithms(True)
-        # Filling uninitialised memory is a debugging aid of the line above, and a second write of everything.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore - a module with a setter, which its stub lacks
         torch.set_flush_denormal(True)
         _keep_freed_memory()
+    # Filling uninitialised memory is a debugging aid of being deterministic, and a second write of everything.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore - a module with a setter, which its stub lacks
     return device
 
 

@@ -40,8 +40,9 @@ WALL_CAP_OVER_P90 = 2.0
 OLD_PRICE_DAYS = 90
 """A one-year H100 contract rose by 38 % in five months (SemiAnalysis, 2025-10 to 2026-03)."""
 
-COMPILE_SECONDS = 120.0
-"""Compiling costs 40 to 150 s and gains about a sixth on accelerators (docs/log.md); runs much longer are compiled."""
+COMPILE_SECONDS, COMPILING_SAVES = 20.0, 0.25
+"""Compiling a block, the loss and the evaluation of both, and the share of a step it saves: measured on an H200
+(benchmarks/gpu.md). A run is compiled where it saves more than it takes."""
 
 
 def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequence[Candidate], binding: Binding) -> Plan:
@@ -102,7 +103,8 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         z_loss=request.choices.z_loss,
         masks_documents=request.choices.masks_documents,
         precision=facts.precision,
-        is_compiled=facts.hardware.kind != "cpu" and best.pace.wall_seconds(best.num_steps) > 10 * COMPILE_SECONDS,
+        is_compiled=facts.hardware.kind != "cpu"
+        and COMPILING_SAVES * best.pace.wall_seconds(best.num_steps) > COMPILE_SECONDS,
         num_threads=facts.num_threads,
         eval_sequences=max(1, scored // facts.seq_len),
         checkpoint_every_steps=min(between, to_gate),

@@ -77,12 +77,11 @@ class Attend(Protocol):
         """Return the output (B, H, T, D)."""
 
 
-def sights(spec: AttentionSpec, token_BT: Tensor, document_BT: Tensor | None) -> Sights:
+def sights(spec: AttentionSpec, document_BT: Tensor | None, *, num_positions: int, device: torch.device) -> Sights:
     """Return what a batch hides, made once for all its layers."""
-    if token_BT.device.type == "cpu":
+    if device.type == "cpu":
         documents = None if document_BT is None else Documents(document_BT)
         return Sights(documents, documents)
-    num_positions = token_BT.shape[1]
     if document_BT is None and spec.sees_everything(num_positions):
         return Sights(None, None)
     from executor.model import flex  # what it imports takes a second, and no CPU needs it
@@ -90,7 +89,7 @@ def sights(spec: AttentionSpec, token_BT: Tensor, document_BT: Tensor | None) ->
     return Sights(
         whole=None if document_BT is None else flex.document_mask(None, document_BT),
         local=(
-            flex.pattern_mask(spec, num_positions, token_BT.device)
+            flex.pattern_mask(spec, num_positions, device)
             if document_BT is None
             else flex.document_mask(spec, document_BT)
         ),

@@ -144,7 +144,9 @@ class Decoder(nn.Module):
         """Return what the head multiplies (B, T, W), its scale included."""
         x_BTW = self.embedding(token_BT)
         turns_T1P = self.turns_T1P[: token_BT.shape[1]]
-        seen = sights(self._attention, token_BT, document_BT)
+        # A later stage of a pipeline may hold a slice of the positions, but its attention sees them all.
+        num_positions = token_BT.shape[1] if token_BT.ndim == 2 else len(self.turns_T1P)
+        seen = sights(self._attention, document_BT, num_positions=num_positions, device=token_BT.device)
         for block in self.blocks:
             assert isinstance(block, Block)
             x_BTW = block(x_BTW, turns_T1P, seen.local if block.is_local else seen.whole)

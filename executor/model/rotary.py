@@ -68,8 +68,21 @@ def _pair_of_turns(num_turns: float, head_dim: int, rope: RopeSpec) -> float:
 
 def rotate(x_BTHD: Tensor, turns_T1P: Tensor) -> Tensor:
     """Return `x` with each pair of channels turned by its position; computed in float32, returned in `x`'s type."""
+    if torch.compiler.is_compiling():
+        return _rotate_in_reals(x_BTHD, turns_T1P)
     pairs_BTHP = torch.view_as_complex(x_BTHD.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs_BTHP * turns_T1P).flatten(-2).type_as(x_BTHD)
+
+
+def _rotate_in_reals(x_BTHD: Tensor, turns_T1P: Tensor) -> Tensor:
+    """As `rotate`, in operations that torch's compiler joins to what comes before: it leaves complex numbers alone."""
+    first_BTHP, second_BTHP = x_BTHD.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cosine_T1P, sine_T1P = torch.view_as_real(turns_T1P).unbind(-1)
+    turned = (
+        first_BTHP * cosine_T1P - second_BTHP * sine_T1P,
+        first_BTHP * sine_T1P + second_BTHP * cosine_T1P,
+    )
+    return torch.stack(turned, dim=-1).flatten(-2).type_as(x_BTHD)
 
 
 def normalised_and_rotated(x_BTHD: Tensor, norm: RMSNorm, turns_T1P: Tensor) -> Tensor:

@@ -38,14 +38,15 @@ def test_the_cases_cover_what_is_asked_and_fit_one_device(script: ModuleType) ->
     assert {one.is_compiled for one in cases} == {one.is_recomputed for one in cases} == {True, False}
     assert any(one.shape.num_kv_heads == 1 for one in cases)
     assert any(one.shape.attention.window for one in cases)
-    # Together within the minutes a lent device has, none beyond an 80 GB one.
-    assert all(one.memory_bytes < 75e9 for one in said)
+    # Together within the minutes a lent device has, none beyond its 141 GB.
+    assert all(one.memory_bytes < 130e9 for one in said)
     assert sum(one.step_seconds for one in said) * (script.WARM_UP_STEPS + 8) < 120
     assert all(0.1 < one.mfu < 0.7 for one in said)
 
 
 def test_one_measured_case_moves_the_others(script: ModuleType) -> None:
-    first, other = script.CASES[2], script.CASES[7]
+    named = {one.name: one for one in script.CASES}
+    first, other = named["0.4B"], named["1.3B"]
     profile = profile_for(H200, stack=first.stack)
     before = script.prediction(first, H200, profile).step_seconds
 

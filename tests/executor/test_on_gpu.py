@@ -62,7 +62,7 @@ def test_attention_equals_the_float64_reference(spec, has_documents, heads):
     ]
     starts = torch.rand(2, length, generator=generator, device=GPU) < 0.02
     document_BT = starts.cumsum(1) if has_documents else None
-    seen = sights(spec, torch.zeros(2, length, device=GPU, dtype=torch.int64), document_BT)
+    seen = sights(spec, document_BT, num_positions=length, device=GPU)
     mask = visible(spec, length)
     if document_BT is not None:
         mask = mask & (document_BT[:, :, None] == document_BT[:, None, :])[:, None]
