@@ -16,9 +16,10 @@ from throughput_rows import Run, runs
 from data.catalog.hardware import hardware
 from planner.abilities import abilities_of
 from planner.cluster import Cluster, ComputePrecision
+from planner.grid import Space, default_space, divisors
 from planner.model import ModelShape
 from planner.profiles import profile_for
-from planner.search import Found, Search, Space, default_space, divisors, evaluated, search
+from planner.search import Found, Search, evaluated, search
 from planner.why import why_more
 
 CALCULON_PER_CPU_SECOND = 170.0

@@ -5,6 +5,7 @@ that a cap at the budget rarely bites. The law then says which candidate ends lo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from planner.muon import memory_under_muon, step_under_muon
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import Z90, log_sd
-from planner.search import Found, fastest_layouts
+from planner.search import Batch, Found, fastest_layouts
 from planner.step import StepBreakdown
 from planner.wall import Pace, pace
 
@@ -63,22 +64,40 @@ class Candidate:
         return self.num_steps * self.pace.tokens_per_step
 
 
+class Start(NamedTuple):
+    """A model, and the tokens from which the search for its batch starts; they need not be good."""
+
+    shape: ModelShape
+    guess_tokens: float
+
+
 def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:
     """The shape trained to its limits, or None where it does not fit into the device's memory.
 
     `guess_tokens` starts the search for the batch; it need not be good.
     """
+    return candidates_from([Start(shape, guess_tokens)], request, facts)[0]
+
+
+def candidates_from(starts: Sequence[Start], request: Request, facts: Facts) -> list[Candidate | None]:
+    """`candidate` of each start, searched together."""
     if request.target_loss is not None:
-        model = facts.law.model(shape)
-        reached = facts.law.tokens_for(request.target_loss, model)
-        guess_tokens = reached or model.params * UNREACHED_TOKENS_PER_PARAM
-    tokens, found = guess_tokens, None
+        starts = [_aimed(start, request.target_loss, facts) for start in starts]
+    tried = list(starts)
+    found: list[Candidate | None] = []
     for _ in range(BATCH_ROUNDS):
-        found = _at_batch(shape, request, facts, tokens=tokens)
-        if found is None:
-            return None
-        tokens = max(found.num_tokens, MIN_STEPS * facts.seq_len)
+        found = _at_batches(tried, request, facts)
+        tried = [
+            Start(start.shape, max(one.num_tokens, MIN_STEPS * facts.seq_len) if one else start.guess_tokens)
+            for start, one in zip(tried, found, strict=True)
+        ]
     return found
+
+
+def _aimed(start: Start, target_loss: float, facts: Facts) -> Start:
+    model = facts.law.model(start.shape)
+    reached = facts.law.tokens_for(target_loss, model)
+    return Start(start.shape, reached or model.params * UNREACHED_TOKENS_PER_PARAM)
 
 
 def trained_for(of: Candidate, facts: Facts, *, num_steps: int, constraint: str) -> Candidate:
@@ -129,21 +148,25 @@ def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
     return max(MIN_STEPS, math.ceil(request.min_tokens_per_param * params / tokens_per_step))
 
 
-def _at_batch(shape: ModelShape, request: Request, facts: Facts, *, tokens: float) -> Candidate | None:
-    sequences = hyperparameters.sequences_per_step(
-        num_tokens=tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
-    )
-    ranked = fastest_layouts(
-        shape,
-        facts.cluster,
-        facts.profile,
-        seq_len=facts.seq_len,
-        sequences_per_step=sequences,
-        precision=facts.precision,
-    )
-    if not ranked:
-        return None
-    best = ranked[0]
+def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list[Candidate | None]:
+    batches = [
+        Batch(
+            start.shape,
+            hyperparameters.sequences_per_step(
+                num_tokens=start.guess_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+            ),
+        )
+        for start in starts
+    ]
+    layouts = fastest_layouts(batches, facts.cluster, facts.profile, seq_len=facts.seq_len, precision=facts.precision)
+    return [
+        _at_batch(batch, best, request, facts, tokens=start.guess_tokens) if best else None
+        for start, batch, best in zip(starts, batches, layouts, strict=True)
+    ]
+
+
+def _at_batch(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate:
+    shape, sequences = batch
     step, memory = _optimised(shape, best, sequences, facts)
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))

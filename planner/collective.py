@@ -54,6 +54,8 @@ def tensor_seconds(work: Workload, k: Constants) -> Numbers:
 def context_seconds(work: Workload, k: Constants) -> Numbers:
     """Seconds of one layer and micro-batch passing keys and values around the context ring, forward and twice back."""
     layout = work.layout
+    if not np.any(layout.cp > 1):
+        return np.zeros_like(layout.cp)
     block = rows(work) * (work.shape.key_width + work.shape.value_width) / layout.tp * work.device.element_bytes
     moved = 3.0 * (layout.cp - 1) * block
     return np.where(layout.cp > 1, moved / bytes_per_s(work, k, group=layout.cp, inner=layout.tp), 0.0)
@@ -62,6 +64,8 @@ def context_seconds(work: Workload, k: Constants) -> Numbers:
 def expert_seconds(work: Workload, k: Constants) -> Numbers:
     """Seconds of one layer and micro-batch sending tokens to experts and back, forward and backward."""
     shape, layout = work.shape, work.layout
+    if not np.any(layout.ep > 1):
+        return np.zeros_like(layout.ep)
     sent = rows(work) / layout.tp * shape.experts_per_token * shape.width * work.device.element_bytes
     moved = 4.0 * sent * (layout.ep - 1) / layout.ep
     share = shape.num_moe_layers / shape.num_layers

@@ -105,9 +105,11 @@ def expert_seconds(work: Workload, k: Constants) -> Numbers:
 
 def layer_product_seconds(work: Workload, k: Constants) -> Numbers:
     """Forward seconds of the products of one average layer."""
+    projections, dense = attention_projection_seconds(work, k), mlp_seconds(work, k, width=work.shape.ffn_width)
+    if not np.any(work.shape.num_moe_layers > 0):
+        return projections + dense
     moe_share = work.shape.num_moe_layers / work.shape.num_layers
-    dense = mlp_seconds(work, k, width=work.shape.ffn_width)
-    return attention_projection_seconds(work, k) + (1 - moe_share) * dense + moe_share * expert_seconds(work, k)
+    return projections + (1 - moe_share) * dense + moe_share * expert_seconds(work, k)
 
 
 def core_seconds(work: Workload, k: Constants) -> Numbers:

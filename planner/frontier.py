@@ -11,9 +11,10 @@ from data.catalog.hardware import Hardware
 from data.errors import UserError
 from planner.abilities import abilities_of
 from planner.cluster import Cluster, ComputePrecision
+from planner.grid import default_space, divisors
 from planner.model import ModelShape
 from planner.profile import Profile
-from planner.search import Found, default_space, divisors, search
+from planner.search import Found, search
 from planner.why import why_more
 
 SECONDS_PER_HOUR = 3600.0

@@ -6,7 +6,9 @@ a pipeline holds the most micro-batches and the last one the logits: the fuller 
 what torch's max_memory_allocated counts; the total adds the CUDA context and fragmentation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +84,13 @@ class MemoryTerms:
         return held + self.activations + self.logits + self.buffers + self.overhead
 
 
+class Peak(NamedTuple):
+    """Bytes of the fullest device, and those in its host's memory for it, one element per configuration."""
+
+    total: Numbers
+    host: Numbers
+
+
 def memory_per_device(
     shape: ModelShape,
     layout: Layout,
@@ -106,8 +115,16 @@ def memory_per_device(
         precision=precision,
         has_flash=has_flash,
     )
+    return memory_breakdowns(work)[0]
+
+
+def memory_breakdowns(work: Workload) -> list[MemoryBreakdown]:
+    """`memory_per_device` of every configuration."""
     terms = memory_terms(work)
-    return MemoryBreakdown(**{f"{field.name}_bytes": float(getattr(terms, field.name)[0]) for field in fields(terms)})
+    columns = {f"{field.name}_bytes": getattr(terms, field.name).tolist() for field in fields(terms)}
+    return [
+        MemoryBreakdown(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float = 2.0) -> float:
@@ -124,14 +141,21 @@ def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float =
 
 def memory_terms(work: Workload) -> MemoryTerms:
     """The peak of the fullest device of every configuration."""
-    first, last = _stage(work, is_first=True), _stage(work, is_first=False)
+    first, last = _ends(work)
     is_first = first.total >= last.total
     return MemoryTerms(
         *(np.where(is_first, getattr(first, f.name), getattr(last, f.name)) for f in fields(MemoryTerms))
     )
 
 
-def fits(work: Workload, needed: MemoryTerms) -> NDArray[np.bool_]:
+def peak_bytes(work: Workload) -> Peak:
+    """What `memory_terms` add up to, without telling them apart."""
+    first, last = _ends(work)
+    firsts, lasts = first.total, last.total
+    return Peak(np.maximum(firsts, lasts), np.where(firsts >= lasts, first.host, last.host))
+
+
+def fits(work: Workload, needed: MemoryTerms | Peak) -> NDArray[np.bool_]:
     """Whether each configuration surely fits into its device, and what all of a node offload into its host."""
     device = work.device
     is_held = needed.total <= SAFE_FRACTION * device.memory_bytes
@@ -197,12 +221,29 @@ def shard(work: Workload, *, experts: Numbers, others: Numbers) -> Numbers:
     return others / shard_ranks(work) + experts / expert_ranks(work)
 
 
-def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Bytes that are the same on every stage of a pipeline."""
+
+    kept_layer: Numbers
+    live: Numbers
+    buffers: Numbers
+    outside: Numbers
+
+
+def _ends(work: Workload) -> tuple[MemoryTerms, MemoryTerms]:
+    """The first and the last stage of a pipeline."""
+    alike = _Alike(kept_layer_bytes(work), _live_bytes(work), _buffers(work), _outside(work))
+    return _stage(work, alike, is_first=True), _stage(work, alike, is_first=False)
+
+
+def _stage(work: Workload, alike: _Alike, *, is_first: bool) -> MemoryTerms:
     layout = work.layout
     experts, others = held_params(work, is_first=is_first)
+    sharded, whole = shard(work, experts=experts, others=others), others + experts
 
     def spread(per_param: Numbers, is_sharded: Numbers) -> Numbers:
-        return per_param * np.where(is_sharded > 0, shard(work, experts=experts, others=others), others + experts)
+        return per_param * np.where(is_sharded > 0, sharded, whole)
 
     element = work.device.element_bytes
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
@@ -210,7 +251,7 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
     weights = np.where(layout.shards_weights > 0, MASTER_BYTES, element)
     # What is saved beside training is copied into the host's memory first, which on a CPU is the device's.
     copied = spread((MASTER_BYTES + ADAM_BYTES) * (1.0 - _is_accelerator(work)), layout.shards_optimizer)
-    activations, away = _activations(work, is_first=is_first)
+    activations, away = _activations(work, alike, is_first=is_first)
     optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
     logits = np.zeros_like(activations) if is_first else _logits(work)
     held = MemoryTerms(
@@ -219,7 +260,7 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
         optimizer=np.where(layout.offloads_optimizer > 0, 0.0, optimizer),
         activations=activations,
         logits=logits,
-        buffers=_buffers(work) + copied,
+        buffers=alike.buffers + copied,
         overhead=np.zeros_like(activations),
         host=np.where(layout.offloads_optimizer > 0, optimizer, away),
     )
@@ -230,7 +271,7 @@ def _stage(work: Workload, *, is_first: bool) -> MemoryTerms:
         held.activations,
         held.logits,
         held.buffers,
-        FRAGMENTATION * held.total + _outside(work),
+        FRAGMENTATION * held.total + alike.outside,
         held.host,
     )
 
@@ -250,13 +291,19 @@ def _buffers(work: Workload) -> Numbers:
     element = work.device.element_bytes
     block = np.maximum(layer_params(work), embedding_params(work))
     gathered = (2.0 * element + GRADIENT_BYTES) * block
-    passing = np.where(_is_accelerator(work) > 0, element * embedding_params(work), own_memory.buffer_bytes(work))
+    passing = _theirs_or_own(work, element * embedding_params(work), own_memory.buffer_bytes)
     return WORKSPACE_BYTES * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
 
 
 def _is_accelerator(work: Workload) -> Numbers:
     """1 where products run in 16 bits or less; fp32 is this executor on a CPU, without context and workspaces."""
     return np.where(work.device.element_bytes < MASTER_BYTES, 1.0, 0.0)
+
+
+def _theirs_or_own(work: Workload, theirs: Numbers, own: Callable[[Workload], Numbers]) -> Numbers:
+    """Bytes as other stacks take them on accelerators, and as `own` says on a CPU; not asked where there is none."""
+    is_accelerator = _is_accelerator(work) > 0
+    return theirs if is_accelerator.all() else np.where(is_accelerator, theirs, own(work))
 
 
 def layer_activation_bytes(work: Workload) -> Numbers:
@@ -274,16 +321,18 @@ def layer_activation_bytes(work: Workload) -> Numbers:
     return rows(work) * (element * (outer / norm_split(work) + inner / layout.tp) + scores / layout.tp)
 
 
-def _activations(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
+def _live_bytes(work: Workload) -> Numbers:
+    """Bytes the backward pass of one layer works in, beside what layers keep for it."""
+    live = np.where(work.layout.recomputed > 0, layer_activation_bytes(work), 0.0)
+    return _theirs_or_own(work, live, own_memory.backward_bytes)
+
+
+def _activations(work: Workload, alike: _Alike, *, is_first: bool) -> tuple[Numbers, Numbers]:
     """Bytes of activations on the device, and those in its host's memory."""
-    layout = work.layout
-    per_layer = kept_layer_bytes(work)
-    live = np.where(layout.recomputed > 0, layer_activation_bytes(work), 0.0)
-    live = np.where(_is_accelerator(work) > 0, live, own_memory.backward_bytes(work))
-    everything = layers_in_flight(work, is_first=is_first) * per_layer
-    on_device = np.minimum(everything, LAYERS_ON_DEVICE * per_layer)
-    is_away = layout.offloads_activations > 0
-    return np.where(is_away, on_device, everything) + live, np.where(is_away, everything, 0.0)
+    everything = layers_in_flight(work, is_first=is_first) * alike.kept_layer
+    on_device = np.minimum(everything, LAYERS_ON_DEVICE * alike.kept_layer)
+    is_away = work.layout.offloads_activations > 0
+    return np.where(is_away, on_device, everything) + alike.live, np.where(is_away, everything, 0.0)
 
 
 def kept_layer_bytes(work: Workload) -> Numbers:
@@ -298,17 +347,20 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     ffn = (1 - moe_share) * shape.ffn_width + moe_share * (shape.experts_per_token * shape.expert_ffn_width)
     split = shape.query_width + shape.value_width + shape.output_width + ffn
     every_second = 2.0 * border + rows(work) * element * split / work.layout.tp
-    some = np.where(again < 1, np.minimum(every_second, layer_activation_bytes(work)), border)
-    kept = np.where(again > 0, some, layer_activation_bytes(work))
-    return np.where(_is_accelerator(work) > 0, kept, own_memory.kept_layer_bytes(work))
+    everything = layer_activation_bytes(work)
+    some = np.where(again < 1, np.minimum(every_second, everything), border)
+    return _theirs_or_own(work, np.where(again > 0, some, everything), own_memory.kept_layer_bytes)
 
 
 def _logits(work: Workload) -> Numbers:
     """Bytes of logits on the last stage; of the executor's own, which come in chunks, what passes its layers' peak."""
     per_logit = np.where(work.layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
     whole = per_logit * rows(work) * work.shape.vocab_size / work.layout.tp
-    own = np.maximum(own_memory.head_bytes(work) - own_memory.backward_bytes(work), 0.0)
-    return np.where(_is_accelerator(work) > 0, whole, own)
+    return _theirs_or_own(work, whole, _own_logits)
+
+
+def _own_logits(work: Workload) -> Numbers:
+    return np.maximum(own_memory.head_bytes(work) - own_memory.backward_bytes(work), 0.0)
 
 
 def layers_in_flight(work: Workload, *, is_first: bool) -> Numbers:

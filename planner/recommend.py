@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from data.errors import InfeasibleError
 from planner.assemble import assemble
 from planner.belief import LawModel
-from planner.candidates import Candidate, candidate, min_steps
+from planner.candidates import Candidate, Start, candidate, candidates_from, min_steps
 from planner.facts import Facts
 from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params, num_params
 from planner.plan import Binding, Plan
@@ -70,15 +70,16 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     found: dict[tuple[int, int], Candidate] = {}
     seen: set[tuple[int, int]] = set()
 
+    def start(place: tuple[int, int]) -> Start:
+        shape = request.choices.applied(with_experts(shapes[place[1]], num_experts=place[0]))
+        return Start(shape, request.num_tokens or flop / (6.0 * num_active_params(shape)))
+
     def look(num_experts: int, indices: Iterable[int]) -> None:
-        for index in indices:
-            if 0 <= index < len(shapes) and (num_experts, index) not in seen:
-                seen.add((num_experts, index))
-                shape = request.choices.applied(with_experts(shapes[index], num_experts=num_experts))
-                tokens = request.num_tokens or flop / (6.0 * num_active_params(shape))
-                one = candidate(shape, request, facts, guess_tokens=tokens)
-                if one is not None:
-                    found[num_experts, index] = one
+        places = [(num_experts, index) for index in indices if 0 <= index < len(shapes)]
+        places = [place for place in places if place not in seen]
+        seen.update(places)
+        ones = candidates_from([start(place) for place in places], request, facts)
+        found.update((place, one) for place, one in zip(places, ones, strict=True) if one is not None)
 
     for num_experts in EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]:
         look(num_experts, range(len(shapes) % STRIDE // 2, len(shapes), STRIDE))

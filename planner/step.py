@@ -4,6 +4,7 @@ MFU, tokens a second, what bounds it, and how sure that is. Formulas: `planner.s
 uncertainty: `planner.profile`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -15,7 +16,7 @@ from planner.compute import FLASH_PASSES
 from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
 from planner.profile import CONSTANT_NAMES, Profile, constants_of
 from planner.step_terms import StepTerms, step_terms
-from planner.workload import RECOMPUTED, Numbers, Workload, workload
+from planner.workload import RECOMPUTED, Configuration, Numbers, Workload, workload
 
 P90_SIGMAS = 1.2815515655446004  # of a normal distribution
 COMPUTE_TERMS = ("products", "attention", "head", "recompute")
@@ -83,20 +84,38 @@ def step_breakdown(
         precision=precision,
         has_flash=has_flash,
     )
+    one = Configuration(shape, layout, sequences_per_step)
+    return step_breakdowns([one], work, profile, seq_len=seq_len, has_flash=has_flash)[0]
+
+
+def step_breakdowns(
+    configurations: Sequence[Configuration], work: Workload, profile: Profile, *, seq_len: int, has_flash: bool
+) -> list[StepBreakdown]:
+    """`step_breakdown` of each of many configurations; `work` are the same as arrays."""
     terms = step_terms(work, profile.constants)
-    seconds = float(terms.total[0])
-    tokens_per_s = sequences_per_step * seq_len / seconds / layout.num_devices
-    model_flop = flop_per_token(shape, seq_len=seq_len)
-    extra_flop = recomputed_flop_per_token(shape, layout, seq_len=seq_len, has_flash=has_flash)
-    peak = float(work.device.matmul_flop_per_s[0])
+    bands = step_bands(terms.total, step_log_sd(work, profile))
+    return [
+        _breakdown(one, terms, at, bands[at], peak=float(peak), seq_len=seq_len, has_flash=has_flash)
+        for at, (one, peak) in enumerate(zip(configurations, work.device.matmul_flop_per_s, strict=True))
+    ]
+
+
+def _breakdown(
+    one: Configuration, terms: StepTerms, at: int, band: Band, *, peak: float, seq_len: int, has_flash: bool
+) -> StepBreakdown:
+    """The breakdown at one place of `terms`; `peak` is the device's FLOP per second."""
+    causes = {field.name: float(getattr(terms, field.name)[at]) for field in fields(StepTerms)}
+    tokens_per_s = one.sequences_per_step * seq_len / band.p50 / one.layout.num_devices
+    model_flop = flop_per_token(one.shape, seq_len=seq_len)
+    extra_flop = recomputed_flop_per_token(one.shape, one.layout, seq_len=seq_len, has_flash=has_flash)
     return StepBreakdown(
-        step_seconds=seconds,
-        step_seconds_band=step_bands(work, profile)[0],
-        **{f"{field.name}_seconds": float(getattr(terms, field.name)[0]) for field in fields(StepTerms)},
+        step_seconds=band.p50,
+        step_seconds_band=band,
+        **{f"{name}_seconds": seconds for name, seconds in causes.items()},
         mfu=model_flop * tokens_per_s / peak,
         hfu=(model_flop + extra_flop) * tokens_per_s / peak,
         tokens_per_s_per_device=tokens_per_s,
-        bound_by=bound_by(terms),
+        bound_by=bound_by(causes),
     )
 
 
@@ -110,18 +129,20 @@ def recomputed_flop_per_token(shape: ModelShape, layout: Layout, *, seq_len: int
     return products + flash + (core if is_core_again else 0.0)
 
 
-def step_bands(work: Workload, profile: Profile) -> list[Band]:
+def step_bands(seconds: Numbers, log_sd: Numbers) -> list[Band]:
     """The 10th, 50th and 90th percentile of each configuration's step seconds: log-normal around the prediction."""
-    seconds = step_terms(work, profile.constants).total
-    factor = np.exp(P90_SIGMAS * step_log_sd(work, profile))
+    factor = np.exp(P90_SIGMAS * log_sd)
     triples = zip(seconds / factor, seconds, seconds * factor, strict=True)
     return [Band(p10=float(low), p50=float(mid), p90=float(high)) for low, mid, high in triples]
 
 
 def step_log_sd(work: Workload, profile: Profile) -> Numbers:
     """Standard deviation of the log of step seconds: the constants' uncertainty and the scatter of single runs."""
-    gradient = log_gradient(work, profile)
-    from_constants = np.einsum("ni,ij,nj->n", gradient, profile.covariance, gradient)
+    covariance = profile.covariance
+    # One configuration at a time: together einsum would add in another order, so that a configuration's last digit
+    # depended on those beside it.
+    gradients = np.ascontiguousarray(log_gradient(work, profile))[:, np.newaxis, :]
+    from_constants = np.concatenate([np.einsum("ni,ij,nj->n", one, covariance, one) for one in gradients])
     return np.sqrt(from_constants + profile.residual_log_sd**2)
 
 
@@ -136,8 +157,8 @@ def log_gradient(work: Workload, profile: Profile, *, step: float = 1e-4) -> Num
     return ((logs[1:] - logs[0]) / step).T
 
 
-def bound_by(terms: StepTerms) -> str:
-    """What takes the largest part of the first configuration's step: compute, memory, links, bubble or overhead."""
+def bound_by(causes: Mapping[str, float]) -> str:
+    """What takes the largest part of a step's seconds by cause: compute, memory, links, bubble or overhead."""
     groups = {"compute": COMPUTE_TERMS, "memory": MEMORY_TERMS, "links": LINK_TERMS}
     groups |= {"bubble": ("bubble",), "overhead": ("overhead",)}
-    return max(groups, key=lambda group: sum(float(getattr(terms, name)[0]) for name in groups[group]))
+    return max(groups, key=lambda group: sum(causes[name] for name in groups[group]))

@@ -99,6 +99,8 @@ def _core_recomputes(work: Workload) -> Numbers:
 
 def _moving(work: Workload, k: Constants, *, forward_seconds: Numbers, busy_seconds: Numbers) -> Numbers:
     """Seconds a layer waits for its host. What the other links expose hides it too: they are other wires."""
+    if not np.any(work.layout.offloads_activations > 0):
+        return np.zeros_like(work.layout.offloads_activations)
     backward = busy_seconds - forward_seconds
     kept = kept_layer_bytes(work)
     return offload.activation_seconds(
@@ -139,6 +141,8 @@ def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
     experts, others = held_params(work, is_first=False)
     local = np.where(work.layout.shards_optimizer > 0, shard(work, experts=experts, others=others), experts + others)
     here = offload.UPDATE_BYTES * k.optimizer_passes * local / work.device.memory_bytes_per_s
+    if not np.any(work.layout.offloads_optimizer > 0):
+        return here
     return np.where(work.layout.offloads_optimizer > 0, offload.host_update_seconds(work, params=local), here)
 
 

@@ -6,7 +6,8 @@ formulas that read them are in `planner.compute`, `planner.collective`, `planner
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from planner.cluster import MATMUL_DTYPE, Cluster, ComputePrecision, Layout, Rec
 from planner.model import ModelShape
 
 Numbers = NDArray[np.float64]
+
+KEPT_SHAPES = 1_024
+"""A sitting of what-if asks for the same models again and again; their numbers are about 4 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,14 @@ class Workload:
     device: DeviceNumbers
 
 
+class Configuration(NamedTuple):
+    """A model, how it is laid out, and the sequences of one optimizer step."""
+
+    shape: ModelShape
+    layout: Layout
+    sequences_per_step: int
+
+
 def workload(
     shape: ModelShape,
     layout: Layout,
@@ -140,6 +152,29 @@ def workload(
     )
 
 
+def workloads(
+    configurations: Sequence[Configuration],
+    cluster: Cluster,
+    *,
+    seq_len: int,
+    precision: ComputePrecision,
+    has_flash: bool = True,
+) -> Workload:
+    """Many configurations on one cluster, one element each.
+
+    Raises:
+        UserError: as `workload`.
+    """
+    settings = {"seq_len": seq_len, "precision": precision, "has_flash": has_flash}
+    return stacked(
+        [
+            workload(one.shape, one.layout, cluster, sequences_per_step=one.sequences_per_step, **settings)
+            for one in configurations
+        ]
+    )
+
+
+@lru_cache(maxsize=KEPT_SHAPES)
 def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
     """A model's sizes at one sequence length."""
     moe, latent = shape.moe, shape.latent

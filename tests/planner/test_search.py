@@ -6,8 +6,9 @@ from data.catalog.hardware import hardware
 from data.errors import UserError
 from planner.abilities import abilities_of
 from planner.cluster import Cluster, Layout, parse_layout
+from planner.grid import Space, default_space, divisors, grid
 from planner.memory import memory_per_device
-from planner.search import Space, default_space, divisors, evaluated, fastest_layouts, grid, search
+from planner.search import Batch, evaluated, fastest_layouts, search
 from planner.step import step_breakdown
 from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, PROFILE
 
@@ -25,8 +26,7 @@ SETTINGS = {"seq_len": 4096, "sequences_per_step": 128}
 
 
 def test_the_best_is_what_trying_every_layout_by_value_finds() -> None:
-    choices = grid(LLAMA_7B, H100S, SPACE, **SETTINGS)
-    layouts = [choices.layout(index, SPACE) for index in range(len(choices.dp))]
+    layouts = grid(LLAMA_7B, H100S, SPACE, **SETTINGS).layouts(SPACE)
     fitting = [
         layout
         for layout in layouts
@@ -46,11 +46,11 @@ def test_the_best_is_what_trying_every_layout_by_value_finds() -> None:
 
 
 def test_every_layout_considered_takes_all_devices_and_the_whole_batch() -> None:
-    choices = grid(LLAMA_7B, H100S, SPACE, **SETTINGS)
+    layouts = grid(LLAMA_7B, H100S, SPACE, **SETTINGS).layouts(SPACE)
 
-    assert len(choices.dp) > 30
-    assert set(choices.dp * choices.tp * choices.pp * choices.cp) == {64}
-    assert set(choices.dp * choices.micro_batch * choices.num_micro_batches) == {128}
+    assert len(set(layouts)) == len(layouts) > 30
+    assert {layout.num_devices for layout in layouts} == {64}
+    assert all(128 % (layout.dp * layout.micro_batch) == 0 for layout in layouts)
 
 
 def test_the_default_space_keeps_tensor_parallelism_inside_a_node() -> None:
@@ -101,8 +101,9 @@ def test_a_batch_that_divides_over_nothing_finds_nothing_and_says_so() -> None:
 def test_one_cpu_device_has_one_kind_of_layout() -> None:
     cpu = Cluster(hardware=hardware("cpu-avx2-core"), num_devices=1)
     tiny = LLAMA_7B.model_copy(update={"num_layers": 2, "width": 64, "ffn_width": 192, "head_dim": 2})
-    (best,) = fastest_layouts(tiny, cpu, PROFILE, seq_len=128, sequences_per_step=8, precision="fp32")
+    (best,) = fastest_layouts([Batch(tiny, 8)], cpu, PROFILE, seq_len=128, precision="fp32")
 
+    assert best is not None
     assert (best.layout.num_devices, best.layout.sharding) == (1, "none")
 
 

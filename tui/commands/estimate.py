@@ -164,7 +164,8 @@ def _found(
 ) -> "Search":
     from planner.abilities import abilities_of
     from planner.cluster import parse_layout
-    from planner.search import default_space, evaluated, search
+    from planner.grid import default_space
+    from planner.search import evaluated, search
 
     settings = {"seq_len": seq_len, "sequences_per_step": sequences}
     if layout is None:

@@ -1,0 +1,233 @@
+"""Which layouts a search looks at, as arrays that broadcast.
+
+What has to divide devices, layers, experts and the batch makes rows; the other axes stand behind each row as axes of
+the arrays. So a term that knows only of rows is computed once for all that stands behind it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.abilities import PLAIN, Abilities
+from planner.cluster import Cluster, Layout, Offload, Recompute, Schedule, Sharding
+from planner.model import ModelShape
+from planner.workload import RECOMPUTED, LayoutNumbers, Numbers
+
+Integers = NDArray[np.int64]
+Switches = NDArray[np.bool_]
+
+NUM_BEHIND = 5  # axes behind a row: sharding, recompute, sequence parallelism, schedule, offload
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The choices of every axis; all combinations that divide evenly are considered."""
+
+    tp: tuple[int, ...]
+    pp: tuple[int, ...]
+    cp: tuple[int, ...]
+    ep: tuple[int, ...]
+    micro_batch: tuple[int, ...]
+    num_model_chunks: tuple[int, ...]
+    sharding: tuple[Sharding, ...]
+    recompute: tuple[Recompute, ...]
+    is_sequence_parallel: tuple[bool, ...] = (True,)
+    schedule: tuple[Schedule, ...] = ("1f1b",)
+    offload: tuple[Offload, ...] = ("none",)
+
+    @property
+    def behind(self) -> tuple[int, ...]:
+        """How many choices each axis has that stands behind the rows of a grid; see `Grid`."""
+        axes = (self.sharding, self.recompute, self.is_sequence_parallel, self.schedule, self.offload)
+        return tuple(len(axis) for axis in axes)
+
+
+def default_space(
+    shape: ModelShape, cluster: Cluster, *, seq_len: int, sequences_per_step: int, abilities: Abilities = PLAIN
+) -> Space:
+    """What frameworks run: tensor parallelism inside the fast links, pipelines, contexts of 2048 tokens and more.
+
+    Schedules and offloading are those of `abilities`, the latter where the device's host is known.
+    """
+    devices = cluster.num_devices
+    fast = max(cluster.devices_per_node, min(8, cluster.hardware.link_domain, devices))
+    many = devices > 1
+    return Space(
+        tp=tuple(n for n in divisors(devices) if n <= fast and shape.num_kv_heads % n == 0),
+        pp=tuple(n for n in divisors(devices) if n <= 64 and n <= shape.num_layers),
+        cp=tuple(n for n in divisors(devices) if n == 1 or (n <= 32 and seq_len // n >= 2048 and not seq_len % n)),
+        ep=tuple(n for n in divisors(devices) if n <= 64) if shape.moe else (1,),
+        micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= 64),
+        num_model_chunks=tuple(sorted({n for k in (0, 2) for n in divisors(shape.num_layers + k) if n <= 16})),
+        sharding=("none", "zero1", "fsdp") if many else ("none",),
+        recompute=("none", "alternate", "full") if abilities.has_flash else ("none", "selective", "full"),
+        schedule=abilities.schedules,
+        offload=abilities.offloads if cluster.hardware.host else ("none",),
+    )
+
+
+def divisors(number: int) -> tuple[int, ...]:
+    """Every divisor, smallest first."""
+    low = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return tuple(sorted({*low, *(number // n for n in low)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The configurations of a search: rows (n, 1, 1, 1, 1, 1), and which of what stands behind them each can take.
+
+    `is_valid` is (n, sharding, recompute, sequence parallelism, schedule, offload), as in the space.
+    """
+
+    dp: Integers
+    tp: Integers
+    pp: Integers
+    cp: Integers
+    ep: Integers
+    micro_batch: Integers
+    num_micro_batches: Integers
+    num_model_chunks: Integers
+    is_valid: Switches
+
+    def part(self, which: slice | Switches) -> "Grid":
+        """Some of the rows."""
+        return Grid(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def layouts(self, space: Space) -> list[Layout]:
+        """Every configuration as a value, in order."""
+        return [self.layout(int(index), space) for index in np.flatnonzero(self.is_valid)]
+
+    def layout(self, index: int, space: Space) -> Layout:
+        """The configuration at `index` of all combinations, the valid and the others, as a value."""
+        at, sharding, recompute, sequence, schedule, offload = np.unravel_index(index, self.is_valid.shape)
+        return Layout(
+            dp=self.dp[at].item(),
+            tp=self.tp[at].item(),
+            pp=self.pp[at].item(),
+            cp=self.cp[at].item(),
+            ep=self.ep[at].item(),
+            micro_batch=self.micro_batch[at].item(),
+            num_model_chunks=self.num_model_chunks[at].item(),
+            sharding=space.sharding[sharding],
+            recompute=space.recompute[recompute],
+            is_sequence_parallel=space.is_sequence_parallel[sequence],
+            schedule=space.schedule[schedule],
+            offload=space.offload[offload],
+        )
+
+
+def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> Grid:
+    """Every combination of the space that divides devices, layers, heads, experts, sequence and batch evenly."""
+    # Devices and batch first: they rule out most combinations before the other axes multiply them.
+    tp, pp, cp = _combined(space.tp, space.pp, space.cp)
+    group = tp * pp * cp
+    keep = (cluster.num_devices % group == 0) & (shape.num_heads % tp == 0) & (seq_len % cp == 0)
+    keep &= sequences_per_step % np.maximum(cluster.num_devices // group, 1) == 0
+    tp, pp, cp = tp[keep], pp[keep], cp[keep]
+    at, ep, micro, chunks = _combined(range(len(tp)), space.ep, space.micro_batch, space.num_model_chunks)
+    tp, pp, cp = tp[at], pp[at], cp[at]
+    dp = cluster.num_devices // (tp * pp * cp)
+    whole = _as_rows(dp, tp, pp, cp, ep, micro, sequences_per_step // (dp * micro), chunks)
+    rows = whole.part(_divides(whole, shape, sequences_per_step=sequences_per_step))
+    rows = replace(rows, is_valid=np.broadcast_to(_allowed(rows, space), (len(rows.dp), *space.behind)))
+    return rows.part(some_of(rows.is_valid))
+
+
+def some_of(switches: Switches) -> Switches:
+    """Whether any of what stands behind each row is on, (n,)."""
+    result: Switches = np.logical_or.reduce(switches, axis=tuple(range(1, switches.ndim)))
+    return result
+
+
+def joined_grids(grids: Sequence[Grid]) -> Grid:
+    """The rows of several grids, one after another."""
+    if len(grids) == 1:
+        return grids[0]
+    return Grid(*(np.concatenate([getattr(one, field.name) for one in grids]) for field in fields(Grid)))
+
+
+def grid_numbers(rows: Grid, space: Space, *, seq_len: int, has_flash: bool) -> LayoutNumbers:
+    """The configurations as numbers that broadcast to (n, *space.behind)."""
+    tp = rows.tp.astype(np.float64)
+    return LayoutNumbers(
+        seq_len=np.array([float(seq_len)]),
+        micro_batch=rows.micro_batch.astype(np.float64),
+        num_micro_batches=rows.num_micro_batches.astype(np.float64),
+        dp=rows.dp.astype(np.float64),
+        tp=tp,
+        pp=rows.pp.astype(np.float64),
+        cp=rows.cp.astype(np.float64),
+        ep=rows.ep.astype(np.float64),
+        num_model_chunks=rows.num_model_chunks.astype(np.float64),
+        is_sequence_parallel=_axis(space.is_sequence_parallel, 2) * (tp > 1),
+        shards_optimizer=_axis([kind != "none" for kind in space.sharding], 0),
+        shards_gradients=_axis([kind in ("zero2", "fsdp", "hsdp") for kind in space.sharding], 0),
+        shards_weights=_axis(_shards_weights(space), 0),
+        shards_within_node=_axis([kind == "hsdp" for kind in space.sharding], 0),
+        recomputed=_axis([RECOMPUTED[kind] for kind in space.recompute], 1),
+        recomputes_core=_axis([kind in ("selective", "full") for kind in space.recompute], 1),
+        has_flash=np.array([float(has_flash)]),
+        has_fused_head=np.ones(1),
+        defers_weights=_axis(_defers(space), 3),
+        warms_up_twice=_axis([kind == "zb-h2" for kind in space.schedule], 3),
+        offloads_optimizer=_axis([kind == "optimizer" for kind in space.offload], 4),
+        offloads_activations=_axis(_moves_activations(space), 4),
+    )
+
+
+def _combined(*axes: Sequence[int]) -> tuple[Integers, ...]:
+    """All combinations, the last axis changing fastest."""
+    found = np.meshgrid(*(np.array(axis, dtype=np.int64) for axis in axes), indexing="ij")
+    return tuple(one.ravel() for one in found)
+
+
+def _as_rows(*columns: Integers) -> Grid:
+    dp, tp, pp, cp, ep, micro, num_micro_batches, chunks = (one.reshape(-1, *(1,) * NUM_BEHIND) for one in columns)
+    return Grid(dp, tp, pp, cp, ep, micro, num_micro_batches, chunks, np.ones(dp.shape, dtype=np.bool_))
+
+
+def _divides(one: Grid, shape: ModelShape, *, sequences_per_step: int) -> Switches:
+    """Which rows divide evenly, (n,)."""
+    is_valid = sequences_per_step % (one.dp * one.micro_batch) == 0
+    is_valid &= (one.num_model_chunks == 1) | ((one.pp > 1) & (one.num_micro_batches % one.pp == 0))
+    # Layers divide over the chunks, or do so once embedding and head count as one each (Llama 3, section 3.3.2).
+    chunks = one.pp * one.num_model_chunks
+    is_valid &= (shape.num_layers % chunks == 0) | ((shape.num_layers + 2) % chunks == 0)
+    is_valid &= (one.dp * one.cp * one.tp) % one.ep == 0
+    if shape.moe:
+        is_valid &= shape.moe.num_experts % one.ep == 0
+    return is_valid.ravel()
+
+
+def _allowed(one: Grid, space: Space) -> Switches:
+    """What rows and what stands behind them make together that somebody runs."""
+    # Gathering every layer again for every micro-batch in flight is what nobody runs.
+    is_allowed = ~(_axis(_shards_weights(space), 0) > 0) | (one.pp == 1)
+    is_allowed = is_allowed & ((_axis([kind == "none" for kind in space.sharding], 0) > 0) | (one.dp * one.cp > 1))
+    is_allowed = is_allowed & ((_axis(space.is_sequence_parallel, 2) > 0) | (one.tp > 1))
+    is_deferrable = (one.pp > 1) & (one.num_model_chunks == 1) & (one.num_micro_batches >= one.pp)
+    is_allowed = is_allowed & (~(_axis(_defers(space), 3) > 0) | is_deferrable)
+    # Frameworks that offload activations do so without a pipeline (planner.abilities).
+    return is_allowed & (~(_axis(_moves_activations(space), 4) > 0) | (one.pp == 1))
+
+
+def _shards_weights(space: Space) -> list[bool]:
+    return [kind in ("fsdp", "hsdp") for kind in space.sharding]
+
+
+def _defers(space: Space) -> list[bool]:
+    return [kind != "1f1b" for kind in space.schedule]
+
+
+def _moves_activations(space: Space) -> list[bool]:
+    return [kind == "activations" for kind in space.offload]
+
+
+def _axis(values: Sequence[float], place: int) -> Numbers:
+    """The values along one of the axes behind the rows."""
+    shape = [1] * (1 + NUM_BEHIND)
+    shape[1 + place] = len(values)
+    return np.array(values, dtype=np.float64).reshape(shape)
