@@ -57,6 +57,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month,
     )
     steps = gate_steps(best.num_steps, request.gate_fraction)
+    curve, at_gates = _along(best, facts, recipe, steps)
     outcome = _outcome(best, request, facts)
     caps = _caps(best, request, facts, outcome, lines)
     plan = Plan(
@@ -73,10 +74,10 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         rates=facts.rates,
         recipe=recipe,
         layout=best.layout,
-        predicted=_predicted(best, facts, recipe, outcome, lines, caps),
+        predicted=_predicted(best, facts, curve, outcome, lines, caps),
         cost_lines=lines,
         caps=caps,
-        gates=_gates(best, facts, recipe, steps),
+        gates=at_gates,
         alternatives=alternatives(best, others, request, facts),
         sizes=sizes(best, others),
         binding=binding,
@@ -165,7 +166,12 @@ def _caps(best: Candidate, request: Request, facts: Facts, outcome: Outcome, lin
 
 
 def _predicted(
-    best: Candidate, facts: Facts, recipe: Recipe, outcome: Outcome, lines: Sequence[CostLine], caps: Caps
+    best: Candidate,
+    facts: Facts,
+    curve: tuple[TrajectoryPoint, ...],
+    outcome: Outcome,
+    lines: Sequence[CostLine],
+    caps: Caps,
 ) -> Predicted:
     expected = best.pace.wall_seconds(best.num_steps)
     wall = _around(expected, outcome.band())
@@ -191,7 +197,7 @@ def _predicted(
         energy_joules=run_energy_joules(expected, facts.rates),
         goodput_fraction=best.pace.goodput.useful_fraction,
         probability_over_cap=outcome.probability_above(_seconds_at(caps.cost_usd - beside, facts)),
-        trajectory=_trajectory(best, facts, recipe),
+        trajectory=curve,
     )
 
 
@@ -207,18 +213,17 @@ def _seconds_at(cost_usd: float, facts: Facts) -> float:
     return max(0.0, cost_usd) / per_second if per_second else math.inf
 
 
-def _trajectory(best: Candidate, facts: Facts, recipe: Recipe) -> tuple[TrajectoryPoint, ...]:
+def _along(
+    best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]
+) -> tuple[tuple[TrajectoryPoint, ...], tuple[Gate, ...]]:
+    """The loss on the way as a curve, and at the gates: predicted together, since most of the work is the draws."""
     fractions = np.geomspace(FIRST_TRAJECTORY_FRACTION, 1.0, TRAJECTORY_POINTS).tolist()
-    bands = facts.law.along(best.law_model, recipe, fractions)
-    return tuple(
+    bands = facts.law.along(best.law_model, recipe, [*fractions, *(step / recipe.num_steps for step in steps)])
+    curve = tuple(
         TrajectoryPoint(num_tokens=round(fraction * best.num_tokens), loss=band)
-        for fraction, band in zip(fractions, bands, strict=True)
+        for fraction, band in zip(fractions, bands[:TRAJECTORY_POINTS], strict=True)
     )
-
-
-def _gates(best: Candidate, facts: Facts, recipe: Recipe, steps: Sequence[int]) -> tuple[Gate, ...]:
-    bands = facts.law.along(best.law_model, recipe, [step / recipe.num_steps for step in steps])
-    return gates(steps, bands, may_stop=facts.law.is_identified)
+    return curve, gates(steps, bands[TRAJECTORY_POINTS:], may_stop=facts.law.is_identified)
 
 
 def _choice_warning(request: Request, facts: Facts) -> tuple[str, ...]:

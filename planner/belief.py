@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from data.source import Source
 from data.values import Band, NConvention
 from planner.law.base import Point, point
@@ -54,7 +56,20 @@ class LawBelief:
 
     def median(self, model: LawModel, tokens: float) -> float:
         """The middle of the predicted held-out loss; cheap, for searching."""
-        return float(median_losses(self.by, self._point(model, tokens))[0])
+        return self.medians([model], [tokens])[0]
+
+    def medians(self, models: Sequence[LawModel], tokens: Sequence[float]) -> list[float]:
+        """`median` of many models, each at its own tokens."""
+        if not models:
+            return []
+        unique = None if self.unique_tokens is None else np.full(len(models), float(self.unique_tokens))
+        at = Point(
+            np.array([model.params for model in models], dtype=np.float64),
+            np.array(tokens, dtype=np.float64),
+            unique_tokens=unique,
+            num_experts=np.array([model.num_experts for model in models], dtype=np.float64),
+        )
+        return [float(loss) for loss in median_losses(self.by, at)]
 
     def tokens_for(self, loss: float, model: LawModel) -> float | None:
         """The fewest tokens after which `model` is predicted to reach `loss`; None where it never does."""

@@ -6,7 +6,7 @@ that a cap at the budget rarely bites. The law then says which candidate ends lo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from planner import hyperparameters
@@ -100,22 +100,6 @@ def _aimed(start: Start, target_loss: float, facts: Facts) -> Start:
     return Start(start.shape, reached or model.params * UNREACHED_TOKENS_PER_PARAM)
 
 
-def trained_for(of: Candidate, facts: Facts, *, num_steps: int, constraint: str) -> Candidate:
-    """The same model and layout with another number of steps."""
-    return Candidate(
-        shape=of.shape,
-        law_model=of.law_model,
-        layout=of.layout,
-        step=of.step,
-        memory=of.memory,
-        pace=of.pace,
-        sequences_per_step=of.sequences_per_step,
-        num_steps=num_steps,
-        constraint=constraint,
-        loss=_loss(of, facts, num_steps),
-    )
-
-
 def slower(pace_of: Pace) -> float:
     """The factor on step time that is exceeded one time in ten."""
     return math.exp(Z90 * pace_of.step_log_sd)
@@ -159,18 +143,22 @@ def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list
         for start in starts
     ]
     layouts = fastest_layouts(batches, facts.cluster, facts.profile, seq_len=facts.seq_len, precision=facts.precision)
-    return [
-        _at_batch(batch, best, request, facts, tokens=start.guess_tokens) if best else None
+    bare = [
+        _without_loss(batch, best, request, facts, tokens=start.guess_tokens) if best else None
         for start, batch, best in zip(starts, batches, layouts, strict=True)
     ]
+    some = [one for one in bare if one and one.num_steps]
+    losses = facts.law.medians([one.law_model for one in some], [float(one.num_tokens) for one in some])
+    with_loss = iter([replace(one, loss=loss) for one, loss in zip(some, losses, strict=True)])
+    return [next(with_loss) if one and one.num_steps else one for one in bare]
 
 
-def _at_batch(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate:
+def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate:
     shape, sequences = batch
     step, memory = _optimised(shape, best, sequences, facts)
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
-    bare = Candidate(
+    return Candidate(
         shape=shape,
         law_model=facts.law.model(shape),
         layout=best.layout,
@@ -182,7 +170,6 @@ def _at_batch(batch: Batch, best: Found, request: Request, facts: Facts, *, toke
         constraint=tightest.constraint,
         loss=math.inf,
     )
-    return trained_for(bare, facts, num_steps=bare.num_steps, constraint=bare.constraint) if bare.num_steps else bare
 
 
 def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> tuple[StepBreakdown, MemoryBreakdown]:
@@ -219,7 +206,3 @@ def _pace(
         restart_seconds=facts.overheads.restart_seconds,
         failures_per_node_day=facts.overheads.failures_per_node_day,
     )
-
-
-def _loss(of: Candidate, facts: Facts, num_steps: int) -> float:
-    return facts.law.median(of.law_model, float(num_steps * of.pace.tokens_per_step))

@@ -68,6 +68,7 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     flop = GUESS_ROUNDING ** round(math.log(_guess_flop(request, facts), GUESS_ROUNDING))
     shapes = _shapes(request, facts, centre=math.sqrt(flop / (6.0 * GUESS_TOKENS_PER_PARAM)))
     found: dict[tuple[int, int], Candidate] = {}
+    ranks: dict[tuple[int, int], tuple[float, float]] = {}
     seen: set[tuple[int, int]] = set()
 
     def start(place: tuple[int, int]) -> Start:
@@ -79,13 +80,15 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
         places = [place for place in places if place not in seen]
         seen.update(places)
         ones = candidates_from([start(place) for place in places], request, facts)
-        found.update((place, one) for place, one in zip(places, ones, strict=True) if one is not None)
+        new = {place: one for place, one in zip(places, ones, strict=True) if one is not None}
+        found.update(new)
+        ranks.update((place, _preference(one, request, facts)) for place, one in new.items())
 
     for num_experts in EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]:
         look(num_experts, range(len(shapes) % STRIDE // 2, len(shapes), STRIDE))
     centre: tuple[int, int] | None = None
     while found:
-        best = min(found, key=lambda place: _preference(found[place], request, facts))
+        best = min(ranks, key=lambda place: ranks[place])
         if best == centre:
             break
         centre = best

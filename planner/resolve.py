@@ -8,6 +8,7 @@ import math
 from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -33,6 +34,7 @@ from planner.recipe import CorpusRef, Precision, Rates
 from planner.request import Request
 
 LOCAL = "local"
+KEPT_DEVICES = 64  # a profile and a digest each
 VALID_FOR = timedelta(days=7)
 
 DEFAULT_VOCAB = 32_768
@@ -141,12 +143,16 @@ def _named_device(name: str, sources: Sources, *, precision: Precision | None) -
     if name == LOCAL:
         return _local_device(sources, precision=precision)
     found = hardware(name, overlay=sources.hardware if sources.hardware.exists() else None)
+    return _catalog_device(found, precision or ("bf16" if found.has_peak("bf16") else "fp32"))
+
+
+@lru_cache(maxsize=KEPT_DEVICES)
+def _catalog_device(found: Hardware, precision: Precision) -> Device:
     profile = default_profile(found)
-    chosen: Precision = precision or ("bf16" if found.has_peak("bf16") else "fp32")
     return Device(
         hardware=found,
         profile=profile,
-        precision=chosen,
+        precision=precision,
         num_threads=0,
         startup_seconds=None,
         digest=digest([as_json(found), as_json(profile)]),

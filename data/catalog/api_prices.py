@@ -1,6 +1,7 @@
 """What tokens cost by API (api_prices.csv), open weights and closed: the alternatives to a model of one's own."""
 
 from datetime import date
+from functools import cache
 from typing import Literal
 
 from data.catalog.rows import catalog_rows
@@ -31,6 +32,7 @@ class ApiPrice(Value):
         return parts / (INPUT_PER_OUTPUT + 1.0)
 
 
+@cache
 def api_prices() -> tuple[ApiPrice, ...]:
     """Every shipped row."""
     return tuple(

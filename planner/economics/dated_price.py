@@ -8,6 +8,7 @@ that is less uncertain than how far prices drifted since the nearest quote of th
 import math
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from data.catalog.chips import Chip
@@ -38,6 +39,10 @@ DRIFT_LOG_SD_PER_YEAR = 0.24
 0.5 to 2 years apart changed with this standard deviation of the logarithm (benchmarks/bench_cost_calibration.py)."""
 
 
+KEPT_PRICES = 256
+"""A sitting of what-if asks for the same device on the same day again and again."""
+
+
 class DatedPrice(NamedTuple):
     """Dollars for a device-hour on a day, how uncertain, and who said so."""
 
@@ -47,6 +52,7 @@ class DatedPrice(NamedTuple):
     sources: tuple[str, ...]
 
 
+@lru_cache(maxsize=KEPT_PRICES)
 def dated_price(
     chip: Chip,
     *,

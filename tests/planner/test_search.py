@@ -8,9 +8,9 @@ from planner.abilities import abilities_of
 from planner.cluster import Cluster, Layout, parse_layout
 from planner.grid import Space, default_space, divisors, grid
 from planner.memory import memory_per_device
-from planner.search import Batch, evaluated, fastest_layouts, search
+from planner.search import Batch, Found, evaluated, fastest_layouts, search
 from planner.step import step_breakdown
-from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, PROFILE
+from tests.planner.workloads import DEEPSEEK_V2, H100S, LLAMA_7B, MIXTRAL, PROFILE
 
 SPACE = Space(
     tp=(1, 2, 4),
@@ -105,6 +105,20 @@ def test_one_cpu_device_has_one_kind_of_layout() -> None:
 
     assert best is not None
     assert (best.layout.num_devices, best.layout.sharding) == (1, "none")
+
+
+def test_models_searched_together_have_the_answers_they_have_alone() -> None:
+    batches = [Batch(LLAMA_7B, 128), Batch(MIXTRAL, 64), Batch(DEEPSEEK_V2, 64), Batch(LLAMA_7B, 256)]
+    common = {"seq_len": 4096, "precision": "bf16"}
+
+    def alone(batch: Batch) -> Found | None:
+        settings = {"seq_len": 4096, "sequences_per_step": batch.sequences_per_step}
+        space = default_space(batch.shape, H100S, abilities=abilities_of(PROFILE.stack), **settings)
+        found = search(batch.shape, H100S, PROFILE, space, precision="bf16", num_best=1, **settings)
+        return found.best[0] if found.best else None
+
+    assert fastest_layouts(batches, H100S, PROFILE, **common) == [alone(batch) for batch in batches]
+    assert alone(batches[0]) != alone(batches[1])
 
 
 def test_a_given_layout_is_evaluated_even_where_it_does_not_fit() -> None:
