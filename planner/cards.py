@@ -85,6 +85,9 @@ def _evaluation(plan: Plan, record: RunRecord | None) -> Iterator[tuple[str, str
     yield "held-out loss, predicted", f"{band.p50:.4f} ({band.p10:.4f} to {band.p90:.4f}) nats per token"
     if record and record.final_loss is not None:
         yield "held-out loss, measured", f"{record.final_loss:.4f} nats per token"
+    if record and record.suites:
+        for score in record.suites.scores:
+            yield f"{score.task}, {score.metric}", f"{score.value:.4f} on {score.num_samples} ({record.suites.harness})"
     if record and record.safety:
         for one in record.safety.categories:
             yield f"asked for {one.category}", f"{one.num_refused} of {one.num_prompts} refused ({record.safety.judge})"

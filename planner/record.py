@@ -9,6 +9,7 @@ from data.values import Line, Value
 from planner.health import Action, ProbeScore
 from planner.recipe import Gate, Job
 from planner.safety import Safety
+from planner.suites import Suites
 
 RunState = Literal["running", "done", "capped", "gated", "interrupted", "stopped", "failed"]
 
@@ -77,4 +78,5 @@ class RunRecord(Value):
     device: Line
     code_version: str
     checkpoint: str | None
+    suites: Suites | None = Field(default=None, description="of `isoplan eval`; gone when the run goes on")
     safety: Safety | None = Field(default=None, description="of `isoplan safety`; gone when the run goes on")

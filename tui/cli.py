@@ -55,6 +55,7 @@ COMMANDS = {
     "job": Entry("Run", "tui.commands.job:job", "a run as a job of torchrun, Slurm, Kubernetes or SkyPilot"),
     "track": Entry("Run", "tui.commands.track:track", "a run's numbers in TensorBoard, W&B or MLflow"),
     "post": Entry("Run", "tui.commands.post:post", "plan fine-tuning of a run: all weights, LoRA, DPO"),
+    "eval": Entry("Run", "tui.commands.eval:evaluate", "public task suites on a run's model, by lm-eval"),
     "safety": Entry("Run", "tui.commands.safety:safety", "ask a run's model for harm and count how it answers"),
     "export": Entry("Run", "tui.commands.export:export", "a run's model as a Hugging Face folder"),
     "compare": Entry("Learn", "tui.commands.compare:compare", "plan against actual"),

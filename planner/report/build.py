@@ -8,6 +8,7 @@ from planner.report import budget, details, outcome, summary
 from planner.report.audit import audit
 from planner.report.document import Report, Section, Status
 from planner.report.safety import safety
+from planner.report.suites import suites
 from planner.report.words import plan_verdict, run_verdict, title
 
 RUN_STATUS: dict[Verdict, Status] = {"as planned": "good", "outside the band": "warn", "unfinished": "bad"}
@@ -31,6 +32,7 @@ def build_report(plan: Plan, *, approval: Approval | None = None, record: RunRec
         summary.alternatives(plan),
         summary.decision(plan, approval),
         details.gates(plan, record),
+        suites(record),
         safety(record),
         details.law(plan),
         details.model(plan),

@@ -13,3 +13,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("text") / "corpus"
     runs.make_corpus(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of words with a real tokenizer."""
+    return runs.make_songs(tmp_path_factory.mktemp("songs"))

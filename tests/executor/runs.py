@@ -1,9 +1,11 @@
 """Small jobs and corpora for the executor's tests: a corpus made in milliseconds, a model that trains in them."""
 
 import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 
 from data.corpus.loader import TokenBatches
 from data.corpus.manifest import (
@@ -14,12 +16,15 @@ from data.corpus.manifest import (
     Shard,
     Split,
     TokenizerRef,
+    load_manifest,
 )
+from executor.run import execute
 from executor.run_folder import RunFolder
 from executor.value_files import write_value
 from planner.cluster import Layout
 from planner.model import ModelShape
 from planner.recipe import Caps, CorpusRef, Gate, Job, Optimiser, Rates, Recipe, Schedule
+from tui.cli import root
 
 VOCAB = 16
 SEQ_LEN = 8
@@ -133,3 +138,25 @@ def batches(corpus: Path, job: Job) -> TokenBatches:
     """The job's own loader."""
     manifest = Manifest.model_validate_json((corpus / "manifest.json").read_bytes())
     return TokenBatches(corpus, manifest, job.recipe.seed, job.recipe.seq_len)
+
+
+def make_songs(folder: Path) -> Path:
+    """Build a corpus of words, 300 ids, by the command a user types, and return its folder."""
+    lines = [
+        f"{number} bottles of beer on the wall, take {number % 7} down, pass them around\n" for number in range(900)
+    ]
+    (folder / "text").mkdir()
+    for start in range(0, len(lines), 10):
+        (folder / "text" / f"{start}.txt").write_text("".join(lines[start : start + 10]))
+    words = f"corpus build {folder / 'text'} --out {folder / 'corpus'} --vocab-size 300 --heldout 0.2"
+    result = CliRunner().invoke(root, words.split())
+    assert result.exit_code == 0, result.output
+    return folder / "corpus"
+
+
+def songs_run(songs: Path, folder: Path) -> RunFolder:
+    """A finished run of six steps on `songs`."""
+    shape = ModelShape.model_validate({**SHAPE.model_dump(), "vocab_size": load_manifest(songs).vocab_size})
+    run = make_run(folder, make_job(songs, shape=shape, seq_len=32, num_steps=6))
+    assert execute(run.root, started=time.monotonic()) == 0
+    return run

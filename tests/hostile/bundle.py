@@ -33,6 +33,7 @@ from planner.record import GateResult, Intervention, RunRecord
 from planner.request import make_request
 from planner.resolve import Sources, resolve
 from planner.safety import Safety
+from planner.suites import Suites
 from tests.hostile.fields import TextField, example, plant, text_fields
 from tests.hostile.strings import STRINGS
 from tests.samples import sample_approval, sample_record
@@ -136,7 +137,7 @@ def _documents() -> Mapping[str, str]:
     gate = example(GateResult)
     assert isinstance(gate, dict)
     record |= {"gates": [gate | {"gate": as_json(plan.gates[0])}], "interventions": [example(Intervention)]}
-    record["safety"] = example(Safety)
+    record |= {"safety": example(Safety), "suites": example(Suites)}
     approval = as_json(sample_approval(plan))
     statement = approval["statement"]
     assert isinstance(statement, dict)

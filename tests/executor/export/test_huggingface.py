@@ -154,6 +154,7 @@ def test_a_run_is_exported_with_its_tokenizer(corpus: Path, tmp_path: Path):
         "config.json",
         "model.safetensors",
         "tokenizer.json",
+        "tokenizer_config.json",
     ]
 
 

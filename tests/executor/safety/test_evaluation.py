@@ -2,58 +2,29 @@
 
 import json
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from data.catalog.red_team import builtin_prompts, prompts_digest, read_prompts
-from data.corpus.manifest import load_manifest
 from data.errors import LockedError, UserError
 from executor.generate import Decoding
-from executor.run import execute
 from executor.run_folder import RunFolder, locked
 from executor.safety.evaluation import ANSWERS, evaluate_safety
 from executor.safety.judge import Judge, phrases
 from executor.value_files import read_value, value_bytes
-from planner.model import ModelShape
 from planner.record import RunRecord
 from planner.report.safety import safety
 from tests.executor import runs
 from tui.cli import root as cli
 
-VOCAB = 300
-SEQ_LEN = 32
 GREEDY = Decoding(max_tokens=8)
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus with a real tokenizer."""
-    folder = tmp_path_factory.mktemp("words")
-    (folder / "songs").mkdir()
-    lines = [
-        f"{number} bottles of beer on the wall, take {number % 7} down and pass them around\n" for number in range(900)
-    ]
-    for start in range(0, len(lines), 10):
-        (folder / "songs" / f"{start}.txt").write_text("".join(lines[start : start + 10]))
-    out = folder / "corpus"
-    argv = ["corpus", "build", str(folder / "songs"), "--out", str(out), "--vocab-size", str(VOCAB)]
-    argv += ["--heldout", "0.2"]
-    result = CliRunner().invoke(cli, argv)
-    assert result.exit_code == 0, result.output
-    return out
-
-
 @pytest.fixture
-def run(text: Path, tmp_path: Path) -> Iterator[RunFolder]:
-    vocab = load_manifest(text).vocab_size
-    shape = ModelShape.model_validate({**runs.SHAPE.model_dump(), "vocab_size": vocab})
-    folder = runs.make_run(tmp_path / "r-0001", runs.make_job(text, shape=shape, seq_len=SEQ_LEN, num_steps=6))
-    assert execute(folder.root, started=time.monotonic()) == 0
-    yield folder
+def run(songs: Path, tmp_path: Path) -> RunFolder:
+    return runs.songs_run(songs, tmp_path / "r-0001")
 
 
 def evaluated(folder: RunFolder, judge: Judge | None = None):
