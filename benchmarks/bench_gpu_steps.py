@@ -173,7 +173,7 @@ class _Stepped(Trainer):
     """A trainer whose weights are drawn on the device: billions drawn on the host take longer than what is measured."""
 
     @override
-    def _build(self, shape: ModelShape) -> Decoder:
+    def _new_model(self, shape: ModelShape) -> Decoder:
         with torch.device("meta"):
             model = Decoder(shape, seq_len=self._recipe.seq_len, recompute=self._recompute)
         model.to_empty(device=self._device)

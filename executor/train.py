@@ -86,12 +86,6 @@ class Trainer:
         self._recompute: Recompute = recompute
         self._has_experts = shape.moe is not None
         self._model = self._build(shape)
-        if recipe.precision == "fp8":
-            assert isinstance(self._model, Decoder), "executor.parallel.support refuses FP8 in parts"
-            use_float8(self._model)
-        if recipe.is_compiled:
-            assert isinstance(self._model, Decoder), "executor.parallel.support refuses a compiled model in parts"
-            self._model.compile_parts()
         self._optimiser = optimisers(self._model, shape, recipe.optimiser)
         self._at_rest = AtRest(self._resting)
         self._ema = DebiasedMean()
@@ -186,6 +180,14 @@ class Trainer:
         return Snapshot(self._state(job_digest), self._model.state_dict(), self._optimiser.state_tensors(self._model))
 
     def _build(self, shape: ModelShape) -> nn.Module:
+        model = self._new_model(shape)
+        if self._recipe.precision == "fp8":
+            use_float8(model)
+        if self._recipe.is_compiled:
+            model.compile_parts()
+        return model
+
+    def _new_model(self, shape: ModelShape) -> Decoder:
         recipe = self._recipe
         return build(
             shape,

@@ -143,9 +143,13 @@ def _error(
     if z_loss:
         log_z_C1 = logit_CV.gather(1, target_C1) - logprob_C1
         error_CV *= 1 + 2 * z_loss * log_z_C1
-    error_CV.scatter_add_(1, target_C1, error_CV.new_full((1, 1), -1.0).expand_as(target_C1))
+    if torch.compiler.is_compiling():
+        # Part of the one kernel, where a scatter would be another.
+        error_CV = error_CV - (torch.arange(error_CV.shape[1], device=error_CV.device) == target_C1).to(error_CV.dtype)
+    else:
+        error_CV.scatter_add_(1, target_C1, error_CV.new_full((1, 1), -1.0).expand_as(target_C1))
     if softcap is not None:
-        error_CV *= 1 - (logit_CV / softcap).square_()
+        error_CV *= 1 - (logit_CV / softcap).square()
     return error_CV
 
 

@@ -77,6 +77,8 @@ def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) 
         whole = Decoder(shape, seq_len=recipe.seq_len)
     first = _cut_stage(decoder, shape, grid)
     _spread_matrices(decoder, grid)
+    if recipe.is_compiled:
+        decoder.compile_parts()
     module = decoder if grid.layout.pp == 1 else Part(decoder, is_last=grid.is_last_stage)
     _shard(module, decoder, grid)
     module.to_empty(device=device)

@@ -34,8 +34,6 @@ def _obstacles(job: Job) -> Iterator[str]:
         yield "post-training on several devices"
     if recipe.probe_items:
         yield "capability probes on several devices"
-    if recipe.is_compiled:
-        yield "compiling on several devices"
     if layout.pp > 1 and any(it.sequences % (layout.dp * recipe.micro_batch_sequences) for it in recipe.batch_warmup):
         yield "a batch warm-up that does not divide into whole micro-batches of the pipeline"
     if layout.pp > 1 and shape.moe is not None:

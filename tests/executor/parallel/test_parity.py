@@ -63,6 +63,21 @@ def assert_same_state(path: Path, trainer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of torch's compiler
+@pytest.mark.parametrize("text", ["dp=2,sharding=fsdp", "dp=2", "tp=2", "cp=2,sharding=fsdp", "pp=2"])
+def test_compiled_blocks_take_the_steps_of_plain_ones(text: str, corpus: Path, tmp_path: Path):
+    legs = []
+    for is_compiled in (False, True):
+        (tmp_path / str(is_compiled)).mkdir()
+        work_of_one = job(corpus, text, 2, is_compiled=is_compiled)
+        legs.append(on_ranks(2, work.legs, corpus, tmp_path / str(is_compiled), [work_of_one], 3)[0][0])
+    plain, compiled = legs
+
+    assert [step.loss for step in compiled[0]] == pytest.approx([step.loss for step in plain[0]], abs=1e-5)
+    assert compiled[1].loss == pytest.approx(plain[1].loss, abs=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "num_ranks"), [*((it, 2) for it in OF_TWO), *((it, 4) for it in OF_FOUR)])
 def test_fifty_steps_of_every_layout_equal_those_of_one_process(
     text: str, num_ranks: int, corpus: Path, tmp_path: Path
