@@ -149,7 +149,7 @@ def _error(
     else:
         error_CV.scatter_add_(1, target_C1, error_CV.new_full((1, 1), -1.0).expand_as(target_C1))
     if softcap is not None:
-        error_CV *= 1 - (logit_CV / softcap).square()
+        error_CV *= 1 - (logit_CV / softcap).square_()
     return error_CV
 
 
