@@ -3,13 +3,15 @@
     python benchmarks/bench_post.py FOLDER [--repeats 3] [--methods full,lora,dpo]
 
 FOLDER holds a finished run r-0001 (isoplan run) with its corpus, prices and calibration. Preferences are made from the
-held-out text: a prompt, its own continuation, and as rejected the continuation of another passage of the same length;
-how often each pair is told apart is the `preference` probe. CPU seconds are the whole child processes'.
+held-out text: a prompt, its own continuation, and as rejected what follows a prompt that no pair has. How many held-out
+pairs are told apart is the `preference` probe. `free` compares time without what was waited for a processor; CPU
+seconds are the whole child processes'.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -24,17 +26,17 @@ from data.corpus.loader import TokenBatches
 from data.corpus.manifest import load_manifest
 from data.durable import write_atomic
 
-PROMPT, ANSWER, NUM_PAIRS = 64, 32, 400
+PROMPT, ANSWER, NUM_PAIRS = 64, 32, 1500
 
 
 def preferences(folder: Path) -> None:
-    """Write pairs.jsonl: the rejected answer is the text that follows another prompt."""
+    """Write pairs.jsonl: a rejected answer follows a prompt that no pair has, so that none is chosen elsewhere."""
     manifest = load_manifest(folder / "corpus")
     batches = TokenBatches(folder / "corpus", manifest, 0, PROMPT + ANSWER)
-    tokens, _ = batches.heldout(NUM_PAIRS, PROMPT + ANSWER)
+    tokens, _ = batches.heldout(2 * NUM_PAIRS, PROMPT + ANSWER)
     tokenizer = load(folder / "corpus" / manifest.tokenizer.file.name)
     lines = []
-    for row, other in zip(tokens, np.roll(tokens, 1, axis=0), strict=True):
+    for row, other in zip(tokens[::2], np.roll(tokens[1::2], 1, axis=0), strict=True):
         texts = [tokenizer.decode(part) for part in (row[:PROMPT], row[PROMPT:-1], other[PROMPT:-1])]
         lines.append(json.dumps(dict(zip(("prompt", "chosen", "rejected"), texts, strict=True))))
     write_atomic(folder / "pairs.jsonl", ("\n".join(lines) + "\n").encode())
@@ -67,12 +69,16 @@ def once(folder: Path, method: str, *, epochs: float, dpo_epochs: float) -> None
     record, promised = newest_record(folder), plan["predicted"]
     cost, band = record["cost_usd"] / promised["cost_usd"]["p50"] - 1, promised["cost_usd"]
     step = record["step_seconds_p50"] / promised["step_seconds"] - 1
+    waiting = int(re.search(r"(\d+)% of it waiting", plan["cost_lines"][0]["formula"])[1]) / 100
+    free = (record["wall_seconds"] - record["waited_seconds"]) / (promised["wall_seconds"]["p50"] * (1 - waiting)) - 1
+    waited = record["waited_seconds"] / record["wall_seconds"]
     inside = band["p10"] <= record["cost_usd"] <= band["p90"]
     spread = f"{band['p10'] / band['p50'] - 1:+.0%} to {band['p90'] / band['p50'] - 1:+.0%}"
     gates = record["gates"]
     probes = [f"{probe['name']} {probe['accuracy']:.0%}" for probe in gates[0]["probes"] + gates[-1]["probes"]]
     print(
         f"{method:5} {record['num_steps']:5} steps  cost {cost:+6.1%} (band {spread}, {'in' if inside else 'OUT'})"
+        f"  free {free:+6.1%}  waiting planned {waiting:.0%} actual {waited:.0%}"
         f"  step {step:+6.1%}  wall {record['wall_seconds']:.1f} s  cpu {cpu:.1f} s"
         f"  loss {promised['loss']['p50']:.4f} -> {record['final_loss']:.4f}  {', '.join(probes)}"
         f"  load {load_before:.1f} -> {os.getloadavg()[0]:.1f}",

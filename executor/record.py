@@ -17,6 +17,7 @@ class Machine:
 
     device: str
     peak_memory_bytes: float
+    waited_seconds: float
 
 
 def build_record(
@@ -61,6 +62,7 @@ def build_record(
         energy_joules=run_energy_joules(wall, job.rates),
         mfu=mfu(flop_done, seconds=train, rates=job.rates, peak_flop_per_s=job.peak_flop_per_s) if train else 0.0,
         peak_memory_bytes=machine.peak_memory_bytes,
+        waited_seconds=machine.waited_seconds,
         gates=history.gates_until(num_steps),
         interventions=history.interventions,
         device=machine.device,

@@ -22,6 +22,7 @@ from executor.metrics import Stopwatch
 from executor.parallel.world import AGAIN, ALONE, World
 from executor.run_folder import RunFolder, locked, read_assignment
 from executor.value_files import read_value, write_value
+from executor.waiting import Waiting
 from planner.recipe import capped_seconds, run_cost_usd
 from planner.record import RunRecord, RunState
 
@@ -85,6 +86,7 @@ class _Life:
         settled_meter(folder)
         self._history = read_history(folder)
         self._watch = Stopwatch(started=started, before=self._history.time)
+        self._waiting = Waiting()
         self._limit_seconds = capped_seconds(self._assignment.caps, self._assignment.job.rates)
         self._spare_seconds = spare_seconds(self._limit_seconds) if is_metered else 0.0
         self._trainer: Trainer | None = None
@@ -191,7 +193,8 @@ class _Life:
         from executor.record import Machine, build_record
 
         self._watch.lap("checkpoint")
-        machine = Machine(runtime.device_name(begun.device), runtime.peak_memory_bytes(begun.device))
+        name, peak = runtime.device_name(begun.device), runtime.peak_memory_bytes(begun.device)
+        machine = Machine(name, peak_memory_bytes=peak, waited_seconds=self._waiting.seconds)
         record = build_record(
             self._folder.run_id,
             self._assignment,

@@ -59,6 +59,7 @@ class Comparison(Value):
     mfu: Checked
     memory_bytes: Checked
     energy_joules: Checked
+    waiting_fraction: Fraction = Field(description="of the time, waiting for a processor that others had")
     gates_within_band: int
     num_gates: int
     cap_usd: float
@@ -93,6 +94,7 @@ def compare_run(plan: Plan, record: RunRecord) -> Comparison:
         mfu=_checked(predicted.mfu, record.mfu),
         memory_bytes=_checked(predicted.memory_bytes, record.peak_memory_bytes),
         energy_joules=_checked(predicted.energy_joules, record.energy_joules),
+        waiting_fraction=min(1.0, record.waited_seconds / record.wall_seconds) if record.wall_seconds else 0.0,
         gates_within_band=sum(result.is_within_band for result in record.gates),
         num_gates=len(record.gates),
         cap_usd=record.job.caps.cost_usd,

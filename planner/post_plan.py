@@ -33,8 +33,6 @@ RATE_FRACTION: dict[PostMethod, float] = {"full": 0.1, "lora": 1.0, "dpo": 0.1}
 
 WARMUP_FRACTION = 0.1
 MIN_PLANNED_STEPS = 10
-_TIMED = {"evaluation at gates": "evaluations as timed while planning", "start-up": "process start, then as timed"}
-
 WORSE_NATS = 0.5
 """A gate ends the run when the held-out loss is this much above the base's (assumption: well beyond its noise)."""
 
@@ -184,7 +182,7 @@ def _changes(plan: Plan, base: Plan, ask: PostAsk, start: Start) -> dict[str, ob
         },
         "compute": as_json(plan.compute) | {"flop_per_token": token_flop, "total_flop": token_flop * recipe.num_tokens},
         "alternatives": [],
-        "cost_lines": [as_json(_timed_line(line)) for line in plan.cost_lines],
+        "cost_lines": [as_json(_timed_line(line, start.timing)) for line in plan.cost_lines],
         "warnings": [
             "the loss after this is not predicted; the band is what the base scores now",
             *_busy_warning(plan, start.timing),
@@ -193,18 +191,22 @@ def _changes(plan: Plan, base: Plan, ask: PostAsk, start: Start) -> dict[str, ob
     }
 
 
-def _timed_line(line: CostLine) -> CostLine:
+def _timed_line(line: CostLine, timing: PostTiming) -> CostLine:
     """The line with where its figure comes from, where that is not what pretraining's comes from."""
-    return line.model_copy(update={"formula": _TIMED.get(line.name, line.formula)})
+    said = {
+        "training steps": f"{line.formula}, {timing.waiting_fraction:.0%} of it waiting for a processor",
+        "evaluation at gates": "evaluations as timed while planning",
+        "start-up": "process start, then as timed",
+    }
+    return line.model_copy(update={"formula": said.get(line.name, line.formula)})
 
 
 def _busy_warning(plan: Plan, timing: PostTiming) -> tuple[str, ...]:
     if timing.slowdown < BUSY:
         return ()
-    waiting = 1 - 1 / timing.slowdown
     return (
-        f"the machine did other work while steps were timed: they waited {waiting:.0%} of their time, and with the"
-        f" machine to itself the run would cost about {plan.predicted.cost_usd.p50 / timing.slowdown:.3g} USD",
+        f"the machine did other work while steps were timed: {timing.waiting_fraction:.0%} of that was waiting; with"
+        f" the machine to itself the run would cost about {plan.predicted.cost_usd.p50 / timing.slowdown:.3g} USD",
     )
 
 

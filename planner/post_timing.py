@@ -47,6 +47,11 @@ class PostTiming:
         return self.step_seconds / fmean(lap.free_seconds for lap in self.steps)
 
     @property
+    def waiting_fraction(self) -> float:
+        """Share of a step's time that was waiting for a processor."""
+        return 1 - 1 / self.slowdown
+
+    @property
     def eval_seconds(self) -> float:
         """One evaluation under the load the steps had."""
         return self.evaluation.free_seconds * self.slowdown

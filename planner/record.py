@@ -73,6 +73,7 @@ class RunRecord(Value):
     energy_joules: Joules
     mfu: float
     peak_memory_bytes: float
+    waited_seconds: Seconds = Field(default=0.0, description="for a processor others had, in the last attempt; Linux")
     gates: tuple[GateResult, ...]
     interventions: tuple[Intervention, ...] = ()
     device: Line

@@ -14,6 +14,9 @@ from planner.request import Request
 SHARED_BY = 3
 """A clause in this many notes is said once for all."""
 
+TELLING_WAIT = 0.1
+"""What a run waited for a processor is worth a line from this share of its time on (a choice of this tool)."""
+
 FLAGS = {
     "name": "--name",
     "budget_usd": "--budget",
@@ -163,6 +166,8 @@ def lessons(score: Comparison) -> tuple[str, ...]:
         f" ({show_change(step.delta_fraction)}); MFU {score.mfu.actual:.3f}, planned {score.mfu.plan:.3f}.",
         f"{score.gates_within_band} of {score.num_gates} evaluations lay within their predicted band.",
     ]
+    if score.waiting_fraction >= TELLING_WAIT:
+        lines.append(f"{score.waiting_fraction:.0%} of the time was waiting for a processor that others had.")
     if score.loss is not None and score.loss.percentile is not None:
         lines.append(f"The final loss lay {place(score.loss)}.")
     lines.append(f"isoplan fit --add {score.run_id} adds this run to the next fit.")

@@ -92,7 +92,7 @@ def test_a_step_of_the_new_kind_is_timed_while_planning(trained: Desk, monkeypat
     ticks = iter(float(at) for at in range(1000))
     monkeypatch.setattr("executor.post.timing.time.perf_counter", lambda: next(ticks) * 0.25)
     monkeypatch.setattr("executor.post.timing._LAP_SECONDS", 0.0)
-    monkeypatch.setattr("executor.post.timing._waited_seconds", dict)
+    monkeypatch.setattr("executor.waiting._by_thread", dict)
 
     plan = planned(trained, "--method lora --corpus corpus")
 
