@@ -13,6 +13,7 @@ from planner import hyperparameters
 from planner.belief import LawModel
 from planner.budget import storage_usd
 from planner.cluster import Layout
+from planner.document_masks import with_document_masks
 from planner.facts import Facts
 from planner.gates import eval_tokens, num_gates
 from planner.health import probe_tokens
@@ -156,6 +157,8 @@ def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list
 def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate:
     shape, sequences = batch
     step, memory = _optimised(shape, best, sequences, facts)
+    if request.choices.masks_documents and facts.hardware.kind == "cpu":
+        memory = with_document_masks(memory, shape, best.layout, seq_len=facts.seq_len)
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
     return Candidate(

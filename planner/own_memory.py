@@ -6,13 +6,14 @@ micro-batch on one device.
 
 A layer keeps the stream and its normalised copy twice, the fused queries, keys and values, queries and keys once more
 when they know their positions, what attention gives, and the feed-forward's products. Where attention sees a window or
-blocks, each block of queries holds its own copy of the keys and values it sees, and what it gives is copied together.
+blocks, each block of queries holds its own copy of the keys and values it sees and its mask as numbers, and what it
+gives is copied together. Masks of documents come on top (`planner.document_masks`).
 """
 
 import numpy as np
 
 from planner.compute import norm_split, rows
-from planner.workload import Numbers, Workload
+from planner.workload import Numbers, ShapeNumbers, Workload
 
 FLOAT_BYTES = 4.0
 CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
@@ -38,11 +39,30 @@ def backward_bytes(work: Workload) -> Numbers:
     """
     shape, tp = work.shape, work.layout.tp
     again = layer_bytes(work) - kept_layer_bytes(work)
-    products = (2.0 * shape.num_mlp_matrices - 3.0) * _ffn_width(work)
+    products = np.where(
+        shape.num_moe_layers > 0, _expert_gradients_width(shape), _gradients_per_width(shape) * shape.ffn_width
+    )
     seen = np.where(shape.local_fraction > 0, _gathered_width(work), shape.query_width + shape.key_width)
     attention = FLOAT_BYTES * rows(work) * (seen + shape.value_width + shape.output_width) / tp
     gradients = np.maximum(FLOAT_BYTES * rows(work) * products / tp, attention - _feed_forward_bytes(work))
     return again + 2.0 * _stream_bytes(work) + gradients
+
+
+def _gradients_per_width(shape: ShapeNumbers) -> Numbers:
+    """Gradients at a feed-forward's fullest, in its widths: of the product's input, and of what gate and up gave."""
+    return 2.0 * shape.num_mlp_matrices - 3.0
+
+
+def _expert_gradients_width(shape: ShapeNumbers) -> Numbers:
+    """Width of a token's gradients at the fullest of a layer of experts, one gradient of the stream less.
+
+    At the experts' own products two copies of the sorted tokens are let go already; at the weights of what they gave,
+    three are there for one let go. The shared feed-forward is done with before.
+    """
+    per_width = _gradients_per_width(shape)
+    visits, sorted_width = shape.experts_per_token, shape.experts_per_token * shape.width
+    routed = np.maximum(per_width * visits * shape.expert_ffn_width - 2.0 * sorted_width, 2.0 * sorted_width)
+    return np.maximum(routed - shape.width, per_width * shape.shared_ffn_width)
 
 
 def head_bytes(work: Workload) -> Numbers:
@@ -52,8 +72,8 @@ def head_bytes(work: Workload) -> Numbers:
     `planner.memory`'s buffers, which wait for the embedding's.
     """
     vocab = work.shape.vocab_size / work.layout.tp
-    own_rows = rows(work) / norm_split(work)
-    chunks = 2.0 * np.minimum(own_rows * work.shape.vocab_size, np.maximum(CHUNK_ENTRIES, work.shape.vocab_size))
+    own_rows, most = rows(work) / norm_split(work), np.maximum(1.0, CHUNK_ENTRIES // work.shape.vocab_size)
+    chunks = 2.0 * np.ceil(own_rows / np.ceil(own_rows / most)) * work.shape.vocab_size  # all of one size
     weight = vocab * work.shape.width
     return 3.0 * _stream_bytes(work) + FLOAT_BYTES * (np.maximum(chunks, weight) + _passing_share(work) * weight)
 
@@ -79,7 +99,8 @@ def _attention_bytes(work: Workload) -> Numbers:
     everywhere = fused + shape.query_width + shape.key_width
     locally = shape.has_qk_norm * fused + _gathered_width(work) + shape.output_width
     heads = (1 - shape.local_fraction) * everywhere + shape.local_fraction * locally + shape.output_width
-    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * heads / work.layout.tp
+    masks = shape.local_fraction * shape.seen_keys * work.layout.seq_len
+    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * (rows(work) * heads / work.layout.tp + masks)
 
 
 def _gathered_width(work: Workload) -> Numbers:
@@ -94,9 +115,13 @@ def _feed_forward_bytes(work: Workload) -> Numbers:
 
 
 def _sorted_width(work: Workload) -> Numbers:
-    """Width of a token's copies sorted by expert, those that go in and those that come out."""
+    """Width of a token's copies sorted by expert: that go in, come out, and come out weighted; and of its routing.
+
+    Routing keeps each expert's score, and of each visit nine numbers: whom, when and how much, places in 64 bits.
+    """
     shape = work.shape
-    return 2.0 * shape.experts_per_token * shape.width * shape.num_moe_layers / shape.num_layers
+    copies = 3.0 * shape.experts_per_token * shape.width + shape.num_experts + 9.0 * shape.experts_per_token
+    return copies * shape.num_moe_layers / shape.num_layers
 
 
 def _ffn_width(work: Workload) -> Numbers:

@@ -15,10 +15,11 @@ from data.source import Source
 from data.values import Band
 from planner.assemble import assemble
 from planner.candidates import Candidate
+from planner.document_masks import with_document_masks
 from planner.facts import Facts
 from planner.gates import num_gates
 from planner.health import PLANNED
-from planner.memory import memory_per_device
+from planner.memory import MemoryBreakdown, memory_per_device
 from planner.plan import Binding, CostLine, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
 from planner.post import PostMethod, PostTraining, flop_factor
 from planner.post_timing import BUSY, Lap, PostTiming
@@ -115,13 +116,29 @@ def _candidate(base: Plan, facts: Facts, request: Request, start: Start, *, num_
         law_model=facts.law.model(shape),
         layout=layout,
         step=_as_timed(step, start.timing),
-        memory=memory_per_device(shape, layout, facts.cluster, **settings, precision=facts.precision),
+        memory=_memory(base, facts),
         pace=_pace(base, facts, request, start.timing),
         sequences_per_step=sequences,
         num_steps=num_steps,
         constraint="tokens",
         loss=start.base_loss,
     )
+
+
+def _memory(base: Plan, facts: Facts) -> MemoryBreakdown:
+    """What pretraining took: adapters keep less, and a pair of dpo, two sequences, more."""
+    shape, layout, recipe = base.model.shape, base.layout, base.recipe
+    memory = memory_per_device(
+        shape,
+        layout,
+        facts.cluster,
+        seq_len=recipe.seq_len,
+        sequences_per_step=recipe.sequences_per_step,
+        precision=facts.precision,
+    )
+    if recipe.masks_documents and facts.hardware.kind == "cpu":
+        return with_document_masks(memory, shape, layout, seq_len=recipe.seq_len)
+    return memory
 
 
 def _pace(base: Plan, facts: Facts, request: Request, timing: PostTiming) -> Pace:

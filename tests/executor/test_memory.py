@@ -17,8 +17,9 @@ from executor import runtime
 from executor.train import Trainer
 from planner.attention import AttentionSpec
 from planner.cluster import Cluster, Layout, Recompute
+from planner.document_masks import with_document_masks
 from planner.memory import MemoryBreakdown, memory_per_device
-from planner.model import ModelShape, num_params
+from planner.model import ModelShape, MoeSpec, num_params
 from planner.recipe import Optimiser, Recipe, Schedule
 
 KINDS: tuple[Recompute, ...] = ("none", "alternate", "full")
@@ -36,9 +37,12 @@ class Text:
     def batch(self, first_sample: int, num_samples: int) -> np.ndarray:
         return self._tokens[:num_samples]
 
+    def documents(self, first_sample: int, num_samples: int) -> np.ndarray:
+        return np.sort(self._tokens[:num_samples] % 4, axis=1)
+
 
 def measured_and_planned(
-    shape: ModelShape, kind: Recompute, *, seq_len: int, sequences: int
+    shape: ModelShape, kind: Recompute, *, seq_len: int, sequences: int, masks_documents: bool
 ) -> tuple[float, MemoryBreakdown]:
     """Return what a step adds to weights, gradients and moments at its peak, measured, and the plan's breakdown.
 
@@ -47,7 +51,7 @@ def measured_and_planned(
     recipe = Recipe(
         seq_len=seq_len, micro_batch_sequences=sequences, accumulation_steps=2, num_steps=100, num_threads=1, seed=0,
         optimiser=Optimiser(peak_lr=1e-4), schedule=Schedule(warmup_steps=0, decay_steps=0), eval_sequences=1,
-        checkpoint_every_steps=100,
+        checkpoint_every_steps=100, masks_documents=masks_documents,
     )  # fmt: skip
     text = Text(shape.vocab_size, sequences, seq_len)
     trainer = Trainer(shape, recipe, text, device=runtime.prepare(recipe), recompute=kind)
@@ -56,19 +60,26 @@ def measured_and_planned(
         trainer.step()
     events = [it for it in profiled.profiler.kineto_results.events() if it.name() == "[memory]"]
     held = np.cumsum([it.nbytes() for it in sorted(events, key=lambda it: it.start_ns())])
+    layout = Layout(micro_batch=sequences, recompute=kind)
     planned = memory_per_device(
         shape,
-        Layout(micro_batch=sequences, recompute=kind),
+        layout,
         Cluster(hardware=hardware("h100-sxm"), num_devices=1),
         seq_len=seq_len,
         sequences_per_step=2 * sequences,
         precision="fp32",
     )
+    if masks_documents:
+        planned = with_document_masks(planned, shape, layout, seq_len=seq_len)
     return float(held.max()) - 4.0 * num_params(shape), planned
 
 
-def assert_close(shape: ModelShape, kind: Recompute, *, seq_len: int, sequences: int) -> None:
-    measured, planned = measured_and_planned(shape, kind, seq_len=seq_len, sequences=sequences)
+def assert_close(
+    shape: ModelShape, kind: Recompute, *, seq_len: int, sequences: int, masks_documents: bool = False
+) -> None:
+    measured, planned = measured_and_planned(
+        shape, kind, seq_len=seq_len, sequences=sequences, masks_documents=masks_documents
+    )
     of_a_save = 12.0 * num_params(shape)  # the copy that is saved beside training; no step makes one
     in_a_step = planned.activations_bytes + planned.logits_bytes + planned.buffers_bytes - of_a_save
 
@@ -84,10 +95,20 @@ def assert_close(shape: ModelShape, kind: Recompute, *, seq_len: int, sequences:
         ("full", {"has_qk_norm": False, "is_head_tied": False}),
         ("none", {"attention": AttentionSpec(kind="sliding_window", window=64)}),
         ("none", {"vocab_size": 65536, "num_layers": 1}),
+        ("none", {"moe": MoeSpec(num_experts=8, experts_per_token=2, expert_ffn_width=64)}),
+        ("alternate", {"moe": MoeSpec(num_experts=4, experts_per_token=1, expert_ffn_width=96, shared_ffn_width=64)}),
     ],
 )
 def test_a_step_holds_at_its_peak_what_the_plan_says(kind: Recompute, changes: Mapping[str, object]):
     assert_close(ModelShape.model_validate({**SMALL, **changes}), kind, seq_len=256, sequences=2)
+
+
+@pytest.mark.parametrize(("kind", "window"), [("none", None), ("full", None), ("none", 64)])
+def test_masks_of_documents_are_counted(kind: Recompute, window: int | None):
+    attention = AttentionSpec(kind="sliding_window", window=window) if window else AttentionSpec()
+    shape = ModelShape.model_validate({**SMALL, "attention": attention})
+
+    assert_close(shape, kind, seq_len=512, sequences=2, masks_documents=True)
 
 
 def random_shape(rng: random.Random) -> ModelShape:
@@ -118,3 +139,26 @@ def test_any_dense_shape_holds_at_its_peak_what_the_plan_says(seed: int):
     shape, kind = random_shape(rng), rng.choice(KINDS)
 
     assert_close(shape, kind, seq_len=rng.choice((128, 256, 512)), sequences=rng.randint(1, 8))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_any_shape_with_experts_or_documents_holds_at_its_peak_what_the_plan_says(seed: int):
+    rng = random.Random(seed)
+    shape, kind = random_shape(rng), rng.choice(KINDS)
+    visits = rng.choice((1, 2, 4))
+    experts = MoeSpec(
+        num_experts=rng.choice((4, 8, 16)),
+        experts_per_token=visits,
+        expert_ffn_width=rng.choice((32, 60, 96, 128)),
+        shared_ffn_width=rng.choice((0, 64)),
+    )
+    changed = ModelShape.model_validate({**shape.model_dump(), "moe": rng.choice((experts, None))})
+
+    assert_close(
+        changed,
+        kind,
+        seq_len=rng.choice((128, 256, 512)),
+        sequences=rng.randint(1, 8),
+        masks_documents=changed.moe is None or rng.random() < 0.5,
+    )
