@@ -51,7 +51,7 @@ class Page(Screen[None], Generic[M]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012 -- same
     BINDINGS: ClassVar[list[BindingType]] = bindings("page")
 
-    twin: reactive[str] = reactive("", init=False)
+    twin: reactive[str] = reactive("", init=False, repaint=False)
     """The command that shows or does the same on the command line."""
 
     def __init__(self, session: Session) -> None:
@@ -114,7 +114,7 @@ class Page(Screen[None], Generic[M]):
 
     def watch_twin(self, twin: str) -> None:
         """Show the twin in its line."""
-        self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"))
+        self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"), layout=False)
 
     def _offer(self, command: str) -> None:
         if command.startswith("isoplan watch"):

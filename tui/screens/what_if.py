@@ -1,6 +1,6 @@
 """What if: constraints on the left, the plan they lead to on the right, made anew while one types."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, NamedTuple
 
 from textual.binding import BindingType
@@ -13,19 +13,20 @@ from typing_extensions import override
 from data.errors import InfeasibleError, UserError
 from data.units import parse_count, parse_seconds, parse_usd, show_count
 from planner.plan import Plan, save_plan
-from planner.report.build import build_report
-from planner.report.document import Report
-from planner.report.words import plan_command, show_loss
+from planner.report import summary
+from planner.report.document import Block, Text
+from planner.report.words import plan_command, plan_verdict, show_loss
 from planner.request import Request, make_request
 from tui.bindings import bindings
 from tui.screens.page import Page
 from tui.session import Session
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import planned_scene
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Panel, PanelState
 from tui.widgets.report_block import ReportBlock
 
 DEBOUNCE_SECONDS = 0.3
+WORTH_SAYING_SECONDS = 0.2  # of planning: a mark that is gone at once is two drawings of the screen for a flicker
 FIRST = {"law": "epoch-2024", "hardware": "h100-sxm", "num_devices": "8", "budget_usd": "75"}
 FIELDS = {
     "budget_usd": ("Budget, dollars", "75, 250k"),
@@ -45,15 +46,15 @@ PARSERS = {
     "price_usd_per_device_hour": parse_usd,
     "unique_tokens": parse_count,
 }
-SECTIONS = ("figures", "alternatives", "risk")
+Blocks = tuple[Block, ...]
 
 
 class Answer(NamedTuple):
-    """A request, and the plan that meets it."""
+    """A request, the plan that meets it, and what is shown of the plan, by the name of its place."""
 
     request: Request
     plan: Plan
-    report: Report
+    shown: Mapping[str, Blocks]
 
 
 class WhatIfPage(Page[Answer | None]):
@@ -74,6 +75,7 @@ class WhatIfPage(Page[Answer | None]):
         self._request: Request | None = None
         self._answer: Answer | None = None
         self._pause: Timer | None = None
+        self._wait: Timer | None = None
 
     @override
     def content(self) -> Iterable[Widget]:
@@ -82,7 +84,7 @@ class WhatIfPage(Page[Answer | None]):
             Panel(
                 "The plan",
                 VerticalScroll(
-                    Static("", id="what-if-verdict", markup=False),
+                    ReportBlock(id="what-if-verdict"),
                     ReportBlock(id="what-if-figures"),
                     Chart(show_x=show_count, show_y=show_loss, empty="", id="what-if-chart"),
                     ReportBlock(id="what-if-alternatives"),
@@ -110,7 +112,7 @@ class WhatIfPage(Page[Answer | None]):
         from planner.resolve import resolve
 
         plan = recommend(request, resolve(request, self.session.workspace.sources(), now=self.session.now()))
-        return Answer(request, plan, build_report(plan))
+        return Answer(request, plan, _shown(plan))
 
     @override
     def show(self, model: Answer | None) -> None:
@@ -120,10 +122,9 @@ class WhatIfPage(Page[Answer | None]):
         if model.request != self._request:
             self.action_reload()
             return
-        self.query_one("#what-if-panel", Panel).show_state("ready")
-        self.query_one("#what-if-verdict", Static).update(model.report.verdict)
-        for key in SECTIONS:
-            self.query_one(f"#what-if-{key}", ReportBlock).show(model.report.section(key).blocks)
+        self._show_state("ready")
+        for place, blocks in model.shown.items():
+            self.query_one(f"#what-if-{place}", ReportBlock).show(blocks)
         self.query_one("#what-if-chart", Chart).show(planned_scene(model.plan))
 
     @override
@@ -132,7 +133,7 @@ class WhatIfPage(Page[Answer | None]):
         if isinstance(error, InfeasibleError):
             words = "\n".join((error.found, "", "the smallest changes that would do:", *error.relaxations))
         self._answer = None
-        self.query_one("#what-if-panel", Panel).show_state("error", words)
+        self._show_state("error", words)
 
     def on_input_changed(self) -> None:
         """Ask again once typing pauses."""
@@ -154,20 +155,29 @@ class WhatIfPage(Page[Answer | None]):
         self.notify(f"saved {path.name}; 4 shows it, 7 approves it", markup=False)
 
     def _read_form(self) -> None:
-        panel = self.query_one("#what-if-panel", Panel)
         try:
             self._request = make_request({"name": "what-if"} | dict(self._values()))
         except UserError as error:
             self._request = None
             if self._answer:
-                panel.show_state("stale", f"STALE · {error.found}")
+                self._show_state("stale", f"STALE · {error.found}")
             else:
-                panel.show_state("error", str(error))
+                self._show_state("error", str(error))
             return
         self.twin = plan_command(self._request)
-        if self._answer and self._answer.request != self._request:
-            panel.show_state("stale", "planning")
+        if self._answer and self._answer.request != self._request and self._wait is None:
+            self._wait = self.set_timer(WORTH_SAYING_SECONDS, self._say_planning)
         self.action_reload()
+
+    def _say_planning(self) -> None:
+        if self._request is not None:
+            self._show_state("stale", "planning")
+
+    def _show_state(self, state: PanelState, words: str = "") -> None:
+        if self._wait:
+            self._wait.stop()
+            self._wait = None
+        self.query_one("#what-if-panel", Panel).show_state(state, words)
 
     def _values(self) -> Iterable[tuple[str, object]]:
         for name in FIELDS:
@@ -179,6 +189,15 @@ class WhatIfPage(Page[Answer | None]):
                 yield name, parse(text)
             except ValueError as error:
                 raise UserError(f"{FIELDS[name][0]}: '{text}' is not a number") from error
+
+
+def _shown(plan: Plan) -> dict[str, Blocks]:
+    return {
+        "verdict": (Text(text=plan_verdict(plan)),),
+        "figures": summary.key_figures(plan, None).blocks,
+        "alternatives": summary.alternatives(plan).blocks,
+        "risk": summary.risk(plan).blocks,
+    }
 
 
 def _field(name: str) -> Vertical:

@@ -66,5 +66,8 @@ class Panel(Vertical):
         if before != state:
             self.remove_class(f"-{before}")
             self.add_class(f"-{state}")
-        self._words.update(words)
+        keeps_content = state in ("ready", "stale")
+        if not keeps_content:
+            # Not while the words are hidden: a word written lays the whole screen out anew.
+            self._words.update(words)
         self.border_subtitle = words if state == "stale" else ""

@@ -22,20 +22,31 @@ class ReportBlock(Widget):
     def __init__(self, blocks: Sequence[Block] = (), *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._blocks = tuple(blocks)
+        self._folded: tuple[int, str] | None = None
 
     def show(self, blocks: Sequence[Block]) -> None:
-        """Show other blocks."""
-        if tuple(blocks) != self._blocks:
-            self._blocks = tuple(blocks)
-            self.refresh(layout=True)
+        """Show other blocks; the screen is laid out anew only where they take another number of lines."""
+        if tuple(blocks) == self._blocks:
+            return
+        self._blocks, self._folded = tuple(blocks), None
+        width, height = self.content_size
+        self.refresh(layout=not width or self._num_lines(width) != height)
 
     @override
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return len(blocks_text(self._blocks, width=width).split("\n")) if self._blocks else 0
+        return self._num_lines(width)
 
     @override
     def render(self) -> Text:
-        return coloured(blocks_text(self._blocks, width=self.content_size.width or 80), self)
+        return coloured(self._text(self.content_size.width or 80), self)
+
+    def _num_lines(self, width: int) -> int:
+        return len(self._text(width).split("\n")) if self._blocks else 0
+
+    def _text(self, width: int) -> str:
+        if self._folded is None or self._folded[0] != width:
+            self._folded = width, blocks_text(self._blocks, width=width)
+        return self._folded[1]
 
 
 def coloured(text: str, widget: Widget) -> Text:

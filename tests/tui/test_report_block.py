@@ -1,0 +1,47 @@
+"""Blocks of the report on a screen: they take the lines they need, and no more work than they must."""
+
+import asyncio
+
+from textual.app import App, ComposeResult
+from typing_extensions import override
+
+from planner.report.document import Text
+from tui.widgets.report_block import ReportBlock
+
+
+class OneBlock(App[None]):
+    """A screen with nothing else."""
+
+    @override
+    def compose(self) -> ComposeResult:
+        yield ReportBlock([Text(text="seven words that fit on one line")])
+
+
+def heights_and_layouts(*texts: str) -> list[tuple[int, int]]:
+    """After each text: the block's height, and how often the screen was laid out for it."""
+
+    async def session() -> list[tuple[int, int]]:
+        app, found, layouts = OneBlock(), [], []
+        async with app.run_test(size=(40, 10)) as pilot:
+            await pilot.pause()
+            block = app.query_one(ReportBlock)
+            app.screen.screen_layout_refresh_signal.subscribe(block, layouts.append)
+            for text in texts:
+                layouts.clear()
+                block.show([Text(text=text)])
+                await pilot.pause()
+                found.append((block.size.height, len(layouts)))
+        return found
+
+    return asyncio.run(session())
+
+
+def test_another_figure_in_the_same_lines_lays_nothing_out_anew() -> None:
+    assert heights_and_layouts("seven other words, still on one line") == [(1, 0)]
+
+
+def test_a_text_that_needs_more_lines_gets_them() -> None:
+    (more, num_layouts), (fewer, _) = heights_and_layouts("words " * 20, "one line again")
+
+    assert (more, fewer) == (4, 1)
+    assert num_layouts > 0
