@@ -28,7 +28,7 @@ SETTLE_SECONDS = 3.0
 WATCHED_SECONDS = 10.0
 STARTS = 5
 EVENTS_PER_SECOND = 10
-END = "\x1b[F"
+END, BACKSPACE = "\x1b[F", "\x7f"
 MANY_LINES = 1_000_000
 
 
@@ -97,24 +97,35 @@ def live(folder: Path, cache: Path) -> None:
 
 def recommendation(folder: Path, cache: Path) -> None:
     """CPU seconds from a key in the field Budget, where 75 stands, until the plan that follows it is drawn."""
-    # A field that gets the focus is selected: without END the first key would replace what stands there.
-    near = ((".1", "75.1"), ("2", "75.12"), ("3", "75.123"), ("4", "75.1234"), ("\x7f" * 6 + "6", "76.0"))
-    far = (("0", "760.0"), ("0", "7600.0"), ("0", "76000.0"))
+    near = ((".1", "75.1"), ("2", "75.12"), ("3", "75.123"), ("4", "75.1234"))
+    far = (("0", "750.0"), ("0", "7500.0"), ("0", "75000.0"))
     with opened(folder, cache) as terminal:
         terminal.press("3")
         terminal.read(3 * SETTLE_SECONDS)
-        terminal.press(END)
-        terminal.read(SETTLE_SECONDS)
-        for name, keys in (("a little more money", near), ("ten times the money", far)):
-            seconds = []
-            for key, budget in keys:
-                before = terminal.cpu_seconds()
-                terminal.press(key)
-                if f"--budget {budget} ".encode() not in terminal.read(SETTLE_SECONDS):
-                    raise SystemExit(f"no plan for {budget} dollars was shown")
-                seconds.append(terminal.cpu_seconds() - before)
-            told = ", ".join(f"{1e3 * one:.0f}" for one in seconds)
-            print(f"key to recommendation, {name}: median {1e3 * median(seconds):.0f} ms CPU ({told})")
+        # A field that gets the focus is selected: without END the first key would replace what stands there.
+        _settled(terminal, END)
+        _told("a little more money", [_answered(terminal, *key) for key in near])
+        for _ in ".1234":
+            _settled(terminal, BACKSPACE)
+        _told("ten times the money", [_answered(terminal, *key) for key in far])
+
+
+def _told(name: str, seconds: list[float]) -> None:
+    each = ", ".join(f"{1e3 * one:.0f}" for one in seconds)
+    print(f"key to recommendation, {name}: median {1e3 * median(seconds):.0f} ms CPU ({each})")
+
+
+def _settled(terminal: Terminal, key: str) -> None:
+    terminal.press(key)
+    terminal.read(SETTLE_SECONDS)
+
+
+def _answered(terminal: Terminal, key: str, budget: str) -> float:
+    before = terminal.cpu_seconds()
+    terminal.press(key)
+    if f"--budget {budget} ".encode() not in terminal.read(SETTLE_SECONDS):
+        raise SystemExit(f"no plan for {budget} dollars was shown")
+    return terminal.cpu_seconds() - before
 
 
 def keys_while_fitting(folder: Path, cache: Path) -> None:
