@@ -3,7 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.widgets.braille import POINT, RULE, Cell, Fill, Frame, Line, Mark, Scene, draw
+from tests.samples import sample_plan, sample_step
+from tui.widgets.braille import ABOVE, BELOW, POINT, RULE, Cell, Fill, Frame, Line, Mark, Scene, draw
+from tui.widgets.chart import frame_of
+from tui.widgets.loss_scene import delta_scene
 
 WIDTH, HEIGHT = 20, 6
 UNIT = Frame(0.0, 1.0, 0.0, 1.0)
@@ -87,3 +90,28 @@ def test_any_points_draw_a_full_grid(points: list[tuple[float, float]], width: i
     cells = draw(scene, Frame(-1.0, 1.0, -1.0, 1.0), width=width, height=height)
 
     assert [len(row) for row in cells] == [width] * height
+
+
+def test_what_lies_beyond_the_frame_is_marked_at_its_edge() -> None:
+    line = Line("actual", [(0.0, 9.0), (0.4, 9.0), (0.45, 0.5), (0.6, 0.5), (0.65, -7.0), (1.0, -7.0)])
+    scene = Scene([line], marks=[Mark(0.1, 3.0, "actual")])
+
+    rows = text(draw(scene, UNIT, width=WIDTH, height=HEIGHT))
+
+    assert rows[0].startswith(ABOVE * 8)
+    assert rows[-1].endswith(BELOW * 7)
+    assert POINT not in "".join(rows)
+
+
+def test_the_band_keeps_a_third_of_the_differences_however_far_the_warm_up_lies() -> None:
+    plan = sample_plan()
+    steps = [sample_step(plan, step) for step in range(800, 23_641, 200)]
+    far = [step.model_copy(update={"loss_ema": step.loss_ema + 4.0}) for step in steps[:40]]
+    scene = delta_scene(plan, steps=[*far, *steps[40:]], gates=())
+
+    frame = frame_of(scene)
+
+    assert frame is not None
+    band = [edge for _, low, high in scene.band.points for edge in (low, high)]
+    assert (max(band) - min(band)) / (frame.y_high - frame.y_low) > 1 / 3
+    assert ABOVE in "".join(text(draw(scene, frame, width=60, height=8)))

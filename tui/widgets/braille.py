@@ -16,6 +16,9 @@ DOTS_WIDE, DOTS_HIGH = 2, 4
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 RULE = "┊"
 POINT = "●"
+ABOVE, BELOW = "▲", "▼"
+"""In the outermost row: what lies beyond the frame there."""
+
 _BRAILLE = 0x2800
 _DOT = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bit of each dot by row and column (Unicode, block Braille Patterns)."""
@@ -58,13 +61,17 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What to draw, in the data's own units. Later lines lie over earlier ones."""
+    """What to draw, in the data's own units. Later lines lie over earlier ones.
+
+    Within `y_limits` the frame shows all there is; what lies beyond them is marked at its edge.
+    """
 
     lines: Sequence[Line]
     band: Fill = field(default_factory=lambda: Fill(()))
     rules: Sequence[float] = ()
     marks: Sequence[Mark] = ()
     is_x_log: bool = False
+    y_limits: tuple[float, float] = (-math.inf, math.inf)
 
 
 class Frame(NamedTuple):
@@ -90,8 +97,10 @@ def draw(scene: Scene, frame: Frame, *, width: int, height: int) -> list[list[Ce
         _draw_line(cells, line, grid)
     for mark in scene.marks:
         column, row = grid.column(mark.x) // DOTS_WIDE, height - 1 - math.floor(grid.level(mark.y))
-        if 0 <= column < width and 0 <= row < height:
-            cells[row][column] = Cell(POINT, mark.role, cells[row][column].back)
+        if 0 <= column < width:
+            text = ABOVE if row < 0 else BELOW if row >= height else POINT
+            row = min(max(row, 0), height - 1)
+            cells[row][column] = Cell(text, mark.role, cells[row][column].back)
     return cells
 
 
@@ -156,11 +165,20 @@ def _edges(points: Sequence[tuple[float, float, float]], grid: _Grid) -> Iterato
 def _draw_line(cells: list[list[Cell]], line: Line, grid: _Grid) -> None:
     last: tuple[int, int] | None = None
     dots: dict[tuple[int, int], int] = {}
+    beyond: dict[tuple[int, int], str] = {}
+    num_levels = grid.height * DOTS_HIGH
     for x, y in line.points:
-        here = (grid.column(x), round(grid.level(y) * DOTS_HIGH - 0.5))
+        # One dot beyond the edge stands for all there are, so that a far point costs no more than a near one.
+        here = (grid.column(x), min(max(round(grid.level(y) * DOTS_HIGH - 0.5), -1), num_levels))
         for column, level in _between(last, here):
-            if 0 <= column < grid.num_columns and 0 <= level < grid.height * DOTS_HIGH:
-                row = grid.height * DOTS_HIGH - 1 - level
+            if not 0 <= column < grid.num_columns:
+                continue
+            if level < 0:
+                beyond[grid.height - 1, column // DOTS_WIDE] = BELOW
+            elif level >= num_levels:
+                beyond[0, column // DOTS_WIDE] = ABOVE
+            else:
+                row = num_levels - 1 - level
                 key = (row // DOTS_HIGH, column // DOTS_WIDE)
                 dots[key] = dots.get(key, 0) | _DOT[row % DOTS_HIGH][column % DOTS_WIDE]
         last = here
@@ -168,6 +186,9 @@ def _draw_line(cells: list[list[Cell]], line: Line, grid: _Grid) -> None:
         under = cells[row][column]
         is_on_band = under.back == "band" or (under.front == "band" and EIGHTHS.find(under.text) >= 4)
         cells[row][column] = Cell(chr(_BRAILLE | bits), line.role, "band" if is_on_band else "")
+    for (row, column), text in beyond.items():
+        if (row, column) not in dots:
+            cells[row][column] = Cell(text, line.role)
 
 
 def _between(start: tuple[int, int] | None, end: tuple[int, int]) -> list[tuple[int, int]]:

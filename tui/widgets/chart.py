@@ -78,7 +78,7 @@ class Chart(Widget):
 
     def _draw(self, width: int, height: int) -> list[Strip]:
         self._styles.clear()
-        frame = _frame_of(self._scene) if self._scene else None
+        frame = frame_of(self._scene) if self._scene else None
         if self._scene is None or frame is None:
             return self._words(self._empty, width, height)
         y_ticks = [
@@ -146,14 +146,16 @@ def _look(cell: Cell) -> Look:
     return cell.front, cell.back, cell.is_inverse
 
 
-def _frame_of(scene: Scene) -> Frame | None:
+def frame_of(scene: Scene) -> Frame | None:
+    """What of the plane a scene needs; None where it has no width."""
     xs = [x for line in scene.lines for x, _ in line.points] + [point[0] for point in scene.band.points]
     ys = [y for line in scene.lines for _, y in line.points]
     xs, ys = xs + [mark.x for mark in scene.marks], ys + [mark.y for mark in scene.marks]
     ys += [edge for point in scene.band.points for edge in point[1:]]
     if not xs or min(xs) == max(xs) or (scene.is_x_log and min(xs) <= 0):
         return None
-    low, high = min(ys), max(ys)
+    least, most = scene.y_limits
+    low, high = (min(max(y, least), most) for y in (min(ys), max(ys)))
     margin = (high - low) * PAD or max(abs(high), 1e-9) * PAD
     return Frame(min(xs), max(xs), low - margin, high + margin)
 

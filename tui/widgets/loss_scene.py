@@ -1,11 +1,16 @@
 """What the loss charts show: the predicted trajectory with its band, the gates, and what a run measured."""
 
+import math
 from collections.abc import Sequence
 
 from executor.events import Gated, Stepped
 from planner.plan import Plan, TrajectoryPoint
 from planner.report.charts import SHOWN_FRACTION
 from tui.widgets.braille import Fill, Line, Mark, Scene
+
+MOST_BANDS = 3.0
+"""How far the scale of differences reaches, in times the band's widest part: a short run's warm-up lies twenty times as
+far above the plan, and a band drawn to that scale cannot be seen."""
 
 
 def planned_scene(plan: Plan, *, steps: Sequence[Stepped] = (), gates: Sequence[Gated] = ()) -> Scene:
@@ -33,15 +38,18 @@ def delta_scene(plan: Plan, *, steps: Sequence[Stepped], gates: Sequence[Gated])
     points = _shown_points(plan)
     first = points[0].num_tokens
     known = [step for step in steps if step.planned_loss is not None and step.num_tokens >= first]
+    band = [(p.num_tokens, p.loss.p10 - p.loss.p50, p.loss.p90 - p.loss.p50) for p in points]
+    reach = MOST_BANDS * max(max(-low, high) for _, low, high in band) or math.inf
     return Scene(
         lines=[
             Line("plan", [(point.num_tokens, 0.0) for point in points]),
             Line("actual", [(step.num_tokens, step.loss_ema - (step.planned_loss or 0.0)) for step in known]),
         ],
-        band=Fill([(p.num_tokens, p.loss.p10 - p.loss.p50, p.loss.p90 - p.loss.p50) for p in points]),
+        band=Fill(band),
         rules=_gate_tokens(plan),
         marks=[Mark(gate.result.num_tokens, gate.delta, "actual") for gate in gates if gate.result.num_tokens >= first],
         is_x_log=True,
+        y_limits=(-reach, reach),
     )
 
 
