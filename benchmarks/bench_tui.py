@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 
+from peers import PEERS, Peer, measure
 from terminal import Terminal
 
 from docs.make_screens import example
@@ -165,6 +166,14 @@ def long_run(folder: Path, cache: Path) -> None:
         print(f"memory {memory:.0f} MiB before, {terminal.memory_mib():.0f} MiB after and 200,000 events more")
 
 
+def peers(folder: Path, cache: Path) -> None:
+    """Harlequin, posting and wandb's monitor, where they are installed, after the screens."""
+    words = ("env", f"PYTHONPYCACHEPREFIX={cache}", f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}")
+    measure(Peer("isoplan tui", (*words, sys.executable, "-P", "-m", "tui", "tui"), PAINTED, "\t", folder))
+    for peer in PEERS:
+        measure(peer)
+
+
 PARTS = {
     "paint": first_paint,
     "idle": idle,
@@ -172,6 +181,7 @@ PARTS = {
     "recommend": recommendation,
     "keys": keys_while_fitting,
     "long": long_run,
+    "peers": peers,
 }
 
 

@@ -32,11 +32,22 @@ class Terminal:
         os.close(go)
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+        return sum(_stat(self.pid)[11:13]) / TICKS_PER_SECOND
 
     def memory_mib(self) -> float:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
+
+    def family_cpu_seconds(self) -> float:
+        """Of the processes of its session too, and those they waited for: a command may be the door to a program."""
+        return sum(sum(fields[11:15]) for fields in self._family()) / TICKS_PER_SECOND
+
+    def family_memory_mib(self) -> float:
+        """Resident memory of all of them, what they share counted for each."""
+        return sum(fields[21] for fields in self._family()) * PAGE_BYTES / 2**20
+
+    def _family(self) -> list[list[int]]:
+        every = [_stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return [fields for fields in every if fields and fields[3] == self.pid]
 
     def read(self, seconds: float, *, until: bytes = b"") -> bytes:
         """What it writes for `seconds`, or until `until` is in it."""
@@ -60,6 +71,15 @@ class Terminal:
         os.write(self._fd, keys.encode())
 
     def close(self) -> None:
-        os.kill(self.pid, 9)
+        # What it started in its session has its process group, unless it is a shell.
+        os.killpg(self.pid, 9)
         os.waitpid(self.pid, 0)
         os.close(self._fd)
+
+
+def _stat(pid: int) -> list[int]:
+    """The numbers of /proc/PID/stat from the third, the state, a letter, read as 0; none where the process has gone."""
+    try:
+        return [0, *map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1:])]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
