@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from executor.background import HostCopies
 from executor.checkpoint import Snapshot, TrainingState, load, save
+from executor.clip import clip, squared_norm
 from executor.evaluate import HeldOut, HeldOutText, evaluate
 from executor.health import Finding, Watch
 from executor.integrity import RERUN_EVERY_STEPS, AtRest, CorruptedError, gradient_hashes
@@ -231,9 +232,11 @@ class Trainer:
     def _gradients(self) -> tuple[float, float]:
         """Leave the clipped gradient of one step in the parameters; return its loss and its norm before clipping."""
         losses = [self._micro_step(first, size, share) for first, size, share in self._micro_batches()]
-        norm = nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_norm)
+        gradients = [it.grad for it in self._model.parameters() if it.grad is not None]
+        norm = squared_norm(gradients).sqrt()
+        clip(gradients, norm, limit=self._recipe.optimiser.clip_norm)
         # One wait for the device per step, for both figures.
-        total, grad_norm = torch.stack((torch.stack(losses).sum(), norm)).tolist()
+        total, grad_norm = torch.stack((torch.stack(losses).sum().double(), norm)).tolist()
         return total, grad_norm
 
     def _verify(self, *, when: str) -> None:

@@ -26,7 +26,7 @@ from planner.signers import check_signer
 NAMESPACE = "isoplan-approval@v1"
 PREDICATE_TYPE = "urn:isoplan:approval:2"
 EARLIER_SCHEMA = "isoplan.approval/1"
-"""Approvals without an envelope, as isoplan wrote them before 2026-11-27."""
+"""Approvals without an envelope, as isoplan wrote them until 2026-11-26."""
 DEFAULT_VALIDITY = timedelta(days=7)
 
 

@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from typing_extensions import override
 
 from executor.checkpoint import load_state
+from executor.clip import clip, squared_norm
 from executor.evaluate import HeldOut, held_out
 from executor.integrity import CorruptedError
 from executor.model.experts import Experts
@@ -186,14 +187,12 @@ class ParallelTrainer(Trainer):
         """Clip by the norm over all ranks; return the loss of all and that norm."""
         numbers = torch.zeros(2, dtype=torch.float64, device=self._device)
         numbers[0] = loss / (self._layout.dp * self._layout.cp)
-        for name, gradient in gradients.items():
-            if self._share.owned(name, gradient):
-                numbers[1] += local(gradient).square().sum()
+        owned = [local(gradient) for name, gradient in gradients.items() if self._share.owned(name, gradient)]
+        if owned:
+            numbers[1] = squared_norm(owned)
         self._grid.total(numbers)
         norm = numbers[1].sqrt()
-        # torch.nn.utils.clip_grad_norm_'s own formula.
-        factor = (self._recipe.optimiser.clip_norm / (norm + 1e-6)).clamp(max=1.0).float()
-        torch._foreach_mul_([local(gradient) for gradient in gradients.values()], factor)
+        clip([local(gradient) for gradient in gradients.values()], norm, limit=self._recipe.optimiser.clip_norm)
         total, grad_norm = torch.stack((numbers[0], norm)).tolist()
         return total, grad_norm
 
