@@ -9,6 +9,7 @@ measured. Prints a table in Markdown; without a GPU it says so and ends well.
 """
 
 import argparse
+import gc
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -157,6 +158,9 @@ def calibrated_on(case: Case, seconds: float, chip: Hardware, profile: Profile) 
 
 def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
     """The case stepped by the executor's trainer on the GPU: the median of `num_steps`, and the peak allocated."""
+    # Cases share a process: the one before must be gone, its kernels too, or a block is the ninth kind and not compiled.
+    gc.collect()
+    torch.compiler.reset()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     recipe = _recipe(case)

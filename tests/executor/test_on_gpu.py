@@ -154,10 +154,12 @@ def losses(attention: AttentionSpec, device: torch.device, num_steps: int = 10, 
 @pytest.mark.parametrize("spec", [SPECS[0], AttentionSpec(kind="sliding_window", window=64, global_every=2), SPECS[4]])
 @pytest.mark.parametrize("masks_documents", [False, True])
 def test_losses_are_those_of_a_cpu(spec, masks_documents):
-    on_cpu = losses(spec, CPU, num_threads=2, masks_documents=masks_documents)
+    # Few steps at a low rate: at 1e-3 rounding grows to 0.015 nats in nine of them, on one device as between two.
+    gentle = {"optimiser": Optimiser(peak_lr=1e-4), "masks_documents": masks_documents}
+    on_cpu = losses(spec, CPU, num_steps=5, num_threads=2, **gentle)
     for is_compiled in (False, True):
-        on_gpu = losses(spec, GPU, masks_documents=masks_documents, is_compiled=is_compiled)
-        assert on_gpu == pytest.approx(on_cpu, abs=2e-3)
+        on_gpu = losses(spec, GPU, num_steps=5, is_compiled=is_compiled, **gentle)
+        assert on_gpu == pytest.approx(on_cpu, abs=1e-3)
 
 
 def test_bf16_and_fp8_learn_what_float32_learns():
