@@ -158,7 +158,7 @@ def calibrated_on(case: Case, seconds: float, chip: Hardware, profile: Profile) 
 
 def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
     """The case stepped by the executor's trainer on the GPU: the median of `num_steps`, and the peak allocated."""
-    # Cases share a process: the one before must be gone, its kernels too, or a block is the ninth kind and not compiled.
+    # Cases share a process: the one before must be gone, and its kernels: of a ninth kind, a block is not compiled.
     gc.collect()
     torch.compiler.reset()
     torch.cuda.empty_cache()

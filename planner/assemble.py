@@ -105,7 +105,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         masks_documents=request.choices.masks_documents,
         precision=facts.precision,
         is_compiled=facts.hardware.kind != "cpu"
-        and COMPILING_SAVES * best.pace.wall_seconds(best.num_steps) > COMPILE_SECONDS,
+        and COMPILING_SAVES * best.pace.step_seconds * best.num_steps > COMPILE_SECONDS,
         num_threads=facts.num_threads,
         eval_sequences=max(1, scored // facts.seq_len),
         checkpoint_every_steps=min(between, to_gate),
@@ -242,6 +242,14 @@ def _muon_warning(facts: Facts) -> tuple[str, ...]:
     )
 
 
+def _float8_warning(facts: Facts) -> tuple[str, ...]:
+    if facts.precision != "fp8":
+        return ()
+    return (
+        f"FP8 under the law {facts.law.name}: what it costs in loss is not predicted; a pilot run in it would show",
+    )
+
+
 def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
     blind = math.log(best.shape.vocab_size)
     senseless = (
@@ -266,6 +274,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         *facts.law.warnings(best.law_model, best.num_tokens),
         *((tuned,) if tuned else ()),
         *_muon_warning(facts),
+        *_float8_warning(facts),
         *wide,
         *((outside,) if outside else ()),
         *old,

@@ -157,6 +157,8 @@ def _model(shape: ModelShape) -> dict[str, Json]:
 def _steps(recipe: Recipe, layout: Layout, done: int) -> dict[str, Json]:
     schedule, left = recipe.schedule, recipe.num_steps - done
     is_cosine = schedule.kind == "cosine"
+    if recipe.precision == "fp8":
+        raise UserError("the job's config has no FP8", next_step="isoplan plan ... --precision bf16")
     if left <= 0:
         raise UserError("the run is done", next_step="isoplan export RUN exports its weights")
     if is_cosine and done:

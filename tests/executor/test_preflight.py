@@ -37,11 +37,12 @@ def test_a_job_that_can_run_passes(corpus: Path, tmp_path: Path):
             "does not run experts spread over 2 ranks",
         ),
         (lambda job: changed(job, recipe={"num_threads": 4096}), "CPU cores are free"),
+        (lambda job: changed(job, recipe={"precision": "fp8"}), "FP8, which this device cannot"),
         (lambda job: changed(job, corpus={"path": "/nowhere"}), "corpus cannot be read"),
         (lambda job: changed(job, shape={"vocab_size": 8}), "tokenizer has 16 ids"),
         (lambda job: changed(job, shape={"num_layers": 10**9}), "of memory is free"),
     ],
-    ids=["devices", "ranks", "threads", "no corpus", "vocabulary", "memory"],
+    ids=["devices", "ranks", "threads", "fp8", "no corpus", "vocabulary", "memory"],
 )
 def test_what_this_machine_cannot_do_is_refused(
     change: Callable[[Job], Job], message: str, corpus: Path, tmp_path: Path

@@ -223,3 +223,22 @@ def test_muon_is_planned_with_its_products_its_memory_and_a_warning(planned):
     assert muon.predicted.step_seconds > adamw.predicted.step_seconds
     assert muon.predicted.memory_bytes < adamw.predicted.memory_bytes
     assert any("Muon under the law" in warning for warning in muon.warnings)
+
+
+def test_fp8_is_faster_where_there_are_units_for_it_unasked_never_and_said_to_be_unpredicted(planned):
+    sizes = {"num_params": 3_000_000_000, "num_tokens": 20_000_000_000}
+    unasked, asked = planned(**sizes), planned(**sizes, precision="fp8")
+
+    assert (unasked.recipe.precision, asked.recipe.precision) == ("bf16", "fp8")
+    assert asked.predicted.step_seconds < unasked.predicted.step_seconds
+    assert any("FP8 under the law" in warning for warning in asked.warnings)
+    with pytest.raises(UserError, match="no fp8 peak"):
+        planned(**sizes, precision="fp8", hardware="a100-sxm-80gb")
+
+
+def test_a_run_on_an_accelerator_is_compiled_where_it_saves_more_than_it_takes(planned):
+    long = planned(num_params=1_000_000_000, num_tokens=20_000_000_000)
+    short = planned(num_params=100_000_000, num_tokens=2_000_000, min_tokens_per_param=0.001)
+
+    assert long.recipe.is_compiled
+    assert not short.recipe.is_compiled

@@ -132,6 +132,11 @@ def test_what_torchtitan_would_do_differently_is_refused(what: str, corpus: Path
         torchtitan.check_counterpart(runs.make_job(corpus, **REFUSED[what]))
 
 
+def test_fp8_is_not_quietly_made_something_else(corpus: Path):
+    with pytest.raises(UserError, match="no FP8"):
+        titan_job(runs.make_job(corpus, precision="fp8"))
+
+
 def test_a_cosine_cannot_be_entered_in_its_middle(corpus: Path):
     job = runs.make_job(corpus, schedule=Schedule(kind="cosine", warmup_steps=2, decay_steps=10))
 
