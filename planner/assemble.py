@@ -150,7 +150,6 @@ def _outcome(best: Candidate, request: Request, facts: Facts) -> Outcome:
         best.pace.work(best.num_steps),
         step_log_sd=best.pace.step_log_sd,
         loss_of_time=best.pace.goodput,
-        restart_seconds=facts.overheads.restart_seconds,
         rng=np.random.default_rng(request.seed),
     )
 

@@ -35,7 +35,11 @@ def cost_lines(
     parts = (
         ("training steps", steps_seconds, f"{num_steps} steps x {pace.step_seconds:.4g} s"),
         ("evaluation at gates", pace.eval_seconds, "forward pass = 1/3 of a training step per token"),
-        ("checkpoint writes", work.checkpoint_seconds, f"{pace.write_seconds:.3g} s each"),
+        (
+            "checkpoint writes",
+            work.checkpoint_seconds,
+            f"{pace.stall_seconds:.3g} s each, {pace.write_seconds:.3g} s the last",
+        ),
         ("failures and restarts", lost_seconds, f"useful share {pace.goodput.useful_fraction:.4f}"),
         ("start-up", work.startup_seconds, "process start to first step"),
     )

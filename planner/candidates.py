@@ -206,6 +206,7 @@ def _pace(
         num_nodes=math.ceil(facts.cluster.num_devices / facts.cluster.devices_per_node),
         startup_seconds=facts.overheads.startup_seconds,
         checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,
+        copy_bytes_per_s=facts.overheads.copy_bytes_per_s,
         restart_seconds=facts.overheads.restart_seconds,
         failures_per_node_day=facts.overheads.failures_per_node_day,
     )

@@ -31,6 +31,7 @@ class Overheads:
 
     startup_seconds: float
     checkpoint_bytes_per_s: float
+    copy_bytes_per_s: float
     restart_seconds: float
     failures_per_node_day: float
     storage_usd_per_byte_month: float

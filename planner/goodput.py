@@ -1,8 +1,10 @@
 """How much of the wall time is useful work: failures, restarts and the checkpoints that soften them.
 
-Failures are a Poisson process whose rate grows with the number of nodes. Young's interval, tau = sqrt(2 w M), balances
-the time to write checkpoints against the work lost (Young 1974); the expected useful share follows the
-effective-training-time form of Kokolis et al., arXiv 2410.21680: (1 - rate (restart + tau / 2)) / (1 + w / tau).
+Failures are a Poisson process whose rate grows with the number of nodes. Young's interval, tau = sqrt(2 s M), balances
+what a checkpoint holds training up, s, against the work lost (Young 1974); the expected useful share follows the
+effective-training-time form of Kokolis et al., arXiv 2410.21680: (1 - rate (restart + tau / 2 + w)) / (1 + s / tau).
+The executor saves beside training: s is the copy into host memory. Until the write, w, is through, a failure loses what
+came before the copy as well, and no other save begins. Who saves between steps has s = w and loses nothing beside it.
 """
 
 import math
@@ -27,16 +29,26 @@ class Goodput(NamedTuple):
     useful_fraction: float
     interval_seconds: float
     mean_seconds_between_failures: float
+    lost_seconds_per_failure: float
 
 
-def goodput(*, num_nodes: int, write_seconds: float, restart_seconds: float, failures_per_node_day: float) -> Goodput:
+def goodput(
+    *,
+    num_nodes: int,
+    write_seconds: float,
+    restart_seconds: float,
+    failures_per_node_day: float,
+    stall_seconds: float | None = None,
+) -> Goodput:
     """Expected useful share of the time after start-up, at Young's checkpoint interval.
 
-    A single machine that is not rented by the hour may have a failure rate of 0: then only writing costs.
+    `stall_seconds` is what a checkpoint written beside training holds it up; None: it is written between steps. A
+    single machine that is not rented by the hour may have a failure rate of 0: then only the stall costs.
     """
+    stall, beside = (write_seconds, 0.0) if stall_seconds is None else (stall_seconds, write_seconds)
     rate = num_nodes * failures_per_node_day / 86400.0
     between = math.inf if rate == 0 else 1.0 / rate
-    interval = min(MAX_INTERVAL_SECONDS, max(math.sqrt(2.0 * write_seconds * between), write_seconds))
-    lost = rate * (restart_seconds + interval / 2.0)
-    useful = max(0.0, 1.0 - lost) / (1.0 + write_seconds / interval)
-    return Goodput(useful, interval, between)
+    interval = min(MAX_INTERVAL_SECONDS, max(math.sqrt(2.0 * stall * between), write_seconds))
+    lost_per_failure = restart_seconds + interval / 2.0 + beside
+    useful = max(0.0, 1.0 - rate * lost_per_failure) / (1.0 + stall / interval)
+    return Goodput(useful, interval, between, lost_per_failure)

@@ -151,6 +151,7 @@ def _pace(base: Plan, facts: Facts, request: Request, timing: PostTiming) -> Pac
         num_nodes=1,
         startup_seconds=facts.overheads.startup_seconds + timing.start_seconds,
         checkpoint_bytes_per_s=facts.overheads.checkpoint_bytes_per_s,
+        copy_bytes_per_s=facts.overheads.copy_bytes_per_s,
         restart_seconds=facts.overheads.restart_seconds,
         failures_per_node_day=facts.overheads.failures_per_node_day,
     )

@@ -27,6 +27,7 @@ from planner.facts import DataFacts, Facts, Overheads
 from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
 from planner.law.registry import MOE_LAW, law
 from planner.law.result import load_fit
+from planner.offload import HOST_LINK_FRACTION
 from planner.plan import PlannedHardware, PlannedPrice, as_json
 from planner.profile import Calibration, Profile
 from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
@@ -47,6 +48,13 @@ CLUSTER_CHECKPOINT_BYTES_PER_S_PER_NODE = 1.2e9
 """BLOOM wrote 2.3 TB in 40 s from 48 nodes: 57.5 GB/s (Le Scao et al. 2022)."""
 
 LOCAL_CHECKPOINT_BYTES_PER_S = 2e8
+LOCAL_COPY_BYTES_PER_S = 3e8
+"""What a save takes from training that uses every core: its work, 46 ms of CPU for 13.4 MB, not its waits for the disk
+(benchmarks/saving.md). With a core to spare it is the copy alone, 1e9."""
+
+UNKNOWN_HOST_LINK_BYTES_PER_S = 31.5e9
+"""Assumption where the catalog knows no host: PCIe 4 x16."""
+
 CLUSTER_STARTUP_SECONDS = 600.0
 SINGLE_NODE_STARTUP_SECONDS = 180.0
 LOCAL_STARTUP_SECONDS = 8.0
@@ -321,15 +329,19 @@ def _overheads(device: Device, cluster: Cluster) -> Overheads:
         return Overheads(
             startup_seconds=device.startup_seconds or LOCAL_STARTUP_SECONDS,
             checkpoint_bytes_per_s=LOCAL_CHECKPOINT_BYTES_PER_S,
+            copy_bytes_per_s=LOCAL_COPY_BYTES_PER_S,
             restart_seconds=device.startup_seconds or LOCAL_STARTUP_SECONDS,
             failures_per_node_day=0.0,
             storage_usd_per_byte_month=0.0,
             is_measured=device.startup_seconds is not None,
         )
     num_nodes = math.ceil(cluster.num_devices / cluster.devices_per_node)
+    host = device.hardware.host
+    link_bytes_per_s = host.link_bytes_per_s if host else UNKNOWN_HOST_LINK_BYTES_PER_S
     return Overheads(
         startup_seconds=CLUSTER_STARTUP_SECONDS if num_nodes > 1 else SINGLE_NODE_STARTUP_SECONDS,
         checkpoint_bytes_per_s=CLUSTER_CHECKPOINT_BYTES_PER_S_PER_NODE * num_nodes,
+        copy_bytes_per_s=link_bytes_per_s * HOST_LINK_FRACTION * cluster.num_devices,
         restart_seconds=CLUSTER_RESTART_SECONDS,
         failures_per_node_day=FAILURES_PER_NODE_DAY,
         storage_usd_per_byte_month=STORAGE_USD_PER_BYTE_MONTH,

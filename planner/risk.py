@@ -54,13 +54,11 @@ def band(draws: Array) -> Band:
     return Band(p10=float(p10), p50=float(p50), p90=float(p90))
 
 
-def simulate(
-    work: Work, *, step_log_sd: float, loss_of_time: Goodput, restart_seconds: float, rng: np.random.Generator
-) -> Outcome:
+def simulate(work: Work, *, step_log_sd: float, loss_of_time: Goodput, rng: np.random.Generator) -> Outcome:
     """Wall time of the whole run, start to end, with failures."""
     factor = np.exp(step_log_sd * rng.standard_normal(NUM_DRAWS))
     busy = work.stepping_seconds * factor + work.checkpoint_seconds
     expected_failures = busy / loss_of_time.mean_seconds_between_failures
     failures = rng.poisson(expected_failures)
-    lost = failures * (restart_seconds + loss_of_time.interval_seconds / 2.0)
+    lost = failures * loss_of_time.lost_seconds_per_failure
     return Outcome(work.startup_seconds + busy + lost)

@@ -167,7 +167,7 @@ def _uncertain(plan: Plan, pace: Pace, scope: Scope) -> Uncertain:
         work=pace.work(plan.recipe.num_steps),
         step_log_sd=pace.step_log_sd,
         seconds_between_failures=pace.goodput.mean_seconds_between_failures,
-        seconds_per_failure=pace.restart_seconds + pace.goodput.interval_seconds / 2.0,
+        seconds_per_failure=pace.goodput.lost_seconds_per_failure,
         rates=plan.rates,
         price_log_sd=_price_log_sd(plan),
         beside_usd=max(0.0, plan.predicted.cost_usd.p50 - run),

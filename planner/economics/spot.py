@@ -15,6 +15,7 @@ def spot_useful_fraction(pace: Pace) -> float:
     return goodput(
         num_nodes=1,
         write_seconds=pace.write_seconds,
+        stall_seconds=pace.stall_seconds,
         restart_seconds=max(SPOT_RESTART_SECONDS, pace.restart_seconds),
         failures_per_node_day=86400.0 / SPOT_SECONDS_BETWEEN_PREEMPTIONS,
     ).useful_fraction
