@@ -66,7 +66,11 @@ def join(world: World, device: torch.device) -> Team:
     `leave` ends it.
     """
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_TIMEOUT)
+    store, rank, size = next(dist.rendezvous("env://", world.rank, world.size, timeout=_TIMEOUT))
+    # torch 2.13 counts on a new store at each restart, and torchrun's is the old one: a rank would read where the peer
+    # that died had listened, and be refused for a quarter of a minute, restart after restart.
+    own = dist.PrefixStore(f"restart-{world.restarts}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=_TIMEOUT)
     return _team(world, group=None)
 
 

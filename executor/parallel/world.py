@@ -12,6 +12,9 @@ from data.errors import UserError
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+"""How often torchrun has started these ranks again; absent where nobody does."""
+
 MANAGED = "ISOPLAN_NODES"
 """Set where someone starts a run's hosts, and starts them again."""
 
@@ -23,6 +26,7 @@ AGAIN = 75
 class World:
     """The ranks of a run. `local` counts those on this host.
 
+    `restarts` of torchrun keep the place where ranks leave their addresses, with those of ranks that are gone.
     Managed is a run that Slurm, Kubernetes or SkyPilot starts again when it was interrupted, by the code `AGAIN`.
     """
 
@@ -31,6 +35,7 @@ class World:
     local_rank: int = 0
     local_size: int = 1
     is_managed: bool = False
+    restarts: int = 0
 
     @property
     def is_leader(self) -> bool:
@@ -60,7 +65,8 @@ def world(environment: Mapping[str, str]) -> World:
     rank, size, local_rank, local_size = (_number(environment, name) for name in NAMES[:4])
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         raise UserError(f"rank {rank} of {size}, {local_rank} of {local_size} on this host", expected="ranks from 0 up")
-    return World(rank=rank, size=size, local_rank=local_rank, local_size=local_size, is_managed=is_managed)
+    restarts = _number(environment, RESTARTS) if RESTARTS in environment else 0
+    return World(rank, size, local_rank, local_size, is_managed, restarts)
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

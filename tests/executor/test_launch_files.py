@@ -88,6 +88,7 @@ def test_ranks_and_hosts_are_what_the_environment_says():
 
     assert world({}) == World()
     assert world({**complete, "MASTER_PORT": "1"}) == World(rank=3, size=4, local_rank=1, local_size=2)
+    assert world({**complete, "MASTER_PORT": "1", "TORCHELASTIC_RESTART_COUNT": "2"}).restarts == 2
     assert node({"ISOPLAN_NODES": "2", "ISOPLAN_NODE_RANK": "1", "ISOPLAN_MASTER": "a"}) == Node(1, 2, "a")
     with pytest.raises(UserError, match="MASTER_PORT is not"):
         world(complete)

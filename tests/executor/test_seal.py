@@ -72,8 +72,9 @@ def test_every_flipped_bit_is_found(data: st.DataObject, sealed: Path, tmp_path:
         lambda folder: os.truncate(folder / "model.safetensors", 100),
         lambda folder: (folder / "state.json").write_bytes((folder / "state.json").read_bytes() + b"\n"),
         lambda folder: shutil.copy(folder / "optimiser.safetensors", folder / "model.safetensors"),
+        lambda folder: (folder / "MANIFEST.json").write_bytes((folder / "MANIFEST.json").read_bytes() + b" "),
     ],
-    ids=["missing", "extra", "unsealed", "empty manifest", "truncated", "longer", "swapped"],
+    ids=["missing", "extra", "unsealed", "empty manifest", "truncated", "longer", "swapped", "manifest respelled"],
 )
 def test_every_wrong_set_of_bytes_is_found(damage: Callable[[Path], object], sealed: Path, tmp_path: Path):
     damaged = Path(shutil.copytree(sealed, tmp_path / "damaged"))
