@@ -22,15 +22,10 @@ from tests.mutation.mutants import Mutant, mutants
 TESTS: dict[str, tuple[str, ...]] = {
     "planner.approval": ("tests/planner/test_signers.py", "tests/planner/test_approval.py"),
     "planner.attestation": ("tests/planner/test_attestation.py", "tests/planner/test_signers.py"),
-    "planner.receipt": ("tests/planner/test_receipt.py",),
     "planner.signers": ("tests/planner/test_signers.py", "tests/planner/test_receipt.py"),
     "planner.ledger": ("tests/planner/test_ledger.py",),
     "executor.ledger_head": ("tests/executor/test_ledger_head.py",),
-    "executor.authorise": (
-        "tests/chaos/test_attacks.py",
-        "tests/chaos/test_consent_machine.py",
-        "tests/tui/test_door.py",
-    ),
+    "executor.authorise": ("tests/executor/test_authorise.py", "tests/chaos/test_attacks.py"),
     "executor.seal": ("tests/executor/test_seal.py", "tests/chaos/test_power_cuts.py"),
     "executor.guard": ("tests/executor/test_guard.py",),
 }
