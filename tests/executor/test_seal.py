@@ -194,3 +194,13 @@ def test_the_same_pieces_make_the_same_bytes(tmp_path: Path):
         write_pieces(tmp_path / name, pieces)
 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_an_empty_file_is_sealed_in_a_folder_that_was_not_there(tmp_path: Path):
+    final = tmp_path / "runs" / "checkpoints" / "step-1"
+    staged = seal.staging_folder(final)
+    (staged / "empty").touch()
+
+    seal.seal(staged, final)
+
+    assert flaw(final) == ""
