@@ -6,6 +6,7 @@ power cut cannot leave a name without its bytes; a flipped bit anywhere is found
 knows files and hashes; what is in them is `executor.checkpoint`'s affair.
 """
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from executor.value_files import read_value, value_bytes
 MANIFEST = "MANIFEST.json"
 STAGING = ".staging-"
 BAD = "bad-"
-_READ_BYTES = 1 << 22
 
 
 class SealedFile(Value):
@@ -89,8 +89,6 @@ def quarantine(folder: Path) -> Path:
 
 
 def _look_at(path: Path) -> SealedFile:
-    hasher = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while part := file.read(_READ_BYTES):
-            hasher.update(part)
+        hasher = hashlib.file_digest(file, xxhash.xxh3_128)
     return SealedFile(num_bytes=path.stat().st_size, xxh3_128=hasher.hexdigest())

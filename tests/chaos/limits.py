@@ -29,6 +29,8 @@ from tests.executor import runs
 
 _TOKENS_PER_STEP = 64
 _CHECKPOINT_SECONDS = 0.5
+_FAR = 1e9
+_FAULTS = ("kill", "hang", "stop", "slow", "none")
 
 
 def limits(size: Size, say: Callable[[str], None]) -> Iterator[Line]:
@@ -91,8 +93,8 @@ def _caps(chance: random.Random, limit: float, rates: Rates) -> Caps:
     """One of the four binds; the others are far."""
     binding = chance.choice(("time", "dollars", "energy", "tokens"))
     return Caps(
-        wall_seconds=limit if binding == "time" else 1e9,
-        cost_usd=run_cost_usd(limit, rates) if binding == "dollars" else 1e9,
+        wall_seconds=limit if binding == "time" else _FAR,
+        cost_usd=run_cost_usd(limit, rates) if binding == "dollars" else run_cost_usd(2 * _FAR, rates),
         energy_joules=run_energy_joules(limit, rates) if binding == "energy" else None,
         num_tokens=int(limit) * _TOKENS_PER_STEP if binding == "tokens" else 10**12,
     )
@@ -132,8 +134,10 @@ def _real(num: int, chance: random.Random) -> Line:
 
 def _end_by_cap(run: RunFolder, caps: Caps, rates: Rates, chance: random.Random) -> str:
     """Start a run, kill it once or twice, let it hang, start it again until its cap ends it; say what is wrong."""
+    # What stands still takes no tokens: only a cap on time, dollars or energy ends it.
+    faults = ("kill", "slow", "none") if caps.wall_seconds == capped_seconds(caps, rates) == _FAR else _FAULTS
     for attempt in range(6):
-        fault = chance.choice(("kill", "hang", "stop", "slow", "none")) if attempt < 3 else "none"
+        fault = chance.choice(faults) if attempt < 3 else "none"
         code = _live(run, fault, after_steps=chance.randint(1, 30))
         settled_meter(run)
         wall = read_history(run).time.wall_seconds

@@ -204,3 +204,13 @@ def test_an_empty_file_is_sealed_in_a_folder_that_was_not_there(tmp_path: Path):
     seal.seal(staged, final)
 
     assert flaw(final) == ""
+
+
+def test_a_name_put_aside_is_flushed(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bad = Path(shutil.copytree(sealed, tmp_path / "bad"))
+    flushed: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(seal, "fsync_path", lambda path: flushed.append((path, bad.exists())))
+
+    seal.quarantine(bad)
+
+    assert flushed == [(tmp_path, False)]
