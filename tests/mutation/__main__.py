@@ -22,6 +22,7 @@ from tests.mutation.mutants import Mutant, mutants
 TESTS: dict[str, tuple[str, ...]] = {
     "planner.approval": ("tests/planner/test_signers.py", "tests/planner/test_approval.py"),
     "planner.attestation": ("tests/planner/test_attestation.py", "tests/planner/test_signers.py"),
+    "planner.receipt": ("tests/planner/test_receipt.py",),
     "planner.signers": ("tests/planner/test_signers.py", "tests/planner/test_receipt.py"),
     "planner.ledger": ("tests/planner/test_ledger.py",),
     "executor.ledger_head": ("tests/executor/test_ledger_head.py",),

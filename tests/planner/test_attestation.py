@@ -15,6 +15,7 @@ from data.errors import NotApprovedError
 from planner.approval import NAMESPACE, approval_bytes, approve_plan, check_approval, load_approval, save_approval
 from planner.attestation import (
     Envelope,
+    Signature,
     Subject,
     envelope,
     opened,
@@ -60,7 +61,8 @@ def test_the_statement_is_in_totos_and_reads_back():
         "predicateType": KIND,
         "predicate": {"a": 1},
     }
-    assert opened(envelope(PAYLOAD, sig=None), predicate_type=KIND) == (SUBJECT, {"a": 1})
+    subject, said = opened(envelope(PAYLOAD, sig=None), predicate_type=KIND)
+    assert (subject.plan_id, subject.plan_digest, said) == ("p-1", "0" * 64, {"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,11 @@ def test_what_is_no_statement_of_ours_is_refused(payload: bytes, message: str):
 def test_base64_that_could_be_written_otherwise_is_refused(text: str):
     with pytest.raises(NotApprovedError, match="the envelope is damaged"):
         payload_of(Envelope(payload=text))
+
+
+def test_an_envelope_has_one_signature_at_most():
+    with pytest.raises(ValueError, match="at most 1 item"):
+        Envelope(payload="", signatures=(Signature(sig=""), Signature(sig="")))
 
 
 def test_the_signature_holds_for_its_payload_purpose_and_one_spelling(key: Ed25519PrivateKey):

@@ -1,5 +1,6 @@
 """Who may approve, when, and what exactly: allowed signers, revoked keys, and statements that do not fit."""
 
+import hashlib
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +14,14 @@ from planner.approval import (
     Approval,
     Statement,
     approval_bytes,
+    approval_digest,
     approval_path,
     approve_plan,
     check_approval,
     check_drift,
     check_plan_bytes,
     effective_caps,
+    inputs_of,
     load_approval,
     save_approval,
     signed,
@@ -82,6 +85,34 @@ def test_an_approval_of_a_signed_statement_that_misnames_its_plan_is_refused(
         with pytest.raises(NotApprovedError, match="does not have the digest it approves"):
             check_approval(forged(approval, key, **changes), allowed_signers=signers, now=NOW)
     check_approval(forged(approval, key, comment="another"), allowed_signers=signers, now=NOW)
+
+
+@pytest.mark.parametrize("field", ["code_version", "corpus_digest", "hardware_digest", "price_digest", "law_digest"])
+def test_an_approval_that_binds_other_inputs_than_its_plans_is_refused(
+    field: str, approval: Approval, key: Ed25519PrivateKey
+) -> None:
+    inputs = as_json(approval.statement.inputs) | {field: "f" * 64}
+    signers = allow_signer("", name="ana", key=key, namespace=NAMESPACE)
+
+    with pytest.raises(NotApprovedError, match="binds other code, data, hardware, price or law"):
+        check_approval(forged(approval, key, inputs=inputs), allowed_signers=signers, now=NOW)
+
+
+def test_the_inputs_are_the_plans_own(plan: Plan) -> None:
+    corpus = plan.data.corpus.digest if plan.data.corpus else None
+    found = inputs_of(plan)
+
+    assert (found.code_version, found.corpus_digest) == (plan.code_version, corpus)
+    assert (found.hardware_digest, found.law_digest) == (plan.hardware.digest, plan.law.digest)
+    assert (
+        inputs_of(plan.model_copy(update={"data": plan.data.model_copy(update={"corpus": None})})).corpus_digest is None
+    )
+
+
+def test_the_digest_of_an_approval_is_that_of_its_file(approval: Approval, tmp_path: Path) -> None:
+    path = save_approval(approval, tmp_path)
+
+    assert approval_digest(approval) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_it_holds_from_its_first_moment_until_before_its_last(approval: Approval, key: Ed25519PrivateKey) -> None:
