@@ -7,6 +7,7 @@ compared on a probe and runs through `tokenizers` itself where tiktoken does not
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,6 +27,8 @@ PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
 )
 MIN_VOCAB = 257  # every byte, and the end of text
+# The trainer joins pairs of a word in time that grows with the square of its length: 5 MB of one letter took hours.
+_LONG_RUN = re.compile(r"(\S{1024})\S+|(\s{1024})\s+")
 
 
 class Tokenizer:
@@ -53,7 +56,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> NDArray[np.uint32]:
         """Return the ids of `text`; words that spell a special token are text, not that token."""
-        return self.encode_exactly(text) if self._fast is None else _encode(self._fast, text)
+        if self._fast is None:
+            return self.encode_exactly(text)
+        try:
+            return _encode(self._fast, text)
+        except ValueError:  # half a million spaces in a row exhaust the stack of tiktoken's expressions
+            return self.encode_exactly(text)
 
     def encode_exactly(self, text: str) -> NDArray[np.uint32]:
         """Return the ids `tokenizers` itself gives: what `encode` must equal."""
@@ -87,6 +95,8 @@ def load(path: Path, *, probe: str = "") -> Tokenizer:
 def train(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """Return a byte-level BPE of at most `vocab_size` ids learnt from `texts`; fewer where pairs run out.
 
+    Of a run without a space, or of spaces alone, the first 1024 characters are learnt from.
+
     Raises:
         UserError: a vocabulary too small to hold every byte.
     """
@@ -101,7 +111,7 @@ def train(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator((_LONG_RUN.sub(r"\1\2", text) for text in texts), trainer)
     return Tokenizer(_file(tokenizer.get_vocab()))
 
 
