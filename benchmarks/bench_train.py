@@ -4,8 +4,9 @@
 
 Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration).
 Peers: nanoGPT's train.py and model.py restated without logging (LayerNorm, learned positions, GELU, flash attention,
-plain cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss, with the executor's architecture,
-where it is installed. The ceiling is the best product of this machine at these shapes, measured between the steps. CPU
+plain cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss with the executor's architecture but
+QK norm, where it is installed. The executor runs three models: its own, litgpt's, and the nearest to nanoGPT's it has
+(GELU, no QK norm). The ceiling is the best product of this machine at these shapes, measured between the steps. CPU
 seconds, so that other processes matter less; each loop's median is over the rounds. `--memory` measures instead the
 peak of each loop alone in a process of its own, over what the process holds before its first step.
 """
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -54,11 +56,9 @@ class Text:
         return np.zeros_like(self.tokens)
 
 
-def executor_step(vocab_size: int, options: argparse.Namespace) -> Loop:
-    shape = ModelShape(
-        num_layers=LAYERS, width=WIDTH, num_heads=HEADS, num_kv_heads=HEADS, head_dim=64, ffn_width=1024,
-        vocab_size=vocab_size,
-    )  # fmt: skip
+def executor_step(vocab_size: int, options: argparse.Namespace, **changes: object) -> Loop:
+    plain = {"num_layers": LAYERS, "width": WIDTH, "num_heads": HEADS, "num_kv_heads": HEADS, "head_dim": 64}
+    shape = ModelShape.model_validate(plain | {"ffn_width": 1024, "vocab_size": vocab_size} | changes)
     recipe = Recipe(
         seq_len=CONTEXT, micro_batch_sequences=BATCH, num_steps=10**6, optimiser=Optimiser(peak_lr=1e-3),
         schedule=Schedule(warmup_steps=0, decay_steps=0), num_threads=options.threads, eval_sequences=1,
@@ -126,6 +126,8 @@ def autocast(precision: Precision) -> AbstractContextManager[object]:
 
 LOOPS: dict[str, Callable[[int, argparse.Namespace], Loop]] = {
     "executor": executor_step,
+    "as litgpt's": partial(executor_step, has_qk_norm=False),
+    "as nanoGPT's": partial(executor_step, has_qk_norm=False, mlp="gelu", ffn_width=4 * WIDTH),
     "nanoGPT loop": nanogpt_step,
     **({"litgpt": litgpt_step} if find_spec("litgpt") else {}),
 }
