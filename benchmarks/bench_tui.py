@@ -26,6 +26,7 @@ from tests.samples import sample_step
 PAINTED, FILLED = b"Next step", b"r-0398"
 PAINT_LIMIT_SECONDS = 60.0
 SETTLE_SECONDS = 3.0
+REPAINT_SECONDS = 0.3  # after a plan's first line, for what is drawn below it; longer would count idling too
 WATCHED_SECONDS = 10.0
 STARTS = 5
 EVENTS_PER_SECOND = 10
@@ -124,9 +125,13 @@ def _settled(terminal: Terminal, key: str) -> None:
 def _answered(terminal: Terminal, key: str, budget: str) -> float:
     before = terminal.cpu_seconds()
     terminal.press(key)
-    if f"--budget {budget} ".encode() not in terminal.read(SETTLE_SECONDS):
+    wanted = f"--budget {budget} ".encode()
+    if wanted not in terminal.read(2 * SETTLE_SECONDS, until=wanted):
         raise SystemExit(f"no plan for {budget} dollars was shown")
-    return terminal.cpu_seconds() - before
+    terminal.read(REPAINT_SECONDS)
+    taken = terminal.cpu_seconds() - before
+    terminal.read(SETTLE_SECONDS)
+    return taken
 
 
 def keys_while_fitting(folder: Path, cache: Path) -> None:
