@@ -52,6 +52,12 @@ class AttentionSpec(Value):
         """Return whether `layer`, counted from 0, sees every earlier key."""
         return self.kind == "full" or (self.global_every > 0 and (layer + 1) % self.global_every == 0)
 
+    def num_global(self, num_layers: int) -> int:
+        """Return how many of so many layers see every earlier key; not counted, since a plan may state any number."""
+        if self.kind == "full":
+            return num_layers
+        return num_layers // self.global_every if self.global_every else 0
+
     @property
     def block_size(self) -> int:
         """Return the positions of one block: the stated ones, or a quarter of a window, 32 to 128."""
@@ -76,14 +82,12 @@ class AttentionSpec(Value):
         """Return the share of layers that see less than every earlier key of a sequence."""
         if self.sees_everything(seq_len):
             return 0.0
-        return sum(not self.is_global(layer) for layer in range(num_layers)) / num_layers
+        return (num_layers - self.num_global(num_layers)) / num_layers
 
     def total_keys(self, seq_len: int, *, num_layers: int) -> float:
         """Return the keys a query sees on average, summed over layers: global and local ones each computed once."""
-        layers = range(num_layers)
-        num_global = sum(self.is_global(layer) for layer in layers)
-        local = next((layer for layer in layers if not self.is_global(layer)), 0)
-        local_keys = self.mean_keys(seq_len, layer=local) if num_global < num_layers else 0.0
+        num_global = self.num_global(num_layers)
+        local_keys = self.mean_keys(seq_len, layer=0) if num_global < num_layers else 0.0  # the first is local, or none
         return num_global * (seq_len + 1) / 2 + (num_layers - num_global) * local_keys
 
     def cached_keys(self, num_tokens: int, *, layer: int) -> int:
@@ -132,9 +136,17 @@ class LatentAttention(Value):
 def _block_sparse_keys(spec: AttentionSpec, seq_len: int) -> float:
     block = spec.block or seq_len
     reach = (spec.window or 0) // block
-    total = 0
-    for index in range(-(-seq_len // block)):
-        size = min(block, seq_len - index * block)
-        seen = min(index, reach) + min(spec.num_sink_blocks, max(0, index - reach))
-        total += size * seen * block + size * (size + 1) // 2
-    return float(total)
+    num_whole, rest = divmod(seq_len, block)
+
+    def seen(index: int) -> int:
+        return min(index, reach) + min(spec.num_sink_blocks, max(0, index - reach))
+
+    before = _total_up_to(num_whole, reach) + _total_up_to(max(0, num_whole - reach), spec.num_sink_blocks)
+    own = num_whole * (block * (block + 1) // 2) + rest * (rest + 1) // 2
+    return float(before * block * block + rest * seen(num_whole) * block + own)
+
+
+def _total_up_to(count: int, most: int) -> int:
+    """Return the sum of the numbers from 0, `count` of them, each `most` at the most."""
+    growing = min(count, most)
+    return growing * (growing - 1) // 2 + most * (count - growing)

@@ -133,7 +133,9 @@ def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float =
     Grouped queries keep their KV heads only; a window keeps no more than it sees (Shazeer 2019; Ainslie et al. 2023).
     Latent attention keeps its latent and one rotary key for all heads (DeepSeek-V2, table 1).
     """
-    keys = sum(shape.attention.cached_keys(num_tokens, layer=layer) for layer in range(shape.num_layers))
+    num_global = shape.attention.num_global(shape.num_layers)
+    local_keys = shape.attention.cached_keys(num_tokens, layer=0)  # the first layer is local, or none is
+    keys = num_global * num_tokens + (shape.num_layers - num_global) * local_keys
     latent = shape.latent
     per_key = latent.kv_rank + latent.rope_dim if latent else 2.0 * shape.num_kv_heads * shape.head_dim
     return per_key * keys * element_bytes

@@ -77,7 +77,7 @@ class Emissions(Value):
 class SpacingOption(Value):
     """One spacing of gates: what the gates cost and what a doomed run is expected to waste."""
 
-    fraction: Fraction
+    fraction: Fraction = Field(gt=0)
     gates_usd: Usd
     expected_waste_usd: Usd
 

@@ -203,7 +203,8 @@ def _padded(values: Iterable[float], *, pad: float = PAD) -> tuple[float, float]
 
 
 def _percent(value: float, low: float, high: float) -> float:
-    return 100 * (value - low) / (high - low)
+    """Return where a value lies on its way from low to high; on a way of no length, in the middle."""
+    return 100 * (value - low) / (high - low) if high != low else 50.0
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

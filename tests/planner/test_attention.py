@@ -69,3 +69,21 @@ def test_no_pattern_sees_more_than_full_attention(spec: AttentionSpec, seq_len: 
 def test_a_contradictory_pattern_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AttentionSpec.model_validate(fields)
+
+
+@given(st.sampled_from(("full", "sliding_window")), st.integers(0, 5), st.integers(1, 40), st.integers(1, 99))
+def test_layers_are_counted_as_one_by_one(kind: str, every: int, num_layers: int, seq_len: int):
+    spec = AttentionSpec(kind=kind, window=None if kind == "full" else 16, global_every=every)  # type: ignore[arg-type]
+    layers = range(num_layers)
+
+    assert spec.num_global(num_layers) == sum(spec.is_global(layer) for layer in layers)
+    keys = sum(spec.mean_keys(seq_len, layer=layer) for layer in layers)
+    assert spec.total_keys(seq_len, num_layers=num_layers) == pytest.approx(keys)
+
+
+def test_any_number_of_layers_is_counted_at_once():
+    """A plan may state 10**18 of them; counting one by one never ended."""
+    spec = AttentionSpec(kind="sliding_window", window=16, global_every=4)
+
+    assert spec.num_global(10**18) == 10**18 // 4
+    assert spec.total_keys(1, num_layers=10**18) == pytest.approx(1e18)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from typing_extensions import override
 
 from data.text import MAX_SHOWN, readable
+from planner.economics.values import SpacingOption
 from planner.report.audit import AuditError, audit
 from planner.report.build import build_report
 from planner.report.charts import log_ticks, loss_plot, round_ticks, strip_plot
@@ -44,6 +45,23 @@ class Tags(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
             assert self.open.pop() == tag
+
+
+def test_gates_are_not_spaced_at_nothing() -> None:
+    """A plan that states such a spacing is refused before it is divided by."""
+    with pytest.raises(ValueError, match="greater than 0"):
+        SpacingOption(fraction=0.0, gates_usd=1.0, expected_waste_usd=1.0)
+
+
+def test_a_curve_of_which_one_point_is_shown_is_drawn() -> None:
+    """A plan whose author put an absurd end behind all other points: the axis has no length."""
+    chart = build_report(sample_plan())
+    (curve,) = (block for section in chart.sections for block in section.blocks if isinstance(block, LossChart))
+    far = curve.points[-1].model_copy(update={"x": 1e30})
+
+    plot = loss_plot(curve.model_copy(update={"points": (*curve.points, far), "actual": ()}))
+
+    assert plot.band.startswith("M50.00")
 
 
 def test_the_verdict_names_model_cost_time_and_limit() -> None:
