@@ -11,11 +11,9 @@ from torch import Tensor
 
 def squared_norm(gradients: list[Tensor]) -> Tensor:
     """Return the sum of the squares of all elements, a float64 scalar."""
-    if gradients[0].is_cuda:
-        norms = torch._foreach_norm(gradients, 2, torch.float64)
-    else:
-        norms = [_norm(gradient) for gradient in gradients]
-    return torch.stack(norms).square().sum()
+    # On an accelerator a tensor's own norm is a tree of short sums, and one kernel takes it of them all.
+    norms = torch._foreach_norm(gradients) if gradients[0].is_cuda else [_norm(gradient) for gradient in gradients]
+    return torch.stack(norms).double().square().sum()
 
 
 def clip(gradients: list[Tensor], norm: Tensor, *, limit: float) -> None:

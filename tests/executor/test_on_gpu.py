@@ -3,8 +3,6 @@
 python -m pytest -m gpu tests/executor/test_on_gpu.py
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +14,7 @@ from executor.train import Trainer
 from planner.attention import AttentionSpec
 from planner.model import ModelShape
 from planner.recipe import Optimiser, Recipe, Schedule
+from tests.executor.model.reference import reference, visible
 
 pytestmark = [
     pytest.mark.gpu,
@@ -34,22 +33,6 @@ SPECS = [
 ]
 
 
-def reference(q, k, v, mask):
-    group = q.shape[1] // k.shape[1]
-    scores = q @ k.repeat_interleave(group, 1).mT / math.sqrt(q.shape[-1])
-    return scores.masked_fill(~mask, -math.inf).softmax(-1) @ v.repeat_interleave(group, 1)
-
-
-def visible(spec: AttentionSpec, length: int) -> torch.Tensor:
-    query, key = torch.arange(length, device=GPU)[:, None], torch.arange(length, device=GPU)
-    if spec.kind == "full":
-        return query >= key
-    if spec.kind == "sliding_window":
-        return (query >= key) & (query - key < spec.window)
-    apart = query // spec.block - key // spec.block
-    return (query >= key) & ((apart <= spec.window // spec.block) | (key // spec.block < spec.num_sink_blocks))
-
-
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{spec.window}-{spec.num_sink_blocks}")
 @pytest.mark.parametrize("has_documents", [False, True])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])
@@ -63,7 +46,7 @@ def test_attention_equals_the_float64_reference(spec, has_documents, heads):
     starts = torch.rand(2, length, generator=generator, device=GPU) < 0.02
     document_BT = starts.cumsum(1) if has_documents else None
     seen = sights(spec, document_BT, num_positions=length, device=GPU)
-    mask = visible(spec, length)
+    mask = visible(spec, length, layer=0).to(GPU)
     if document_BT is not None:
         mask = mask & (document_BT[:, :, None] == document_BT[:, None, :])[:, None]
     weight = torch.randn(2, heads[0], length, head_dim, generator=generator, device=GPU)

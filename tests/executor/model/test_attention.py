@@ -1,6 +1,5 @@
 """Every attention kind against a dense float64 reference written from the definition in planner.attention."""
 
-import math
 import random
 
 import pytest
@@ -10,34 +9,13 @@ from hypothesis import strategies as st
 
 from executor.model.attention import Documents, attend
 from planner.attention import AttentionSpec
-
-
-def visible(spec: AttentionSpec, num_positions: int, *, layer: int) -> torch.Tensor:
-    """The mask (query, key), position by position."""
-    mask = torch.zeros(num_positions, num_positions, dtype=torch.bool)
-    for query in range(num_positions):
-        for key in range(query + 1):
-            mask[query, key] = spec.is_global(layer) or _is_seen(spec, query, key)
-    return mask
-
-
-def _is_seen(spec: AttentionSpec, query: int, key: int) -> bool:
-    if spec.kind == "sliding_window":
-        return query - key < spec.window
-    apart = query // spec.block - key // spec.block
-    return apart <= spec.window // spec.block or key // spec.block < spec.num_sink_blocks
+from tests.executor.model.reference import reference, visible
 
 
 def documents_of(length: int, num_sequences: int, generator: torch.Generator) -> torch.Tensor:
     """Documents of random length, some of one token, other ones in each sequence."""
     starts = torch.rand(num_sequences, length, generator=generator) < 0.1
     return starts.cumsum(1)
-
-
-def reference(q, k, v, mask):
-    group = q.shape[1] // k.shape[1]
-    scores = q @ k.repeat_interleave(group, 1).mT / math.sqrt(q.shape[-1])
-    return scores.masked_fill(~mask, -math.inf).softmax(-1) @ v.repeat_interleave(group, 1)
 
 
 specs = st.one_of(

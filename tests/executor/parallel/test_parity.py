@@ -14,9 +14,7 @@ from tests.executor.parallel import work
 from tests.executor.parallel.teams import on_ranks
 
 SEQUENCES = 8
-SEED = 1
-"""With seed 3 one weight's first gradient is 3.8e-9, below AdamW's epsilon: rounding decides how far it moves, and the
-losses of "tp=2" differ by 1.3e-5. With 1 the smallest is 1.3e-7. Over seeds 0, 1, 2, 4 and 5 the most was 6.3e-6."""
+
 SHAPE = ModelShape(num_layers=3, width=16, num_heads=4, num_kv_heads=2, head_dim=4, ffn_width=32, vocab_size=runs.VOCAB)
 EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16)
 OF_TWO = (
@@ -38,7 +36,6 @@ def job(corpus: Path, text: str, num_devices: int, *, shape: ModelShape = SHAPE,
         num_steps=num_steps,
         micro_batch_sequences=2 if layout.dp < 4 else 1,
         accumulation_steps=SEQUENCES // (2 * layout.dp) if layout.dp < 4 else SEQUENCES // 4,
-        seed=SEED,
         **changes,
     )
 
