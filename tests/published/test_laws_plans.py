@@ -97,7 +97,7 @@ def test_experts_lower_the_loss_and_ask_for_fewer_active_parameters_on_more_toke
     sizes = np.geomspace(1e8, 1e12, 4001)
     compute = free.compute.six_nd_flop
     losses = law_loss(law("ludziejewski-2025-moe").law, sizes, compute / 6 / sizes, num_experts=experts.num_experts)
-    # In dollars larger models are slower: the size is the best of those priced, worse ones on both sides of it, and lies
+    # Larger models are slower for a dollar: the size is the best of those priced, worse ones on both sides of it, and
     # below the paper's optimum at its compute, at a small price in loss.
     priced = {option.num_params: option.loss_p50 for option in free.sizes}
     total = free.model.num_params

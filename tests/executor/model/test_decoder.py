@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy as nll
 
 from executor.model.decoder import Decoder
 from executor.model.initialise import build
-from executor.model.loss import cross_entropy
+from executor.model.loss import _chunk_size, cross_entropy
 from executor.model.norm import EPSILON, normalise
 from executor.model.rotary import rotate, turns
 from executor.optim.optimiser import optimisers
@@ -181,6 +181,14 @@ def test_the_norm_has_the_gradient_of_its_formula():
 
     torch.testing.assert_close(normalise(x, gain), plain)
     assert torch.autograd.gradcheck(normalise, (x, gain))
+
+
+def test_chunks_of_logits_are_bounded_and_alike(monkeypatch):
+    monkeypatch.setattr("executor.model.loss._CHUNK_ENTRIES", 100)
+
+    sizes = [_chunk_size(torch.zeros(count, 1), 10) for count in (1, 9, 10, 11, 20, 25)]
+
+    assert sizes == [1, 9, 10, 6, 10, 9]
 
 
 @pytest.mark.parametrize("chunk_tokens", [4, 1000])
