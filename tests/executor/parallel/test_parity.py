@@ -106,7 +106,9 @@ def test_fifty_steps_of_every_layout_equal_those_of_one_process(
     text: str, num_ranks: int, corpus: Path, tmp_path: Path
 ):
     trainer = work.alone(corpus, job(corpus, "", 1, seed=STEADY_SEED))
-    (leg,), *others = on_ranks(num_ranks, work.legs, corpus, tmp_path, [job(corpus, text, num_ranks, seed=STEADY_SEED)], 50)
+    (leg,), *others = on_ranks(
+        num_ranks, work.legs, corpus, tmp_path, [job(corpus, text, num_ranks, seed=STEADY_SEED)], 50
+    )
 
     assert all(other == [leg] for other in others)
     assert [step.loss for step in leg[0]] == pytest.approx([trainer.step().loss for _ in range(50)], abs=1e-6)
