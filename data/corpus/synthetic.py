@@ -75,9 +75,14 @@ class ZipfMarkov(Process):
 
 @dataclass(frozen=True, slots=True)
 class ZipfKeyValue(Process):
-    """Records of two key tokens and a value; keys follow Zipf's law with 1 + tail, values are wrong with `noise`."""
+    """Records of two key tokens and a value; keys follow Zipf's law with 1 + tail, values are wrong with `noise`.
 
-    num_key_tokens: int = 64
+    The loss is a power of the data only while rare keys are yet to be seen. Of a learner that stores what it saw once,
+    the local exponent is 0.37 after 100,000 tokens and 0.43 after a million, where `data_exponent` says 0.33; with 64
+    key tokens instead of 256 it would be 0.55 and 1.19.
+    """
+
+    num_key_tokens: int = 256
     num_values: int = 64
     tail: float = 0.5
     noise: float = 0.05
