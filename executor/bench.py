@@ -99,8 +99,9 @@ _MEMORY_BYTES = 1 << 28
 
 
 _START = (
-    "import executor.attempt, executor.runtime, data.corpus.loader, torch; "
-    "torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)"
+    "from executor.waiting import Waiting; waiting = Waiting(); "
+    "import executor.attempt, executor.runtime, data.corpus.loader; executor.runtime.load_optimisers(); "
+    "print(waiting.seconds)"
 )
 
 
@@ -139,11 +140,11 @@ def default_threads() -> int:
 def _startup_seconds() -> float:
     """Return how long a new process needs until it could train: the interpreter, its imports, and the first optimiser.
 
-    torch loads its compiler when an optimiser is first made: 2 to 3 s that the imports alone do not show.
+    Less what it waited for a processor: others may have it now and not when a run starts.
     """
     began = time.monotonic()
-    subprocess.run([sys.executable, "-P", "-c", _START], check=True)
-    return time.monotonic() - began
+    done = subprocess.run([sys.executable, "-P", "-c", _START], check=True, stdout=subprocess.PIPE, text=True)
+    return time.monotonic() - began - float(done.stdout)
 
 
 def _matmul_rates(seconds: float) -> tuple[MatmulRate, ...]:

