@@ -9,6 +9,7 @@ Axes: S tokens, W width, E experts, K experts a token visits, R = S*K visits, F 
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,22 +23,58 @@ from planner.model import ModelShape
 _KERNEL_MULTIPLE = 8
 
 
+class Routed(nn.Module):
+    """The experts of one layer that tokens are sent to: all of them, or those that this rank holds."""
+
+    def __init__(self, num_experts: int, width: int, ffn_width: int, *, is_gated: bool) -> None:
+        super().__init__()
+        self._is_gated = is_gated
+        num_up = ffn_width * (2 if is_gated else 1)
+        self.up = nn.Parameter(torch.empty(num_experts, num_up, width))
+        self.down = nn.Parameter(torch.empty(num_experts, width, ffn_width))
+        self._fits_kernel = all(n % _KERNEL_MULTIPLE == 0 for n in (width, num_up, ffn_width))
+
+    @override
+    def forward(self, x_RW: Tensor, visits_E: Tensor) -> Tensor:
+        """Return each expert's output for its own rows; `x_RW` is sorted by expert."""
+        product = _product(x_RW, visits_E, fits_kernel=self._fits_kernel)
+        inner = product(x_RW, self.up)
+        return product(swiglu(inner) if self._is_gated else gelu(inner), self.down)
+
+
+class Visit(Protocol):
+    """How rows, sorted by expert, come to the experts and back: (rows, visits of each expert, experts) -> rows."""
+
+    def __call__(self, x_RW: Tensor, visits_E: Tensor, routed: Routed) -> Tensor:
+        """Return the experts' outputs in the order of the rows."""
+        ...
+
+
+def visit_here(x_RW: Tensor, visits_E: Tensor, routed: Routed) -> Tensor:
+    """Visit experts that are all in this process."""
+    out_RW = routed(x_RW, visits_E)
+    assert isinstance(out_RW, Tensor)
+    return out_RW
+
+
 class Experts(nn.Module):
-    """The feed-forward of one layer as experts, with a shared one besides where the shape has one."""
+    """The feed-forward of one layer as experts, with a shared one besides where the shape has one.
+
+    `visit` is what expert parallelism changes: how tokens come to experts that other ranks hold.
+    """
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         moe = shape.moe
         if moe is None or moe.capacity_factor:
             raise ValueError("the executor's experts take every token that comes; the shape says otherwise")
-        self._is_gated, self._num_visits = shape.mlp == "swiglu", moe.experts_per_token
-        num_up = moe.expert_ffn_width * (2 if self._is_gated else 1)
+        is_gated, self._num_visits = shape.mlp == "swiglu", moe.experts_per_token
+        self.visit: Visit = visit_here
+        # First, so that its weights are drawn first.
+        self.routed = Routed(moe.num_experts, shape.width, moe.expert_ffn_width, is_gated=is_gated)
         self.router = nn.Linear(shape.width, moe.num_experts, bias=False)
-        self.up = nn.Parameter(torch.empty(moe.num_experts, num_up, shape.width))
-        self.down = nn.Parameter(torch.empty(moe.num_experts, shape.width, moe.expert_ffn_width))
-        self._fits_kernel = all(n % _KERNEL_MULTIPLE == 0 for n in (shape.width, num_up, moe.expert_ffn_width))
         shared = moe.shared_ffn_width
-        self.shared = FeedForward(shape.width, shared, is_gated=self._is_gated) if shared else None
+        self.shared = FeedForward(shape.width, shared, is_gated=is_gated) if shared else None
         # The bias is part of what was learnt and is saved with the weights; visits are of the step under way.
         self.register_buffer("bias_E", torch.zeros(moe.num_experts))
         self.register_buffer("visits_E", torch.zeros(moe.num_experts, dtype=torch.int64), persistent=False)
@@ -76,15 +113,9 @@ class Experts(nn.Module):
         order_R = chosen_SK.flatten().argsort(stable=True)
         token_R = order_R // self._num_visits
         visits_E = chosen_SK.flatten().bincount(minlength=len(self.bias_E))
-        out_RW = self._experts(x_SW.index_select(0, token_R), visits_E)
+        out_RW = self.visit(x_SW.index_select(0, token_R), visits_E, self.routed)
         weighted_RW = out_RW * weight_SK.flatten().index_select(0, order_R)[:, None].to(out_RW.dtype)
         return torch.zeros_like(x_SW, dtype=out_RW.dtype).index_add(0, token_R, weighted_RW)
-
-    def _experts(self, x_RW: Tensor, visits_E: Tensor) -> Tensor:
-        """Return each expert's output for its own rows; `x_RW` is sorted by expert."""
-        product = _product(x_RW, visits_E, fits_kernel=self._fits_kernel)
-        inner = product(x_RW, self.up)
-        return product(swiglu(inner) if self._is_gated else gelu(inner), self.down)
 
 
 def balance(model: nn.Module, rate: float) -> None:

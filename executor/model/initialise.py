@@ -12,7 +12,12 @@ from planner.cluster import Recompute
 from planner.model import ModelShape
 
 # What writes to the residual stream.
-_OUTPUTS = ("attention.out.weight", "feed_forward.down.weight", "feed_forward.down", "feed_forward.shared.down.weight")
+_OUTPUTS = (
+    "attention.out.weight",
+    "feed_forward.down.weight",
+    "feed_forward.routed.down",
+    "feed_forward.shared.down.weight",
+)
 _TABLES = ("embedding.weight", "head.weight")
 
 

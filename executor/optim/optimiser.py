@@ -113,7 +113,7 @@ def _row_counts(name: str, parameter: nn.Parameter, shape: ModelShape) -> tuple[
     rows = parameter.shape[-2]
     if name.endswith("qkv.weight"):
         return tuple(heads * shape.head_dim for heads in (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads))
-    if shape.mlp == "swiglu" and name.endswith(("up.weight", "feed_forward.up")):
+    if shape.mlp == "swiglu" and name.endswith(("up.weight", "routed.up")):
         return (rows // 2, rows // 2)
     return (rows,)
 

@@ -2,6 +2,9 @@
 
 Context-parallel ranks are data shards that read parts of the same sequences: weights are sharded over data and context
 together, as torchtitan does it. So a rank's place among data x context is one number, context fastest.
+
+Experts cut the same ranks of a stage another way, tensor ranks included: `ep` ranks that follow each other hold
+different experts, and those at the same place among them hold the same.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from executor.parallel.world import World
 from planner.cluster import Layout
 
 _AXES = ("stage", "replicate", "shard", "tensor")
+_EXPERT_AXES = ("stage", "expert_replicate", "expert_shard", "expert")
 # A rank that is stopped but not dead is found by the watchdog within half a minute (executor.launch.watch); this is for
 # runs that have none. Longer than a checkpoint of one rank's share to a slow disk.
 _TIMEOUT = timedelta(minutes=10)
@@ -26,12 +30,13 @@ class Grid:
     """This rank's place in the grid, and the groups it talks in.
 
     `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `ends` the
-    first and last stage of this rank's pipeline.
+    first and last stage of this rank's pipeline. `experts` is the grid as experts see it, where they are spread.
     """
 
     layout: Layout
     rank: int
     mesh: DeviceMesh
+    experts: DeviceMesh | None
     context: dist.ProcessGroup | None
     batch: dist.ProcessGroup | None
     ends: dist.ProcessGroup | None
@@ -50,9 +55,15 @@ class Grid:
         """Whether this rank holds the head and knows the loss."""
         return self.stage == self.layout.pp - 1
 
+    @property
+    def expert_rank(self) -> int:
+        """This rank's place among those that hold different experts."""
+        return 0 if self.experts is None else self.experts.get_local_rank("expert")
+
     def coordinate(self, axis: str) -> int:
         """Return this rank's place along a mesh axis."""
-        return self.mesh.get_local_rank(axis)
+        mesh = self.experts if self.experts is not None and axis in _EXPERT_AXES[1:] else self.mesh
+        return mesh.get_local_rank(axis)
 
     def total(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the sum of `tensor` over all ranks, in place."""
@@ -101,6 +112,7 @@ def grid(layout: Layout, world: World, device: torch.device) -> Grid:
         layout=layout,
         rank=world.rank,
         mesh=mesh,
+        experts=_expert_mesh(layout, shards, device) if layout.ep > 1 else None,
         context=_own_group(ranks.transpose(2, 3).reshape(-1, layout.cp)) if layout.cp > 1 else None,
         batch=_own_group(ranks.permute(0, 3, 1, 2).reshape(-1, layout.dp * layout.cp)),
         ends=_own_group(ranks.flatten(1)[[0, -1]].T) if layout.pp > 1 else None,
@@ -120,6 +132,15 @@ def _replicas_and_shards(layout: Layout, world: World) -> tuple[int, int]:
         on_host = max(1, min(num_ranks, world.local_size // layout.tp))
         return num_ranks // on_host, on_host
     return 1, num_ranks
+
+
+def _expert_mesh(layout: Layout, shards: int, device: torch.device) -> DeviceMesh:
+    """Shard experts over those of the ranks that share other weights that hold the same ones."""
+    same = layout.dp * layout.cp * layout.tp // layout.ep
+    sharing = shards * layout.tp
+    parts = sharing // layout.ep if sharing % layout.ep == 0 and layout.sharding != "none" else 1
+    sizes = (layout.pp, same // parts, parts, layout.ep)
+    return init_device_mesh(device.type, sizes, mesh_dim_names=_EXPERT_AXES)
 
 
 def _own_group(rows: torch.Tensor) -> dist.ProcessGroup | None:

@@ -1,8 +1,8 @@
 """Which rectangle of which canonical tensor this rank's parameters are, and which rank answers for a copy.
 
-Canonical is what a single process holds. Three things lie between: DTensor placements (FSDP, tensor parallelism), the
-fused matrices whose rows tensor parallelism reorders so that every rank has whole heads, and copies, of which exactly
-one rank is the owner: it alone saves it and counts it in norms.
+Canonical is what a single process holds. Four things lie between: DTensor placements (FSDP, tensor parallelism), the
+fused matrices whose rows tensor parallelism reorders so that every rank has whole heads, experts that other ranks hold,
+and copies, of which exactly one rank is the owner: it alone saves it and counts it in norms.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,28 @@ def fused_sections(shape: ModelShape) -> Sections:
     }
 
 
+def is_routed(name: str) -> bool:
+    """Return whether a parameter holds the experts that tokens are sent to, its first dimension counting them."""
+    return ".routed." in name
+
+
+def canonical_shape(name: str, tensor: Tensor, grid: Grid) -> tuple[int, ...]:
+    """Return the shape that a single process's tensor has."""
+    if grid.experts is None or not is_routed(name) or not tensor.ndim:
+        return tuple(tensor.shape)
+    return (tensor.shape[0] * grid.layout.ep, *tensor.shape[1:])
+
+
 def local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of `tensor`, sharing its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def is_owner(tensor: Tensor, grid: Grid) -> bool:
+def is_owner(name: str, tensor: Tensor, grid: Grid) -> bool:
     """Return whether this rank answers for its part of `tensor`: the first of those that hold the same."""
     shared = {"replicate", "shard", "tensor"}
+    if grid.experts is not None and is_routed(name):
+        shared = {"expert_replicate", "expert_shard"} if tensor.ndim else {"expert_replicate", "expert_shard", "expert"}
     if isinstance(tensor, DTensor):
         names = tensor.device_mesh.mesh_dim_names or ()
         shared -= {name for name, how in zip(names, tensor.placements, strict=True) if isinstance(how, Shard)}
@@ -45,10 +59,12 @@ def is_owner(tensor: Tensor, grid: Grid) -> bool:
 
 def pieces(name: str, tensor: Tensor, *, sections: Sections, grid: Grid) -> Iterator[Piece]:
     """Yield what this rank holds of a parameter, or of a state of its shape, as canonical rectangles."""
-    held, whole = local(tensor).detach(), tuple(tensor.shape)
+    held, whole = local(tensor).detach(), canonical_shape(name, tensor, grid)
     if not held.numel():
         return
     offset = _offset(tensor)
+    if whole != tuple(tensor.shape):
+        offset = (offset[0] + grid.expert_rank * tensor.shape[0], *offset[1:])
     parts = sections.get(next((end for end in sections if name.endswith(end)), ""), ())
     if len(parts) < 2 or grid.layout.tp == 1 or not tensor.ndim:
         yield Piece(name, held, offset, whole)

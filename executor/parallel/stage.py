@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -18,12 +19,12 @@ from torch.distributed.tensor.placement_types import Shard
 from typing_extensions import override
 
 from executor.model.decoder import Block, Decoder
-from executor.model.experts import Experts
 from executor.model.initialise import initialise
 from executor.model.rotary import turns
 from executor.parallel.mesh import Grid
 from executor.parallel.own import Sections, fused_sections, is_owner, pieces
 from executor.parallel.ring import context_positions, ring_attend
+from executor.parallel.spread import experts_of, spread_experts
 from executor.pieces import Piece
 from planner.model import ModelShape
 from planner.recipe import Recipe
@@ -67,7 +68,7 @@ class Share:
 
     def owned(self, name: str, tensor: Tensor) -> bool:
         """Return whether this rank saves and counts its part of the parameter."""
-        return name not in self.copied and is_owner(tensor, self.grid)
+        return name not in self.copied and is_owner(name, tensor, self.grid)
 
 
 def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) -> Share:
@@ -77,6 +78,7 @@ def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) 
         whole = Decoder(shape, seq_len=recipe.seq_len)
     first = _cut_stage(decoder, shape, grid)
     _spread_matrices(decoder, grid)
+    spread_experts(decoder, grid)
     if recipe.is_compiled:
         decoder.compile_parts()
     module = decoder if grid.layout.pp == 1 else Part(decoder, is_last=grid.is_last_stage)
@@ -95,9 +97,8 @@ def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) 
         grid=grid,
         copied=frozenset(names.values()),
     )
-    for module in decoder.modules():
-        if isinstance(module, Experts):
-            module.reset()
+    for experts in experts_of(decoder):
+        experts.reset()
     _draw(share, whole, shape, seed=recipe.seed)
     return share
 
@@ -157,14 +158,23 @@ def _all_turns(decoder: Decoder, _module: nn.Module, args: tuple[Tensor, ...]) -
 
 
 def _shard(module: nn.Module, decoder: Decoder, grid: Grid) -> None:
-    """Shard weights over data and context ranks, each block as one unit, what is left as another."""
+    """Shard weights over data and context ranks, each block as one unit, what is left as another.
+
+    Spread experts are sharded apart, over the ranks that hold the same ones.
+    """
     layout = grid.layout
+    over = partial(fully_shard, reshard_after_forward=layout.sharding in ("fsdp", "hsdp"))
+    if grid.experts is not None:
+        for one in experts_of(decoder):
+            over(one.routed, mesh=_copies(grid.experts, "expert_replicate", "expert_shard"))
     if layout.dp * layout.cp == 1:
         return
-    mesh = grid.mesh["shard"] if grid.mesh.size(1) == 1 else grid.mesh["replicate", "shard"]
-    keeps_gathered = layout.sharding in ("none", "zero1", "zero2")
     for part in (*decoder.blocks, module):
-        fully_shard(part, mesh=mesh, reshard_after_forward=not keeps_gathered, shard_placement_fn=_other_axis)
+        over(part, mesh=_copies(grid.mesh, "replicate", "shard"), shard_placement_fn=_other_axis)
+
+
+def _copies(mesh: DeviceMesh, replicate: str, shard: str) -> DeviceMesh:
+    return mesh[shard] if mesh.size(1) == 1 else mesh[replicate, shard]
 
 
 def _other_axis(parameter: nn.Parameter) -> Shard:

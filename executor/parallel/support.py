@@ -23,7 +23,9 @@ def _obstacles(job: Job) -> Iterator[str]:
     if layout.num_devices == 1:
         return
     if layout.ep > 1:
-        yield f"experts spread over {layout.ep} ranks (they are sharded like other weights: ep=1)"
+        num_experts = 0 if shape.moe is None else shape.moe.num_experts
+        if num_experts % layout.ep or not num_experts:
+            yield f"{num_experts} experts spread over {layout.ep} ranks"
     if recipe.optimiser.kind == "muon":
         yield "Muon, which needs whole matrices, on several devices"
     if layout.num_model_chunks > 1:

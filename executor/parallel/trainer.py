@@ -22,12 +22,12 @@ from executor.checkpoint import load_state
 from executor.clip import clip, squared_norm
 from executor.evaluate import HeldOut, held_out
 from executor.integrity import CorruptedError
-from executor.model.experts import Experts
 from executor.parallel.mesh import Grid, beside, grid
-from executor.parallel.own import local
+from executor.parallel.own import canonical_shape, local
 from executor.parallel.pipeline import Micro, Pipeline
 from executor.parallel.ring import context_positions
 from executor.parallel.sealing import Kinds, save_together
+from executor.parallel.spread import average_experts, sum_visits
 from executor.parallel.stage import Share, cut
 from executor.parallel.team import Ranks
 from executor.parallel.world import World
@@ -136,6 +136,7 @@ class ParallelTrainer(Trainer):
                 loss = self._pipeline.gradients(micros)
         parameters = self._share.parameters.items()
         gradients = {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
+        average_experts(gradients, self._grid)
         sum_copies(gradients, self._grid, is_head_tied=self._is_head_tied)
         return self._clip(loss, gradients)
 
@@ -206,9 +207,7 @@ class ParallelTrainer(Trainer):
     @override
     def _balance(self) -> None:
         """Balance by the visits of the whole batch, not of this rank's share of it."""
-        for module in self._model.modules():
-            if isinstance(module, Experts):
-                dist.all_reduce(module.visits_E, group=self._grid.batch)
+        sum_visits(self._model, self._grid)
         super()._balance()
 
     def _verified_pieces(self) -> Kinds:
@@ -234,7 +233,7 @@ class ParallelTrainer(Trainer):
 
     def _state_tensor(self, stored: StoredTensors, name: str, key: str, parameter: Tensor) -> Tensor:
         """Return this rank's part of an optimiser tensor; what has not the parameter's shape is the same on all."""
-        if stored.wholes()[f"{name}/{key}"] != tuple(parameter.shape):
+        if stored.wholes()[f"{name}/{key}"] != canonical_shape(name, parameter, self._grid):
             return stored.read_whole(f"{name}/{key}").to(self._device)
         tensor = torch.zeros_like(parameter)
         self._read(stored, f"{name}/{key}", name, tensor)

@@ -72,8 +72,8 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
         *(f"blocks.{layer}.{name}" for layer in (0, 1) for name in hidden),
         "blocks.0.feed_forward.up.weight",
         "blocks.0.feed_forward.down.weight",
-        "blocks.1.feed_forward.up",
-        "blocks.1.feed_forward.down",
+        "blocks.1.feed_forward.routed.up",
+        "blocks.1.feed_forward.routed.down",
     }
 
 

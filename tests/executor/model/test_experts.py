@@ -38,8 +38,8 @@ def token_by_token(made: Experts, x_SW: torch.Tensor, *, visits: int) -> torch.T
         weight = score[chosen] if visits == 1 else score[chosen] / score[chosen].sum()
         out = torch.zeros_like(x)
         for expert, share in zip(chosen.tolist(), weight, strict=True):
-            gate, up = (made.up[expert] @ x).chunk(2)
-            out = out + share * (made.down[expert] @ (silu(gate) * up))
+            gate, up = (made.routed.up[expert] @ x).chunk(2)
+            out = out + share * (made.routed.down[expert] @ (silu(gate) * up))
         rows.append(out if made.shared is None else out + made.shared(x))
     return torch.stack(rows)
 
@@ -55,7 +55,7 @@ def test_each_token_gets_the_weighed_sum_of_its_experts(width: int, ffn: int, vi
     actual, expected = made(x).flatten(0, 1), token_by_token(made, x.flatten(0, 1), visits=visits)
 
     torch.testing.assert_close(actual, expected)
-    wanted = (x, made.router.weight, made.up, made.down)
+    wanted = (x, made.router.weight, made.routed.up, made.routed.down)
     grads, expected_grads = (torch.autograd.grad(y.square().sum(), wanted) for y in (actual, expected))
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, expected_grad, rtol=1e-4, atol=2e-5)
@@ -66,7 +66,7 @@ def test_in_bf16_both_products_agree():
     x = torch.randn(40, 8)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         kernel = made(x)
-        made._fits_kernel = False
+        made.routed._fits_kernel = False
         loop = made(x)
 
     torch.testing.assert_close(kernel, loop)
