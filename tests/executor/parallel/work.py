@@ -10,12 +10,16 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from executor import runtime
 from executor.evaluate import HeldOut
+from executor.model.experts import Experts
 from executor.parallel import mesh
 from executor.parallel.own import local
 from executor.parallel.ring import context_positions, ring_attend
+from executor.parallel.spread import spread_experts
 from executor.parallel.trainer import ParallelTrainer
 from executor.parallel.world import world
 from executor.train import Step, Trainer
+from planner.cluster import Layout
+from planner.model import ModelShape
 from planner.recipe import Job
 from tests.executor import runs
 
@@ -69,6 +73,36 @@ def ring_errors(shapes: Sequence[tuple[int, int, int, int, int]]) -> list[float]
         errors.append(max(float((a - b[:, :, positions]).abs().max()) for a, b in pairs))
     mesh.leave()
     return errors
+
+
+def visit_errors(shape: ModelShape, favourite: int | None) -> list[float]:
+    """Return the largest errors of outputs and gradients of a layer spread over all ranks, each with its own tokens,
+    against the whole layer in this process. All tokens visit the `favourite` expert and the next, if any."""
+    here = world(os.environ)
+    mesh.join(here, CPU)
+    grid = mesh.grid(Layout(dp=here.size, ep=here.size), here, CPU)
+    whole, spread = Experts(shape), Experts(shape)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in whole.parameters():
+        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
+    if favourite is not None:
+        whole.bias_E[favourite : favourite + 2] += 10
+    spread.load_state_dict(whole.state_dict())
+    spread_experts(spread, grid)
+    each = len(whole.bias_E) // here.size
+    mine = slice(grid.expert_rank * each, (grid.expert_rank + 1) * each)
+    spread.routed.load_state_dict({name: it[mine] for name, it in whole.routed.state_dict().items()})
+    token_PTW = torch.randn(here.size, 12, shape.width, generator=generator)
+    own_TW = token_PTW[here.rank].clone().requires_grad_()
+    token_PTW.requires_grad_()
+    out, expected = spread(own_TW), whole(token_PTW)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    assert token_PTW.grad is not None
+    pairs = [(out, expected[here.rank]), (own_TW.grad, token_PTW.grad[here.rank])]
+    pairs += [(it.grad, whole.routed.get_parameter(name).grad[mine]) for name, it in spread.routed.named_parameters()]
+    mesh.leave()
+    return [float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs]
 
 
 def saved_bytes(corpus: Path, job: Job) -> int:

@@ -1,0 +1,104 @@
+"""Experts spread over ranks: the steps of one process, any other layout's checkpoints, and memory that falls."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from planner.model import MoeSpec
+from planner.recipe import Job
+from tests.executor.parallel import work
+from tests.executor.parallel.teams import on_ranks
+from tests.executor.parallel.test_parity import SHAPE, ULP, assert_same_state, job
+from tests.executor.parallel.test_resume import in_hex
+
+EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16, shared_ffn_width=8)
+MOE = SHAPE.model_copy(update={"moe": EXPERTS})
+OF_TWO = ("dp=2,ep=2", "dp=2,sharding=fsdp", "cp=2,ep=2,recompute=full")
+OF_FOUR = ("dp=4,ep=2,sharding=fsdp", "dp=4,ep=4", "dp=4", "dp=4,ep=2", "dp=2,cp=2,ep=2", "dp=4,ep=4,sharding=fsdp")
+
+STEADY_SEED = 1
+"""A start from which rounding does not grow, as in the dense tests: one ulp moves a router's choice nowhere."""
+
+
+def moe_job(corpus: Path, text: str, num_devices: int, **changes) -> Job:
+    return job(corpus, text, num_devices, shape=MOE, **changes)
+
+
+def goes_on(corpus: Path, folder: Path, texts: tuple[str, ...], num_ranks: int, *, num_steps: int) -> None:
+    """A chain: each layout loads the checkpoint of the one before, and one process takes the same steps throughout."""
+    trainer = work.alone(corpus, moe_job(corpus, "", 1))
+    jobs = [moe_job(corpus, text, num_ranks) for text in texts]
+    legs, *others = on_ranks(num_ranks, work.legs, corpus, folder, jobs, num_steps)
+
+    assert all(other == legs for other in others)
+    for text, (steps, heldout, path) in zip(texts, legs, strict=True):
+        expected = [trainer.step() for _ in steps]
+        assert [step.loss for step in steps] == pytest.approx([step.loss for step in expected], abs=1e-6), text
+        assert [it.grad_norm for it in steps] == pytest.approx([it.grad_norm for it in expected], rel=1e-5), text
+        assert heldout.loss == pytest.approx(trainer.evaluate().loss, abs=1e-6), text
+        assert_same_state(path, trainer)
+
+
+def test_spread_over_two_ranks_and_back_experts_go_on_as_in_one_process(corpus: Path, tmp_path: Path):
+    goes_on(corpus, tmp_path, OF_TWO, 2, num_steps=2)
+
+
+@pytest.mark.slow
+def test_four_ranks_go_on_from_any_other_spread(corpus: Path, tmp_path: Path):
+    goes_on(corpus, tmp_path, OF_FOUR, 4, num_steps=3)
+
+
+@pytest.mark.parametrize("favourite", [None, 0], ids=["balanced", "one rank gets all"])
+def test_tokens_visit_experts_of_other_ranks_as_their_own(favourite: int | None):
+    for errors in on_ranks(2, work.visit_errors, MOE, favourite):
+        assert max(errors) < 2e-6
+
+
+@pytest.mark.slow
+def test_from_the_steady_start_rounding_does_not_grow(corpus: Path):
+    losses = []
+    for direction in (0.0, 1.0, -1.0):
+        trainer = work.alone(corpus, moe_job(corpus, "", 1, seed=STEADY_SEED))
+        signs = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in trainer.snapshot(job_digest="").model.values():
+                weight.mul_(1 + direction * ULP * torch.randn(weight.shape, generator=signs).sign())
+        losses.append([trainer.step().loss for _ in range(50)])
+
+    assert losses[1] != losses[0] != losses[2]
+    assert losses[1] == pytest.approx(losses[0], abs=2e-6)
+    assert losses[2] == pytest.approx(losses[0], abs=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "num_ranks"), [("dp=2,ep=2", 2), ("cp=2,ep=2", 2), *((it, 4) for it in OF_FOUR)])
+def test_fifty_steps_of_every_spread_equal_those_of_one_process(
+    text: str, num_ranks: int, corpus: Path, tmp_path: Path
+):
+    trainer = work.alone(corpus, moe_job(corpus, "", 1, seed=STEADY_SEED))
+    (leg,), *others = on_ranks(
+        num_ranks, work.legs, corpus, tmp_path, [moe_job(corpus, text, num_ranks, seed=STEADY_SEED)], 50
+    )
+
+    assert all(other == [leg] for other in others)
+    assert [step.loss for step in leg[0]] == pytest.approx([trainer.step().loss for _ in range(50)], abs=5e-6)
+    assert leg[1].loss == pytest.approx(trainer.evaluate().loss, abs=5e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "num_ranks"), [("dp=2,ep=2", 2), ("dp=4,ep=2,sharding=fsdp", 4)])
+def test_resumed_at_any_step_spread_experts_go_on_bit_for_bit(text: str, num_ranks: int, corpus: Path, tmp_path: Path):
+    made = moe_job(corpus, text, num_ranks, num_steps=10)
+    for whole, resumed in on_ranks(num_ranks, work.resumed_everywhere, corpus, made, tmp_path, 10):
+        assert len(resumed) == 10
+        for at, steps in enumerate(resumed):
+            assert in_hex(steps) == in_hex(whole[at:])
+
+
+def test_a_spread_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
+    from executor.parallel.support import obstacle
+
+    assert obstacle(moe_job(corpus, "dp=2,ep=2", 2)) == ""
+    assert "4 experts spread over 3 ranks" in obstacle(moe_job(corpus, "cp=3,ep=3", 3))
+    assert "0 experts spread over 2 ranks" in obstacle(job(corpus, "dp=2,ep=2", 2))
