@@ -26,7 +26,7 @@ from executor.model.decoder import Decoder
 from executor.model.experts import balance
 from executor.model.float8 import use_float8
 from executor.model.initialise import build
-from executor.optim.optimiser import optimisers
+from executor.optim.optimiser import Optimisers, optimisers
 from executor.optim.schedule import learning_rate
 from executor.probes import Probes
 from planner.cluster import Recompute
@@ -87,7 +87,7 @@ class Trainer:
         self._recompute: Recompute = recompute
         self._has_experts = shape.moe is not None
         self._model = self._build(shape)
-        self._optimiser = optimisers(self._model, shape, recipe.optimiser)
+        self._optimiser = self._new_optimisers(shape)
         self._at_rest = AtRest(self._resting)
         self._ema = DebiasedMean()
         self._watch = Watch(recipe.health)
@@ -198,6 +198,9 @@ class Trainer:
             z_loss=recipe.z_loss,
             recompute=self._recompute,
         )
+
+    def _new_optimisers(self, shape: ModelShape) -> Optimisers:
+        return optimisers(self._model, shape, self._recipe.optimiser)
 
     def _state(self, job_digest: str) -> TrainingState:
         return TrainingState(

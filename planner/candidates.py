@@ -179,17 +179,9 @@ def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> 
     """The step and the memory under the optimizer asked for; layouts are searched under AdamW, which needs more."""
     if facts.optimiser == "adamw":
         return best.step, best.memory
-    step = step_under_muon(
-        best.step,
-        shape,
-        best.layout,
-        facts.cluster,
-        facts.profile,
-        seq_len=facts.seq_len,
-        sequences_per_step=sequences,
-        precision=facts.precision,
-    )
-    return step, memory_under_muon(best.memory, shape, best.layout, precision=facts.precision)
+    settings = {"seq_len": facts.seq_len, "sequences_per_step": sequences, "precision": facts.precision}
+    step = step_under_muon(best.step, shape, best.layout, facts.cluster, facts.profile, **settings)
+    return step, memory_under_muon(best.memory, shape, best.layout, facts.cluster, **settings)
 
 
 def _pace(

@@ -34,10 +34,24 @@ def bytes_per_s(work: Workload, k: Constants, *, group: Numbers, inner: Numbers)
 def all_reduce_seconds(work: Workload, k: Constants, size: Numbers, *, group: Numbers, inner: Numbers) -> Numbers:
     """Seconds of one all-reduce of `size` bytes, the same as a reduce-scatter and an all-gather."""
     moved = 2.0 * (group - 1) / group * size
-    inside = np.clip(work.device.node_devices / inner, 1.0, group)
-    latency = LINK_LATENCY_SECONDS + RING_STEP_SECONDS * 2.0 * (inside - 1)
-    latency = latency + np.where(group > inside, NETWORK_LATENCY_SECONDS, 0.0)
+    latency = _start_seconds(work, group=group, inner=inner, passes=2.0)
     return np.where(group > 1, moved / bytes_per_s(work, k, group=group, inner=inner) + latency, 0.0)
+
+
+def exchange_seconds(work: Workload, k: Constants, moved: Numbers, *, times: float, group: Numbers) -> Numbers:
+    """Seconds of `times` exchanges of all with all in a group of neighbours, in which a rank receives `moved` bytes.
+
+    Each starts as a ring does that goes round once (assumption, not measured).
+    """
+    inner = np.ones_like(group)
+    latency = times * _start_seconds(work, group=group, inner=inner, passes=1.0)
+    return np.where(group > 1, moved / bytes_per_s(work, k, group=group, inner=inner) + latency, 0.0)
+
+
+def _start_seconds(work: Workload, *, group: Numbers, inner: Numbers, passes: float) -> Numbers:
+    inside = np.clip(work.device.node_devices / inner, 1.0, group)
+    latency = LINK_LATENCY_SECONDS + RING_STEP_SECONDS * passes * (inside - 1)
+    return latency + np.where(group > inside, NETWORK_LATENCY_SECONDS, 0.0)
 
 
 def tensor_seconds(work: Workload, k: Constants) -> Numbers:

@@ -5,12 +5,13 @@
 with s = 0.2 sqrt(max(rows, columns)), which gives an update the root mean square that AdamW's have, so that AdamW's
 rate and decay serve both (Liu et al., arXiv:2502.16982, section 2.2). What is orthogonal is a matrix of the model: a
 fused query-key-value or gate-up matrix is several of them, a layer of experts one each. `torch.optim.Muon` takes plain
-matrices only.
+matrices only. Momentum lies wherever the weights do; a matrix that lies on several devices is made orthogonal whole
+(`executor.parallel.orthogonal`).
 
 Axes: X matrices, M rows, N columns.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -35,46 +36,79 @@ class Matrix:
     row_counts: tuple[int, ...]
 
 
-class Muon(torch.optim.Optimizer):
-    """Muon over `matrices`; the learning rate is set from outside, as a group's `lr`."""
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A view into weights, what is to be taken off it, and the longer side of the matrix that this is a part of."""
 
-    def __init__(self, matrices: Iterable[Matrix], *, lr: float, momentum: float, weight_decay: float) -> None:
-        chosen = list(matrices)
-        self._row_counts = {one.parameter: one.row_counts for one in chosen}
-        groups = [{"params": [one.parameter for one in chosen]}]
+    weight: Tensor
+    direction: Tensor
+    longer_side: int
+
+
+Orthogonalise = Callable[[Iterable[Matrix]], Iterator[Update]]
+"""From directions, left where gradients were, to updates: together those of all that this process holds."""
+
+
+def orthogonalised(matrices: Iterable[Matrix]) -> Iterator[Update]:
+    """Yield the updates of whole matrices."""
+    for one in matrices:
+        assert one.parameter.grad is not None, "it holds the direction"
+        weights, directions = (of.split(one.row_counts, dim=-2) for of in (one.parameter, one.parameter.grad))
+        for weight, direction in zip(weights, directions, strict=True):
+            yield Update(weight, orthogonal(direction), max(direction.shape[-2:]))
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon over `matrices`; the learning rate is set from outside, as a group's `lr`. A step spends the gradients."""
+
+    def __init__(
+        self,
+        matrices: Iterable[Matrix],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        orthogonalise: Orthogonalise = orthogonalised,
+    ) -> None:
+        self._matrices, self._orthogonalise = list(matrices), orthogonalise
+        groups = [{"params": [one.parameter for one in self._matrices]}]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @override
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyrefly: ignore[bad-override] - torch overloads it
         """Apply the gradients."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group["lr"], group["momentum"], group["weight_decay"])
+        (group,) = self.param_groups
+        lr = group["lr"]
+        used = [one for one in self._matrices if one.parameter.grad is not None]
+        for one in used:
+            self._turn(one.parameter, group["momentum"])
+            one.parameter.mul_(1 - lr * group["weight_decay"])
+        for update in self._orthogonalise(used):
+            size = UPDATE_RMS * update.longer_side**0.5
+            update.weight.add_(update.direction.to(update.weight.dtype), alpha=-lr * size)
 
-    def _update(self, parameter: nn.Parameter, lr: float, momentum: float, weight_decay: float) -> None:
+    def _turn(self, parameter: nn.Parameter, momentum: float) -> None:
+        """Take the gradient into the average, and leave the direction in its place: no third tensor of that size."""
         assert parameter.grad is not None, "the caller asked"
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        direction = parameter.grad.lerp(average, momentum)
-        parameter.mul_(1 - lr * weight_decay)
-        counts = self._row_counts[parameter]
-        for target, part in zip(parameter.split(counts, dim=-2), direction.split(counts, dim=-2), strict=True):
-            size = UPDATE_RMS * max(part.shape[-2:]) ** 0.5
-            target.add_(orthogonal(part).to(target.dtype), alpha=-lr * size)
+        parameter.grad.lerp_(average, momentum)
+
+
+def working_type(tensor: Tensor) -> torch.dtype:
+    """Return what a matrix is made orthogonal in: bf16 on an accelerator, as Muon was published; on a CPU, where bf16
+    may be emulated, the matrix's own type."""
+    return torch.bfloat16 if tensor.device.type == "cuda" else tensor.dtype
 
 
 def orthogonal(matrix_XMN: Tensor) -> Tensor:
-    """Return the nearest matrix with orthonormal rows or columns, nearly: Newton-Schulz, singular values 0.7 to 1.2.
-
-    In bf16 on an accelerator, as Muon was published; in the matrix's own type on a CPU, where bf16 may be emulated.
-    """
+    """Return the nearest matrix with orthonormal rows or columns, nearly: Newton-Schulz, singular values 0.7 to 1.2."""
     is_tall = matrix_XMN.shape[-2] > matrix_XMN.shape[-1]
     x = matrix_XMN.mT if is_tall else matrix_XMN
-    x = x.bfloat16() if x.device.type == "cuda" else x
+    x = x.to(working_type(x))
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(_SMALLEST_NORM)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):

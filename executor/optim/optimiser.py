@@ -4,12 +4,12 @@ AdamW is torch's fused one. Under `muon` the matrices of the layers go to Muon; 
 experts and the gains stay with AdamW.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from executor.optim.muon import Matrix, Muon
+from executor.optim.muon import Matrix, Muon, Orthogonalise, orthogonalised
 from planner.model import ModelShape
 from planner.recipe import Optimiser
 
@@ -74,8 +74,14 @@ class Optimisers:
             owners[parameter].state[parameter][key] = tensor
 
 
-def optimisers(model: nn.Module, shape: ModelShape, recipe: Optimiser) -> Optimisers:
-    """Return what trains `model` as `recipe` says."""
+def optimisers(
+    model: nn.Module,
+    shape: ModelShape,
+    recipe: Optimiser,
+    *,
+    orthogonalise: Callable[[Sequence[Matrix]], Orthogonalise] = lambda _: orthogonalised,
+) -> Optimisers:
+    """Return what trains `model` as `recipe` says; `orthogonalise` says how, of the matrices that Muon gets."""
     # A pipeline stage wraps its part of the decoder.
     named = {name.removeprefix("decoder."): parameter for name, parameter in model.named_parameters()}
     narrower = shape.mup_base_width / shape.width if shape.mup_base_width else 1.0
@@ -97,7 +103,13 @@ def optimisers(model: nn.Module, shape: ModelShape, recipe: Optimiser) -> Optimi
     adamw = torch.optim.AdamW(filled, lr=recipe.peak_lr, betas=betas, eps=recipe.epsilon, fused=True)
     if not matrices:
         return Optimisers((adamw,))
-    muon = Muon(matrices, lr=recipe.peak_lr, momentum=recipe.muon_momentum, weight_decay=recipe.weight_decay)
+    muon = Muon(
+        matrices,
+        lr=recipe.peak_lr,
+        momentum=recipe.muon_momentum,
+        weight_decay=recipe.weight_decay,
+        orthogonalise=orthogonalise(matrices),
+    )
     # AdamW's update of a hidden matrix has a spectral norm that grows with the width, Muon's with its square root, and
     # muP wants it constant (Yang, Simon and Bernstein, arXiv:2310.17813).
     muon.param_groups[0][_RATE_FACTOR] = narrower**0.5

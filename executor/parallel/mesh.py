@@ -29,8 +29,9 @@ _TIMEOUT = timedelta(minutes=10)
 class Grid:
     """This rank's place in the grid, and the groups it talks in.
 
-    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `ends` the
-    first and last stage of this rank's pipeline. `experts` is the grid as experts see it, where they are spread.
+    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `same_stage`
+    those that hold the same layers between them, `ends` the first and last stage of this rank's pipeline. `experts` is
+    the grid as experts see it, where they are spread.
     """
 
     layout: Layout
@@ -39,6 +40,7 @@ class Grid:
     experts: DeviceMesh | None
     context: dist.ProcessGroup | None
     batch: dist.ProcessGroup | None
+    same_stage: dist.ProcessGroup
     ends: dist.ProcessGroup | None
     stage: int
     data: int
@@ -108,6 +110,8 @@ def grid(layout: Layout, world: World, device: torch.device) -> Grid:
     stage, replica, shard, tensor = (mesh.get_local_rank(axis) for axis in _AXES)
     place = replica * shards + shard
     ranks = torch.arange(world.size).view(layout.pp, layout.dp, layout.cp, layout.tp)
+    same_stage = _own_group(ranks.flatten(1))
+    assert same_stage is not None, "every rank is in a stage"
     return Grid(
         layout=layout,
         rank=world.rank,
@@ -115,6 +119,7 @@ def grid(layout: Layout, world: World, device: torch.device) -> Grid:
         experts=_expert_mesh(layout, shards, device) if layout.ep > 1 else None,
         context=_own_group(ranks.transpose(2, 3).reshape(-1, layout.cp)) if layout.cp > 1 else None,
         batch=_own_group(ranks.permute(0, 3, 1, 2).reshape(-1, layout.dp * layout.cp)),
+        same_stage=same_stage,
         ends=_own_group(ranks.flatten(1)[[0, -1]].T) if layout.pp > 1 else None,
         stage=stage,
         data=place // layout.cp,

@@ -26,8 +26,6 @@ def _obstacles(job: Job) -> Iterator[str]:
         num_experts = 0 if shape.moe is None else shape.moe.num_experts
         if num_experts % layout.ep or not num_experts:
             yield f"{num_experts} experts spread over {layout.ep} ranks"
-    if recipe.optimiser.kind == "muon":
-        yield "Muon, which needs whole matrices, on several devices"
     if layout.num_model_chunks > 1:
         yield f"{layout.num_model_chunks} model chunks a pipeline stage (interleaving)"
     if layout.pp > shape.num_layers:

@@ -7,7 +7,7 @@ The loss of the step is the mean over ranks of their means, all over equally man
 what FSDP averages (data, context), what tensor ranks sum, and what a single process computes are the same numbers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +16,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.optim import AdamW
 from typing_extensions import override
 
 from executor.checkpoint import load_state
 from executor.clip import clip, squared_norm
 from executor.evaluate import HeldOut, held_out
 from executor.integrity import CorruptedError
+from executor.optim.muon import Matrix, Orthogonalise, orthogonalised
+from executor.optim.optimiser import Optimisers, optimisers
 from executor.parallel.mesh import Grid, beside, grid
+from executor.parallel.orthogonal import SharedWork
 from executor.parallel.own import canonical_shape, local
 from executor.parallel.pipeline import Micro, Pipeline
 from executor.parallel.ring import context_positions
@@ -45,8 +49,6 @@ class ParallelTrainer(Trainer):
         self._width, self._is_head_tied = job.shape.width, job.shape.is_head_tied
         self._grid = grid(job.layout, world, device)
         super().__init__(job.shape, job.recipe, batches, device=device)
-        for part in self._optimiser.parts:
-            _group_by_mesh(part)
         self._pipeline = Pipeline(self._share, self._grid, device=device) if job.layout.pp > 1 else None
         positions_T = context_positions(job.recipe.seq_len, rank=self._grid.context_rank, size=job.layout.cp)
         self._positions_T = positions_T.to(device)
@@ -125,6 +127,18 @@ class ParallelTrainer(Trainer):
     def _build(self, shape: ModelShape) -> nn.Module:
         self._share: Share = cut(shape, self._recipe, self._grid, device=self._device)
         return self._share.module
+
+    @override
+    def _new_optimisers(self, shape: ModelShape) -> Optimisers:
+        made = optimisers(self._model, shape, self._recipe.optimiser, orthogonalise=self._shared_work)
+        for part in made.parts:
+            if isinstance(part, AdamW):
+                _group_by_mesh(part)
+        return made
+
+    def _shared_work(self, matrices: Sequence[Matrix]) -> Orthogonalise:
+        group = self._grid.same_stage
+        return orthogonalised if group.size() == 1 else SharedWork(self._share, matrices, group=group)
 
     @override
     def _gradients(self) -> tuple[float, float]:

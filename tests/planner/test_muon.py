@@ -6,7 +6,15 @@ import pytest
 
 from planner.cluster import Layout
 from planner.memory import memory_per_device
-from planner.muon import memory_under_muon, muon_flop_per_step, muon_params, step_under_muon
+from planner.muon import (
+    Matrices,
+    memory_under_muon,
+    muon_flop_per_step,
+    muon_matrices,
+    muon_params,
+    rounds,
+    step_under_muon,
+)
 from planner.profiles import profile
 from planner.step import step_breakdown
 from tests.planner.test_counts_against_torch import random_shape
@@ -50,7 +58,7 @@ def test_a_step_grows_by_the_products_and_its_parts_still_add_up(shape) -> None:
     slower = step_under_muon(step, shape, LAYOUT, H100S, by, **SETTINGS)
 
     extra = slower.step_seconds - step.step_seconds
-    ideal = muon_flop_per_step(shape) / 2 / H100S.hardware.peak_flop_per_s("bf16")
+    ideal = muon_flop_per_step(shape) / 64 / H100S.hardware.peak_flop_per_s("bf16")
     assert ideal < extra < 3 * ideal
     assert sum(seconds for _, seconds in slower.terms) == pytest.approx(slower.step_seconds)
     assert slower.mfu * slower.step_seconds == pytest.approx(step.mfu * step.step_seconds)
@@ -60,7 +68,47 @@ def test_one_average_in_place_of_two_is_saved() -> None:
     layout = Layout(dp=64, sharding="none")
     memory = memory_per_device(LLAMA_7B, layout, H100S, seq_len=4096, sequences_per_step=64, precision="fp32")
 
-    under = memory_under_muon(memory, LLAMA_7B, layout, precision="fp32")
+    settings = {"seq_len": 4096, "sequences_per_step": 64, "precision": "fp32"}
+    under = memory_under_muon(memory, LLAMA_7B, layout, H100S, **settings)
 
     assert memory.optimizer_bytes - under.optimizer_bytes == pytest.approx(4.0 * muon_params(LLAMA_7B))
     assert under.total_bytes < memory.total_bytes
+
+
+def test_ranks_take_one_matrix_a_round_and_the_largest_sets_the_pace() -> None:
+    """96 matrices of the feed-forwards, 64 of queries and outputs, 64 of keys and values: rounds begin with the first,
+    the 65th, the 129th and the 193rd."""
+    found = rounds(LLAMA_7B, num_ranks=64)
+
+    assert found[0] == Matrices(4096, 11008, 2)
+    assert [one.count for one in found[1:]] == [1, 1]
+    assert [one.count for one in rounds(LLAMA_7B, num_ranks=64, num_stages=4)] == [1, 0, 0]
+    assert sorted(rounds(LLAMA_7B, num_ranks=1)) == sorted(muon_matrices(LLAMA_7B))
+
+
+def extra_seconds(layout: Layout) -> float:
+    by = profile("h100-sxm", "megatron-te")
+    step = step_breakdown(LLAMA_7B, layout, H100S, by, **SETTINGS)
+    return step_under_muon(step, LLAMA_7B, layout, H100S, by, **SETTINGS).step_seconds - step.step_seconds
+
+
+def test_more_ranks_take_less_time_and_whole_copies_travel_more_than_shards() -> None:
+    sharded = [extra_seconds(Layout(dp=dp, sharding="fsdp", micro_batch=1)) for dp in (8, 16, 32, 64)]
+    copied = extra_seconds(Layout(dp=64, sharding="none", micro_batch=1))
+
+    assert sharded == sorted(sharded, reverse=True)
+    # What comes back to each of 64 ranks is every matrix in 16 bits, over the network that the 8 of a node share.
+    travel = 2.0 * muon_params(LLAMA_7B) * 63 / 64 / (H100S.hardware.network_bytes_per_s_per_node)
+    assert copied - sharded[-1] > 0.8 * travel
+
+
+def test_a_rounds_matrices_are_charged_where_activations_were_less() -> None:
+    """Of one rank, eight copies of the largest matrix; of 64 with whole copies, three of all 64 besides."""
+    for layout, copies in ((Layout(micro_batch=1), 8), (Layout(dp=64, micro_batch=1), 8 + 3 * 64)):
+        settings = {"seq_len": 128, "sequences_per_step": 64, "precision": "bf16"}
+        memory = memory_per_device(LLAMA_7B, layout, H100S, **settings)
+        under = memory_under_muon(memory, LLAMA_7B, layout, H100S, **settings)
+
+        freed = memory.activations_bytes + memory.logits_bytes
+        needed = copies * 4096 * 11008 * 2.0
+        assert under.buffers_bytes - memory.buffers_bytes == pytest.approx(max(0.0, needed - freed))

@@ -175,7 +175,6 @@ def test_a_layout_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
     assert "2 heads over" in obstacle(job(corpus, "tp=2", 2, shape=runs.SHAPE))
     assert "16 in 32 chunks" in obstacle(job(corpus, "cp=16", 16, seq_len=16))
     assert "4 pipeline stages of 3 layers" in obstacle(job(corpus, "pp=4", 4))
-    assert "Muon" in obstacle(job(corpus, "dp=2", 2, optimiser=runs.Optimiser(kind="muon", peak_lr=0.01)))
 
 
 def test_a_layout_is_part_of_a_job_only_where_the_batch_is_exact(corpus: Path):

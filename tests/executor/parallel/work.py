@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from executor import runtime
 from executor.evaluate import HeldOut
 from executor.model.experts import Experts
+from executor.optim.muon import Muon
 from executor.parallel import mesh
 from executor.parallel.own import local
 from executor.parallel.ring import context_positions, ring_attend
@@ -103,6 +104,17 @@ def visit_errors(shape: ModelShape, favourite: int | None) -> list[float]:
     pairs += [(it.grad, whole.routed.get_parameter(name).grad[mine]) for name, it in spread.routed.named_parameters()]
     mesh.leave()
     return [float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs]
+
+
+def muon_rounds(corpus: Path, job: Job) -> list[tuple[int, ...]]:
+    """Return the shape of the largest of each round's matrices."""
+    here = world(os.environ)
+    ranks = mesh.join(here, CPU)
+    trainer = ParallelTrainer(job, runs.batches(corpus, job), device=CPU, world=here, ranks=ranks)
+    (muon,) = (part for part in trainer._optimiser.parts if isinstance(part, Muon))
+    found = [units[0].box.shape for units in muon._orthogonalise._rounds]
+    mesh.leave()
+    return found
 
 
 def saved_bytes(corpus: Path, job: Job) -> int:
