@@ -26,6 +26,7 @@ def fused_sections(shape: ModelShape) -> Sections:
     return {
         "attention.qkv.weight": (shape.num_heads * shape.head_dim, kv, kv),
         "feed_forward.up.weight": (shape.ffn_width,) * parts,
+        "feed_forward.shared.up.weight": (shape.moe.shared_ffn_width if shape.moe else 0,) * parts,
     }
 
 

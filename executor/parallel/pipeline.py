@@ -23,12 +23,26 @@ class Micro:
 
 
 class Pipeline:
-    """This rank's stage in its pipeline."""
+    """This rank's stage in its pipeline; `stream_BTW` has the form of what goes from one to the next."""
 
-    def __init__(self, share: Share, grid: Grid, *, device: torch.device) -> None:
-        self._share, self._grid, self._device = share, grid, device
+    def __init__(self, share: Share, grid: Grid, *, stream_BTW: Tensor) -> None:
+        self._share, self._grid, self._device = share, grid, stream_BTW.device
         self._group = grid.mesh.get_group("stage")
-        self._stage = PipelineStage(share.module, grid.stage, grid.layout.pp, device, group=self._group)
+        # torch finds forms that it isn't told by a forward pass before the first step, which experts would count as
+        # visits. That pass makes the group's communicator too, which NCCL would make among the first sends otherwise.
+        dist.all_reduce(torch.zeros((), device=self._device), group=self._group)
+        self._stream_BTW = stream_BTW.requires_grad_()
+        batch, length, _ = stream_BTW.shape
+        tokens_BT = torch.zeros(batch, length * grid.layout.tp, dtype=torch.int64, device=self._device)
+        self._stage = PipelineStage(
+            share.module,
+            grid.stage,
+            grid.layout.pp,
+            self._device,
+            group=self._group,
+            input_args=tokens_BT if grid.is_first_stage else stream_BTW,
+            output_args=torch.zeros_like(stream_BTW[:1, 0, 0]) if grid.is_last_stage else stream_BTW,
+        )
         self._schedules: dict[int, Schedule1F1B | ScheduleGPipe] = {}
 
     def gradients(self, micros: Sequence[Micro]) -> Tensor:
@@ -51,11 +65,11 @@ class Pipeline:
     def _share_of(self, loss: Tensor, _target: Tensor) -> Tensor:
         return loss.sum() / self._grid.layout.tp
 
-    def loss(self, micro: Micro, *, like_BTW: Tensor) -> Tensor:
-        """Return the loss of one batch without gradients, 0 but on the last stage. `like_BTW` is the stream's form."""
+    def loss(self, micro: Micro) -> Tensor:
+        """Return the loss of one batch without gradients, 0 but on the last stage."""
         rank, x = self._group.rank(), micro.token_BT
         if not self._grid.is_first_stage:
-            x = torch.empty_like(like_BTW)
+            x = self._stream_BTW.new_empty(len(micro.target_BT), *self._stream_BTW.shape[1:])
             dist.recv(x, group=self._group, group_src=rank - 1)
         if self._grid.is_last_stage:
             return self._share.module(x, micro.target_BT, micro.document_BT).sum()

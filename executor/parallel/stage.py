@@ -19,6 +19,7 @@ from torch.distributed.tensor.placement_types import Shard
 from typing_extensions import override
 
 from executor.model.decoder import Block, Decoder
+from executor.model.experts import Experts
 from executor.model.initialise import initialise
 from executor.model.rotary import turns
 from executor.parallel.mesh import Grid
@@ -42,7 +43,7 @@ class Part(nn.Module):
         if not self._is_last:
             return self.decoder.hidden(x, document_BT)
         assert target_BT is not None, "the last stage is called with targets"
-        return self.decoder(x, target_BT, document_BT)[None]
+        return torch.stack((self.decoder(x, target_BT, document_BT),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ def _cut_stage(decoder: Decoder, shape: ModelShape, grid: Grid) -> int:
 def _spread_matrices(decoder: Decoder, grid: Grid) -> None:
     """Split heads and feed-forward over tensor ranks; between them the stream is split by position.
 
-    Norms, embedding and head stay whole on each rank and see its positions only; their gradients are summed.
+    Norms, routers, embedding and head stay whole on each rank and see its positions only; their gradients are summed.
+    A rank sends its positions to experts as it would without tensor ranks.
     """
     size = grid.layout.tp
     if size == 1:
@@ -130,11 +132,12 @@ def _spread_matrices(decoder: Decoder, grid: Grid) -> None:
     plan: dict[str, ParallelStyle] = {
         "attention.qkv": columns,
         "attention.out": rows,
-        "feed_forward.up": columns,
-        "feed_forward.down": rows,
     }
     for block in _blocks(decoder):
         parallelize_module(block, grid.mesh["tensor"], plan)
+        dense = block.feed_forward.shared if isinstance(block.feed_forward, Experts) else block.feed_forward
+        if dense is not None:
+            parallelize_module(dense, grid.mesh["tensor"], {"up": columns, "down": rows})
         queries, keys, values = block.attention.heads
         block.attention.heads = queries // size, keys // size, values // size
         block.register_forward_pre_hook(partial(_all_turns, decoder))

@@ -36,8 +36,6 @@ def _obstacles(job: Job) -> Iterator[str]:
         yield "capability probes on several devices"
     if layout.pp > 1 and any(it.sequences % (layout.dp * recipe.micro_batch_sequences) for it in recipe.batch_warmup):
         yield "a batch warm-up that does not divide into whole micro-batches of the pipeline"
-    if layout.pp > 1 and shape.moe is not None:
-        yield "experts in pipeline stages"
     yield from _tensor_obstacles(job)
     yield from _context_obstacles(job)
 
@@ -46,8 +44,10 @@ def _tensor_obstacles(job: Job) -> Iterator[str]:
     layout, shape = job.layout, job.shape
     if layout.tp == 1:
         return
-    if shape.moe is not None:
-        yield "experts over tensor ranks"
+    if shape.moe is not None and layout.ep == 1:
+        yield "experts whose matrices tensor ranks split (whole ones over ranks run: ep=2 or more)"
+    if shape.moe is not None and shape.moe.shared_ffn_width % layout.tp:
+        yield f"a shared feed-forward of {shape.moe.shared_ffn_width} on {layout.tp} tensor ranks"
     if not layout.is_sequence_parallel:
         yield "tensor parallelism without sequence parallelism"
     if shape.num_kv_heads % layout.tp or shape.num_heads % layout.tp:

@@ -27,7 +27,7 @@ from executor.optim.muon import Matrix, Orthogonalise, orthogonalised
 from executor.optim.optimiser import Optimisers, optimisers
 from executor.parallel.mesh import Grid, beside, grid
 from executor.parallel.orthogonal import SharedWork
-from executor.parallel.own import canonical_shape, local
+from executor.parallel.own import canonical_shape, is_routed, local
 from executor.parallel.pipeline import Micro, Pipeline
 from executor.parallel.ring import context_positions
 from executor.parallel.sealing import Kinds, save_together
@@ -46,12 +46,17 @@ class ParallelTrainer(Trainer):
 
     def __init__(self, job: Job, batches: Batches, *, device: torch.device, world: World, ranks: Ranks) -> None:
         self._ranks, self._savers, self._layout = ranks, beside(world), job.layout
-        self._width, self._is_head_tied = job.shape.width, job.shape.is_head_tied
+        self._is_head_tied = job.shape.is_head_tied
         self._grid = grid(job.layout, world, device)
         super().__init__(job.shape, job.recipe, batches, device=device)
-        self._pipeline = Pipeline(self._share, self._grid, device=device) if job.layout.pp > 1 else None
+        self._pipeline = self._new_pipeline(job, device) if job.layout.pp > 1 else None
         positions_T = context_positions(job.recipe.seq_len, rank=self._grid.context_rank, size=job.layout.cp)
         self._positions_T = positions_T.to(device)
+
+    def _new_pipeline(self, job: Job, device: torch.device) -> Pipeline:
+        num_positions = job.recipe.seq_len // (job.layout.cp * job.layout.tp)
+        size = job.recipe.micro_batch_sequences, num_positions, job.shape.width
+        return Pipeline(self._share, self._grid, stream_BTW=torch.empty(size, device=device))
 
     @override
     def evaluate(self) -> HeldOut:
@@ -215,8 +220,7 @@ class ParallelTrainer(Trainer):
         micro = self._cut(token_BT1, document_BT, 1.0)
         if self._pipeline is None:
             return self._model(micro.token_BT, micro.target_BT, micro.document_BT)
-        like_BTW = torch.empty(*micro.target_BT.shape, self._width, device=self._device)
-        return self._pipeline.loss(micro, like_BTW=like_BTW)
+        return self._pipeline.loss(micro)
 
     @override
     def _balance(self) -> None:
@@ -261,11 +265,11 @@ class ParallelTrainer(Trainer):
 def sum_copies(gradients: Mapping[str, Tensor], grid: Grid, *, is_head_tied: bool) -> None:
     """Sum the gradients of what several ranks hold a copy of and each saw a part of the work of, in place.
 
-    Over tensor ranks these are norms, embedding and head, of which each saw some positions; over a pipeline's ends, a
-    tied head.
+    Over tensor ranks these are norms, routers, embedding and head, of which each saw some positions; over a pipeline's
+    ends, a tied head.
     """
     if grid.layout.tp > 1:
-        whole = [local(gradient) for gradient in gradients.values() if not _is_split(gradient)]
+        whole = [local(gradient) for name, gradient in gradients.items() if not _is_split(name, gradient)]
         flat = torch.cat([gradient.flatten() for gradient in whole])
         dist.all_reduce(flat, group=grid.mesh.get_group("tensor"))
         for gradient, summed in zip(whole, flat.split([gradient.numel() for gradient in whole]), strict=True):
@@ -274,8 +278,8 @@ def sum_copies(gradients: Mapping[str, Tensor], grid: Grid, *, is_head_tied: boo
         dist.all_reduce(local(gradients["embedding.weight"]), group=grid.ends)
 
 
-def _is_split(tensor: Tensor) -> bool:
-    return isinstance(tensor, DTensor) and "tensor" in (tensor.device_mesh.mesh_dim_names or ())
+def _is_split(name: str, tensor: Tensor) -> bool:
+    return is_routed(name) or (isinstance(tensor, DTensor) and "tensor" in (tensor.device_mesh.mesh_dim_names or ()))
 
 
 def _group_by_mesh(optimiser: torch.optim.Optimizer) -> None:

@@ -14,10 +14,14 @@ from tests.executor.parallel.test_resume import in_hex
 
 EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16, shared_ffn_width=8)
 MOE = SHAPE.model_copy(update={"moe": EXPERTS})
-OF_TWO = ("dp=2,ep=2", "dp=2,sharding=fsdp", "cp=2,ep=2,recompute=full")
-OF_FOUR = ("dp=4,ep=2,sharding=fsdp", "dp=4,ep=4", "dp=4", "dp=4,ep=2", "dp=2,cp=2,ep=2", "dp=4,ep=4,sharding=fsdp")
+OF_TWO = ("dp=2,ep=2", "pp=2", "tp=2,ep=2,recompute=full")
+OTHERS_OF_TWO = ("cp=2,ep=2", "dp=2,sharding=fsdp", "cp=2")
+OF_FOUR = (
+    "dp=4,ep=2,sharding=fsdp", "dp=4,ep=4", "dp=4", "dp=4,ep=2,sharding=hsdp", "dp=2,cp=2,ep=2", "pp=2,dp=2,ep=2",
+    "dp=2,tp=2,ep=4,sharding=fsdp", "dp=2,tp=2,ep=2,sharding=zero1", "dp=4,ep=2,recompute=alternate",
+)  # fmt: skip
 
-STEADY_SEED = 1
+STEADY_SEED = 7
 """A start from which rounding does not grow, as in the dense tests: one ulp moves a router's choice nowhere."""
 
 
@@ -67,12 +71,14 @@ def test_from_the_steady_start_rounding_does_not_grow(corpus: Path):
         losses.append([trainer.step().loss for _ in range(50)])
 
     assert losses[1] != losses[0] != losses[2]
-    assert losses[1] == pytest.approx(losses[0], abs=2e-6)
-    assert losses[2] == pytest.approx(losses[0], abs=2e-6)
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("text", "num_ranks"), [("dp=2,ep=2", 2), ("cp=2,ep=2", 2), *((it, 4) for it in OF_FOUR)])
+@pytest.mark.parametrize(
+    ("text", "num_ranks"), [*((it, 2) for it in OF_TWO + OTHERS_OF_TWO), *((it, 4) for it in OF_FOUR)]
+)
 def test_fifty_steps_of_every_spread_equal_those_of_one_process(
     text: str, num_ranks: int, corpus: Path, tmp_path: Path
 ):
@@ -82,8 +88,8 @@ def test_fifty_steps_of_every_spread_equal_those_of_one_process(
     )
 
     assert all(other == [leg] for other in others)
-    assert [step.loss for step in leg[0]] == pytest.approx([trainer.step().loss for _ in range(50)], abs=5e-6)
-    assert leg[1].loss == pytest.approx(trainer.evaluate().loss, abs=5e-6)
+    assert [step.loss for step in leg[0]] == pytest.approx([trainer.step().loss for _ in range(50)], abs=1e-6)
+    assert leg[1].loss == pytest.approx(trainer.evaluate().loss, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -100,5 +106,6 @@ def test_a_spread_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
     from executor.parallel.support import obstacle
 
     assert obstacle(moe_job(corpus, "dp=2,ep=2", 2)) == ""
+    assert "whose matrices tensor ranks split" in obstacle(moe_job(corpus, "tp=2", 2))
     assert "4 experts spread over 3 ranks" in obstacle(moe_job(corpus, "cp=3,ep=3", 3))
     assert "0 experts spread over 2 ranks" in obstacle(job(corpus, "dp=2,ep=2", 2))
