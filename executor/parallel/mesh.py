@@ -29,9 +29,9 @@ _TIMEOUT = timedelta(minutes=10)
 class Grid:
     """This rank's place in the grid, and the groups it talks in.
 
-    `context` are the ranks that read the same sequences, `batch` those that read the batch between them, `same_stage`
-    those that hold the same layers between them, `ends` the first and last stage of this rank's pipeline. `experts` is
-    the grid as experts see it, where they are spread.
+    `context` are the ranks that read the same sequences, `same_stage` those that hold the same layers between them,
+    `ends` the first and last stage of this rank's pipeline. `experts` is the grid as experts see it, where they are
+    spread.
     """
 
     layout: Layout
@@ -39,7 +39,6 @@ class Grid:
     mesh: DeviceMesh
     experts: DeviceMesh | None
     context: dist.ProcessGroup | None
-    batch: dist.ProcessGroup | None
     same_stage: dist.ProcessGroup
     ends: dist.ProcessGroup | None
     stage: int
@@ -118,7 +117,6 @@ def grid(layout: Layout, world: World, device: torch.device) -> Grid:
         mesh=mesh,
         experts=_expert_mesh(layout, shards, device) if layout.ep > 1 else None,
         context=_own_group(ranks.transpose(2, 3).reshape(-1, layout.cp)) if layout.cp > 1 else None,
-        batch=_own_group(ranks.permute(0, 3, 1, 2).reshape(-1, layout.dp * layout.cp)),
         same_stage=same_stage,
         ends=_own_group(ranks.flatten(1)[[0, -1]].T) if layout.pp > 1 else None,
         stage=stage,

@@ -53,9 +53,7 @@ def average_experts(gradients: Mapping[str, Tensor], grid: Grid) -> None:
 def sum_visits(module: nn.Module, grid: Grid) -> None:
     """Make the visits of each layer those of the whole batch, on all ranks of the stage."""
     for one in experts_of(module):
-        dist.all_reduce(one.visits_E, group=grid.batch)
-        if grid.layout.tp > 1:
-            dist.all_reduce(one.visits_E, group=grid.mesh.get_group("tensor"))
+        dist.all_reduce(one.visits_E, group=grid.same_stage)
 
 
 @torch.compiler.disable  # a compiled block stops here and goes on after: exchanges are not for its compiler
