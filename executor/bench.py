@@ -83,14 +83,15 @@ PROBES = (
 class Effort:
     """How long to measure. A round visits every probe."""
 
+    starts: int
     probes: tuple[Probe, ...]
     probe_seconds: float
     product_seconds: float
     memory_tries: int
 
 
-FULL = Effort(probes=PROBES, probe_seconds=14.0, product_seconds=4.0, memory_tries=6)
-QUICK = Effort(probes=QUICK_PROBES, probe_seconds=3.5, product_seconds=1.5, memory_tries=3)
+FULL = Effort(starts=2, probes=PROBES, probe_seconds=14.0, product_seconds=4.0, memory_tries=6)
+QUICK = Effort(starts=1, probes=QUICK_PROBES, probe_seconds=3.5, product_seconds=1.5, memory_tries=3)
 
 _STEPS_PER_VISIT = 2
 # A product is repeated within a try until it has run for this long, so that the clock's grain does not count.
@@ -108,7 +109,7 @@ _START = (
 def measure(*, effort: Effort, num_threads: int, report: Callable[[str], None]) -> Calibration:
     """Return what this machine's CPU can do with `num_threads`."""
     report("startup: how long a run takes to begin")
-    startup_seconds = _startup_seconds()
+    startup_seconds = min(_startup_seconds() for _ in range(effort.starts))
     runtime.prepare(_recipe(QUICK_PROBES[0], num_threads=num_threads))
     report(f"products: {len(PRODUCTS)} sizes on {num_threads} threads")
     matmuls = _matmul_rates(effort.product_seconds)

@@ -1,7 +1,8 @@
 """What may go otherwise: ten thousand simulated runs over throughput, failures and loss, all from one seed.
 
-Each draw takes one step time (log-normal around the profile's median, its scatter being the profile's), one number of
-failures (Poisson at the fleet's rate, each losing half a checkpoint interval and a restart), and one loss from the law.
+Each draw takes one step time (log-normal around the profile's median, its scatter being the profile's), one start, one
+number of failures (Poisson at the fleet's rate, each losing half a checkpoint interval and a restart), and one loss
+from the law.
 Prices are taken as given: the plan names them and goes stale when they move.
 """
 
@@ -19,6 +20,10 @@ Array = npt.NDArray[np.float64]
 NUM_DRAWS = 10_000
 Z90 = 1.2815515655446004
 """The 90th percentile of a standard normal: how a P10-P90 band becomes a standard deviation."""
+
+START_LOG_SD = 0.3
+"""Of the time to the first step: on one quiet machine 3.3 to 6.3 s, under load 12.8 (docs/log.md). A cluster's start is
+assumed, so at least as uncertain."""
 
 
 class Work(NamedTuple):
@@ -61,4 +66,5 @@ def simulate(work: Work, *, step_log_sd: float, loss_of_time: Goodput, rng: np.r
     expected_failures = busy / loss_of_time.mean_seconds_between_failures
     failures = rng.poisson(expected_failures)
     lost = failures * loss_of_time.lost_seconds_per_failure
-    return Outcome(work.startup_seconds + busy + lost)
+    start = work.startup_seconds * np.exp(START_LOG_SD * rng.standard_normal(NUM_DRAWS))
+    return Outcome(start + busy + lost)

@@ -1,4 +1,4 @@
-"""Ten thousand budgets: step time, failures, price and experiments drawn together, and what each moves alone.
+"""Ten thousand budgets: step time, start, failures, price and experiments drawn together, and what each moves alone.
 
 Throughput and failures are those of planner.risk; the price drifts until the run is paid for unless it was stated; how
 many experiments a run needs is log-normal around the stated multiplier, as wide as the published ones.
@@ -14,7 +14,7 @@ import numpy as np
 from data.values import Band
 from planner.economics.values import Driver
 from planner.recipe import Rates, run_cost_usd
-from planner.risk import NUM_DRAWS, Z90, Array, Work
+from planner.risk import NUM_DRAWS, START_LOG_SD, Z90, Array, Work
 
 EXPERIMENTS_LOG_SD = 0.82
 """Of what is spent beside the final run: Epoch AI's 90 % interval of 1.2 to 4 around 2.2 is 0.2 to 3 around 1.2."""
@@ -47,7 +47,8 @@ def draw(of: Uncertain, rng: np.random.Generator) -> Drawn:
     step, price, more = (rng.standard_normal(NUM_DRAWS) for _ in range(3))
     busy = _busy(of, np.exp(of.step_log_sd * step))
     failures = rng.poisson(busy / of.seconds_between_failures).astype(np.float64)
-    wall = of.work.startup_seconds + busy + failures * of.seconds_per_failure
+    start = of.work.startup_seconds * np.exp(START_LOG_SD * rng.standard_normal(NUM_DRAWS))
+    wall = start + busy + failures * of.seconds_per_failure
     return Drawn(_total(of, wall, np.exp(of.price_log_sd * price), np.exp(EXPERIMENTS_LOG_SD * more)), wall)
 
 
@@ -57,13 +58,16 @@ def drivers(of: Uncertain) -> tuple[Driver, ...]:
     busy = float(_busy(of, one)[0])
     expected = busy / of.seconds_between_failures
 
-    def total(*, step: float = 1.0, failures: float = expected, price: float = 1.0, more: float = 1.0) -> float:
-        wall = of.work.startup_seconds + _busy(of, one * step) + failures * of.seconds_per_failure
+    def total(
+        *, step: float = 1.0, start: float = 1.0, failures: float = expected, price: float = 1.0, more: float = 1.0
+    ) -> float:
+        wall = of.work.startup_seconds * start + _busy(of, one * step) + failures * of.seconds_per_failure
         return float(_total(of, wall, one * price, one * more)[0])
 
     spread = Z90 * math.sqrt(expected)
     found = (
         _driver("step time", lambda sign: total(step=math.exp(sign * Z90 * of.step_log_sd))),
+        _driver("start-up", lambda sign: total(start=math.exp(sign * Z90 * START_LOG_SD))),
         _driver("price of compute", lambda sign: total(price=math.exp(sign * Z90 * of.price_log_sd))),
         _driver("failures", lambda sign: total(failures=max(0.0, expected + sign * spread))),
         _driver("experiments", lambda sign: total(more=math.exp(sign * Z90 * EXPERIMENTS_LOG_SD))),

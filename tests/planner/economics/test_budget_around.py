@@ -1,6 +1,7 @@
 """The whole budget around a plan: lines, draws, months, gates, alternatives, governance."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_what_is_certain_moves_nothing() -> None:
         step_log_sd=0.0, price_log_sd=0.0, experiments_multiplier=1.0, seconds_between_failures=math.inf
     )
 
+    certain = replace(certain, work=Work(0.0, 1e6, 1e4))  # a start is never certain
+
     assert np.ptp(draw(certain, np.random.default_rng(1)).total_usd) == 0
     assert drivers(certain) == ()
 
@@ -145,7 +148,7 @@ def test_what_is_certain_moves_nothing() -> None:
 def test_drivers_come_with_the_widest_first() -> None:
     found = drivers(uncertain())
 
-    assert [one.name for one in found] == ["experiments", "price of compute", "step time", "failures"]
+    assert [one.name for one in found] == ["experiments", "price of compute", "step time", "failures", "start-up"]
     assert all(one.low_usd < one.high_usd for one in found)
 
 
