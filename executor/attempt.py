@@ -184,6 +184,9 @@ class Attempt:
         result = self._gate_result(gate, self._heldout, scores)
         self._tell(Gated(spent=self._spent(), result=result, delta=result.loss - gate.loss_p50))
         self._scores = result.probes
+        return self._ranks.agree(self._gate_stop(gate, result))
+
+    def _gate_stop(self, gate: Gate, result: GateResult) -> Stop | None:
         limit = gate.stop_above_loss
         if limit is not None and result.loss > limit:
             return Stop("gated", f"held-out loss {result.loss:.4f} at step {gate.step} is above {limit:.4f}")

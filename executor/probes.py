@@ -4,9 +4,13 @@
 answers are other questions' right ones, so that all four are as likely on their own. Nothing is drawn at random: the
 same text gives the same questions.
 
-Axes: I questions, A answers each, T positions, V vocabulary.
+An answer's evidence is a sum over positions, so that processes which see some questions, or some positions of each,
+add theirs up (`executor.parallel.trainer`).
+
+Axes: K kinds of question, I questions, A answers each, B passages, T positions, P those that were seen, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +20,21 @@ from torch.nn.functional import cross_entropy
 from executor.model.decoder import Decoder
 from planner.health import ANSWER_TOKENS, NUM_ANSWERS, PROMPT_TOKENS, ProbeScore
 
+_KINDS = ("completion", "cloze")
 # Questions scored at a time: their logits are the largest thing in memory.
 _ITEMS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Logits (B, P, V) at some positions (P,) of passages."""
+
+    logits_BPV: Tensor
+    position_P: Tensor
+
+
+See = Callable[[Tensor], Seen]
+"""From passages (B, T) to what this process sees of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +55,51 @@ class Probes:
         prompt_tokens = length * PROMPT_TOKENS // (PROMPT_TOKENS + ANSWER_TOKENS)
         return cls(heldout_NT1[: num_items * every : every, :length], prompt_tokens)
 
-    @torch.no_grad()
-    def scores(self, model: Decoder) -> tuple[ProbeScore, ...]:
-        """Return how often `model` finds its answer the likeliest of four."""
-        parts = range(0, len(self.token_IT1), _ITEMS_AT_ONCE)
-        completed = torch.cat([self._completion(model, start) for start in parts])
-        filled = torch.cat([self._cloze(model, start) for start in parts])
-        return _score("completion", completed), _score("cloze", filled)
+    def whole_evidence(self, model: Decoder) -> Tensor:
+        """Return what speaks for each answer of all questions, (K, I, A), as a whole model sees it."""
 
-    def _completion(self, model: Decoder, start: int) -> Tensor:
-        """Return, for each question of a part, whether its own continuation has the lowest loss."""
-        item_IA = self._answers(start)
+        def see(token_BT: Tensor) -> Seen:
+            return Seen(model.logits(token_BT), torch.arange(token_BT.shape[1], device=token_BT.device))
+
+        return torch.cat([self.evidence(see, item_I) for item_I in self.parts()], dim=1)
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """Return the questions, by number, in parts to be asked at a time."""
+        return torch.arange(len(self.token_IT1), device=self.token_IT1.device).split(_ITEMS_AT_ONCE)
+
+    @torch.no_grad()
+    def evidence(self, see: See, item_I: Tensor) -> Tensor:
+        """Return what speaks for each answer of some questions, (K, I, A) in float64, each question's own first."""
+        offered_IA = (item_I[:, None] + torch.arange(NUM_ANSWERS, device=item_I.device)) % len(self.token_IT1)
+        return torch.stack((self._completion(see, offered_IA), self._cloze(see, offered_IA)))
+
+    def no_evidence(self) -> Tensor:
+        """Return what to add evidence to, (K, I, A)."""
+        return torch.zeros(
+            len(_KINDS), len(self.token_IT1), NUM_ANSWERS, dtype=torch.float64, device=self.token_IT1.device
+        )
+
+    def judged(self, evidence_KIA: Tensor) -> tuple[ProbeScore, ...]:
+        """Return how often the evidence is for a question's own answer."""
+        right_KI = (evidence_KIA[..., :1] >= evidence_KIA).all(-1)
+        return tuple(
+            ProbeScore(name=name, accuracy=right_I.float().mean().item(), num_items=len(right_I))
+            for name, right_I in zip(_KINDS, right_KI, strict=True)
+        )
+
+    def _completion(self, see: See, item_IA: Tensor) -> Tensor:
+        """Return how likely, in nats, each continuation is after the prompt."""
         prompt = self.token_IT1[item_IA[:, :1], : self.prompt_tokens].expand(-1, NUM_ANSWERS, -1)
         passage = torch.cat((prompt, self.token_IT1[item_IA, self.prompt_tokens :]), dim=2).flatten(0, 1)
-        logits = model.logits(passage[:, :-1])[:, self.prompt_tokens - 1 :].float()
-        target = passage[:, self.prompt_tokens :]
-        loss = cross_entropy(logits.transpose(1, 2), target, reduction="none").sum(1)
-        loss_IA = loss.view(-1, NUM_ANSWERS)
-        return (loss_IA[:, :1] <= loss_IA).all(1)
+        seen = see(passage[:, :-1])
+        is_asked_P = (seen.position_P >= self.prompt_tokens - 1) & (seen.position_P < passage.shape[1] - 1)
+        target = passage[:, seen.position_P[is_asked_P] + 1]
+        loss = cross_entropy(seen.logits_BPV[:, is_asked_P].float().transpose(1, 2), target, reduction="none")
+        return -loss.double().sum(1).view_as(item_IA)
 
-    def _cloze(self, model: Decoder, start: int) -> Tensor:
-        """Return, for each question of a part, whether the token that ends its prompt is the likeliest of four."""
-        item_IA = self._answers(start)
+    def _cloze(self, see: See, item_IA: Tensor) -> Tensor:
+        """Return the logit of each token that may end the prompt."""
         prompt = self.token_IT1[item_IA[:, 0], : self.prompt_tokens]
-        logits_IV = model.logits(prompt[:, :-1])[:, -1]
-        logits_IA = logits_IV.gather(1, self.token_IT1[item_IA, self.prompt_tokens - 1])
-        return (logits_IA[:, :1] >= logits_IA).all(1)
-
-    def _answers(self, start: int) -> Tensor:
-        """Return whose answers are offered, (I, A): each question's own first, then those of the next ones."""
-        own_I = torch.arange(start, min(start + _ITEMS_AT_ONCE, len(self.token_IT1)), device=self.token_IT1.device)
-        return (own_I[:, None] + torch.arange(NUM_ANSWERS, device=own_I.device)) % len(self.token_IT1)
-
-
-def _score(name: str, is_right: Tensor) -> ProbeScore:
-    return ProbeScore(name=name, accuracy=is_right.float().mean().item(), num_items=len(is_right))
+        seen = see(prompt[:, :-1])
+        logits_IV = seen.logits_BPV[:, seen.position_P == self.prompt_tokens - 2].double().sum(1)
+        return logits_IV.gather(1, self.token_IT1[item_IA, self.prompt_tokens - 1])

@@ -138,10 +138,11 @@ class Trainer:
         """Return how the model does on the plan's questions; nothing where it asks none."""
         if not self._recipe.probe_items:
             return ()
-        assert isinstance(self._model, Decoder), "executor.parallel.support refuses probes of a model in parts"
         probes = Probes.of(self._heldout_text().token_NT1, num_items=self._recipe.probe_items)
+        if probes is None:
+            return ()
         with self._precision():
-            return probes.scores(self._model) if probes else ()
+            return probes.judged(self._evidence(probes))
 
     def evaluate(self) -> HeldOut:
         """Return the held-out loss of the model as it is."""
@@ -261,6 +262,10 @@ class Trainer:
         if gradient_hashes(self._model) != first:
             self._optimiser.zero_grad()
             raise CorruptedError(f"step {self.num_steps + 1} computed twice gave two results; nothing was updated")
+
+    def _evidence(self, probes: Probes) -> Tensor:
+        assert isinstance(self._model, Decoder), "a model in parts is asked by executor.parallel.trainer"
+        return probes.whole_evidence(self._model)
 
     def _heldout_text(self) -> HeldOutText:
         """Return the held-out text, read once."""

@@ -67,14 +67,30 @@ class Pipeline:
 
     def loss(self, micro: Micro) -> Tensor:
         """Return the loss of one batch without gradients, 0 but on the last stage."""
-        rank, x = self._group.rank(), micro.token_BT
-        if not self._grid.is_first_stage:
-            x = self._stream_BTW.new_empty(len(micro.target_BT), *self._stream_BTW.shape[1:])
-            dist.recv(x, group=self._group, group_src=rank - 1)
+        x = self._received(micro.token_BT, length=micro.target_BT.shape[1])
         if self._grid.is_last_stage:
             return self._share.module(x, micro.target_BT, micro.document_BT).sum()
-        dist.send(self._share.module(x, None, micro.document_BT).contiguous(), group=self._group, group_dst=rank + 1)
+        self._send(self._share.module(x, None, micro.document_BT))
         return torch.zeros((), device=self._device)
+
+    def logits(self, token_BT: Tensor, *, length: int) -> Tensor | None:
+        """Return the logits of one batch, of whose sequences a stream has `length` positions, on the last stage."""
+        out = self._share.module.logits(self._received(token_BT, length=length))
+        if self._grid.is_last_stage:
+            return out
+        self._send(out)
+        return None
+
+    def _received(self, token_BT: Tensor, *, length: int) -> Tensor:
+        """Return what this stage begins with."""
+        if self._grid.is_first_stage:
+            return token_BT
+        x_BTW = self._stream_BTW.new_empty(len(token_BT), length, self._stream_BTW.shape[2])
+        dist.recv(x_BTW, group=self._group, group_src=self._group.rank() - 1)
+        return x_BTW
+
+    def _send(self, x_BTW: Tensor) -> None:
+        dist.send(x_BTW.contiguous(), group=self._group, group_dst=self._group.rank() + 1)
 
     def _schedule(self, num_micro: int) -> Schedule1F1B | ScheduleGPipe:
         """One forward, one backward where there are enough micro-batches to fill the pipeline, else all forward first.

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.parallel.style import ParallelStyle
@@ -45,6 +45,10 @@ class Part(nn.Module):
         assert target_BT is not None, "the last stage is called with targets"
         return torch.stack((self.decoder(x, target_BT, document_BT),))
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits on the last stage, what the next one begins with on others."""
+        return self.decoder.logits(x) if self._is_last else self.decoder.hidden(x, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -56,12 +60,17 @@ class Share:
     those instead.
     """
 
-    module: nn.Module
+    module: Decoder | Part
     parameters: dict[str, nn.Parameter]
     buffers: dict[str, Tensor]
     sections: Sections
     grid: Grid
     copied: frozenset[str]
+
+    @property
+    def decoder(self) -> Decoder:
+        """The layers of this rank."""
+        return self.module.decoder if isinstance(self.module, Part) else self.module
 
     def pieces(self, name: str, tensor: Tensor) -> Iterator[Piece]:
         """Yield what this rank holds of a parameter or a state of one, as rectangles of the canonical tensor."""
@@ -85,7 +94,10 @@ def cut(shape: ModelShape, recipe: Recipe, grid: Grid, *, device: torch.device) 
     module = decoder if grid.layout.pp == 1 else Part(decoder, is_last=grid.is_last_stage)
     _shard(module, decoder, grid)
     module.to_empty(device=device)
-    _set_positions(decoder, shape, recipe, grid, device)
+    decoder.turns_T1P = own_turns(shape, grid, seq_len=recipe.seq_len, device=device)
+    if grid.context is not None:
+        for block in _blocks(decoder):
+            block.attention.attend = partial(ring_attend, group=grid.context)
     is_copy = shape.is_head_tied and grid.layout.pp > 1 and grid.is_last_stage
     names = {"head.weight": "embedding.weight"} if is_copy else {}
     parameters = {_canonical(name, first): parameter for name, parameter in module.named_parameters()}
@@ -174,6 +186,7 @@ def _shard(module: nn.Module, decoder: Decoder, grid: Grid) -> None:
         return
     for part in (*decoder.blocks, module):
         over(part, mesh=_copies(grid.mesh, "replicate", "shard"), shard_placement_fn=_other_axis)
+    register_fsdp_forward_method(module, "logits")
 
 
 def _copies(mesh: DeviceMesh, replicate: str, shard: str) -> DeviceMesh:
@@ -186,15 +199,10 @@ def _other_axis(parameter: nn.Parameter) -> Shard:
     return Shard(1 if is_split_by_rows else 0)
 
 
-def _set_positions(decoder: Decoder, shape: ModelShape, recipe: Recipe, grid: Grid, device: torch.device) -> None:
-    all_T1P = turns(recipe.seq_len, shape.head_dim, shape.rope, device=device)
-    if grid.context is None:
-        decoder.turns_T1P = all_T1P
-        return
-    positions_T = context_positions(recipe.seq_len, rank=grid.context_rank, size=grid.layout.cp)
-    decoder.turns_T1P = all_T1P[positions_T.to(device)]
-    for block in _blocks(decoder):
-        block.attention.attend = partial(ring_attend, group=grid.context)
+def own_turns(shape: ModelShape, grid: Grid, *, seq_len: int, device: torch.device) -> Tensor:
+    """Return the rotary turns of the positions that this rank's context part of sequences has."""
+    position_T = context_positions(seq_len, rank=grid.context_rank, size=grid.layout.cp)
+    return turns(seq_len, shape.head_dim, shape.rope, device=device)[position_T.to(device)]
 
 
 def _canonical(name: str, first_layer: int) -> str:

@@ -32,8 +32,6 @@ def _obstacles(job: Job) -> Iterator[str]:
         yield f"{layout.pp} pipeline stages of {shape.num_layers} layers"
     if job.post is not None:
         yield "post-training on several devices"
-    if recipe.probe_items:
-        yield "capability probes on several devices"
     if layout.pp > 1 and any(it.sequences % (layout.dp * recipe.micro_batch_sequences) for it in recipe.batch_warmup):
         yield "a batch warm-up that does not divide into whole micro-batches of the pipeline"
     yield from _tensor_obstacles(job)

@@ -25,6 +25,7 @@ from executor.evaluate import HeldOut, held_out
 from executor.integrity import CorruptedError
 from executor.optim.muon import Matrix, Orthogonalise, orthogonalised
 from executor.optim.optimiser import Optimisers, optimisers
+from executor.parallel.asked import Reader
 from executor.parallel.mesh import Grid, beside, grid
 from executor.parallel.orthogonal import SharedWork
 from executor.parallel.own import canonical_shape, is_routed, local
@@ -36,6 +37,7 @@ from executor.parallel.stage import Share, cut
 from executor.parallel.team import Ranks
 from executor.parallel.world import World
 from executor.pieces import Piece, StoredTensors
+from executor.probes import Probes
 from executor.train import Batches, Trainer
 from planner.model import ModelShape
 from planner.recipe import Job
@@ -52,6 +54,7 @@ class ParallelTrainer(Trainer):
         self._pipeline = self._new_pipeline(job, device) if job.layout.pp > 1 else None
         positions_T = context_positions(job.recipe.seq_len, rank=self._grid.context_rank, size=job.layout.cp)
         self._positions_T = positions_T.to(device)
+        self._reader = Reader(self._share, self._pipeline, job.shape)
 
     def _new_pipeline(self, job: Job, device: torch.device) -> Pipeline:
         num_positions = job.recipe.seq_len // (job.layout.cp * job.layout.tp)
@@ -73,6 +76,17 @@ class ParallelTrainer(Trainer):
         self._let_go()
         self._grid.total(losses)
         return held_out(losses.tolist(), [part[:, 1:].numel() for part, _ in parts], num_bytes=text.num_bytes)
+
+    @override
+    def _evidence(self, probes: Probes) -> Tensor:
+        parts, evidence_KIA = probes.parts(), probes.no_evidence()
+        for first in range(0, len(parts), self._layout.dp):  # as many rounds on every rank, as above
+            index = first + self._grid.data
+            found = probes.evidence(self._reader, parts[min(index, len(parts) - 1)])
+            if index < len(parts):
+                evidence_KIA[:, parts[index]] = found
+        self._let_go()
+        return self._grid.total(evidence_KIA)
 
     @override
     def save(self, folder: Path, *, job_digest: str) -> Path:

@@ -205,7 +205,7 @@ def test_who_knows_the_text_answers_all_questions():
     probes = Probes.of(passages, num_items=10)
 
     assert probes is not None
-    completion, cloze = probes.scores(Knows(torch.arange(1500).view(1, -1)))
+    completion, cloze = probes.judged(probes.whole_evidence(Knows(torch.arange(1500).view(1, -1))))
     assert (completion.accuracy, cloze.accuracy) == (1.0, 1.0)
     assert completion.num_items == 10
     assert Probes.of(passages[:3], num_items=10) is None

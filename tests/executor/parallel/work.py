@@ -18,8 +18,10 @@ from executor.parallel.ring import context_positions, ring_attend
 from executor.parallel.spread import spread_experts
 from executor.parallel.trainer import ParallelTrainer
 from executor.parallel.world import world
+from executor.probes import Probes
 from executor.train import Step, Trainer
 from planner.cluster import Layout
+from planner.health import ProbeScore
 from planner.model import ModelShape
 from planner.recipe import Job
 from tests.executor import runs
@@ -104,6 +106,28 @@ def visit_errors(shape: ModelShape, favourite: int | None) -> list[float]:
     pairs += [(it.grad, whole.routed.get_parameter(name).grad[mine]) for name, it in spread.routed.named_parameters()]
     mesh.leave()
     return [float((a - b).abs().max() / b.abs().max().clamp(min=1)) for a, b in pairs]
+
+
+def evidence(corpus: Path, jobs: Sequence[Job], num_steps: int) -> list[tuple[list[object], tuple[ProbeScore, ...]]]:
+    """Return what each job's model finds of the answers to its probes after some steps, and how it scores."""
+    runtime.prepare(jobs[0].recipe)
+    here = world(os.environ)
+    ranks = mesh.join(here, CPU)
+    trainers = (ParallelTrainer(job, runs.batches(corpus, job), device=CPU, world=here, ranks=ranks) for job in jobs)
+    found = [evidence_of(trainer, num_steps) for trainer in trainers]
+    mesh.leave()
+    return found
+
+
+def evidence_of(trainer: Trainer, num_steps: int) -> tuple[list[object], tuple[ProbeScore, ...]]:
+    for _ in range(num_steps):
+        trainer.step()
+    probes = Probes.of(trainer._heldout_text().token_NT1, num_items=trainer._recipe.probe_items)
+    assert probes is not None
+    found = trainer._evidence(probes)
+    trainer.step()  # whatever was gathered or set to be asked is as before
+    trainer.evaluate()
+    return found.tolist(), trainer.probe()
 
 
 def muon_rounds(corpus: Path, job: Job) -> list[tuple[int, ...]]:
