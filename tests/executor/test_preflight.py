@@ -34,7 +34,7 @@ def test_a_job_that_can_run_passes(corpus: Path, tmp_path: Path):
             lambda job: changed(
                 job, recipe={"num_data_parallel": 2}, layout={"dp": 2, "ep": 2}, rates={"num_devices": 2}
             ),
-            "does not run experts spread over 2 ranks",
+            "does not run 0 experts spread over 2 ranks",
         ),
         (lambda job: changed(job, recipe={"num_threads": 4096}), "CPU cores are free"),
         (lambda job: changed(job, recipe={"precision": "fp8"}), "FP8, which this device cannot"),
