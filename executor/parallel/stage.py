@@ -178,14 +178,18 @@ def _shard(module: nn.Module, decoder: Decoder, grid: Grid) -> None:
     Spread experts are sharded apart, over the ranks that hold the same ones.
     """
     layout = grid.layout
-    over = partial(fully_shard, reshard_after_forward=layout.sharding in ("fsdp", "hsdp"))
+    frees_early = layout.sharding in ("fsdp", "hsdp")
     if grid.experts is not None:
+        mesh = _copies(grid.experts, "expert_replicate", "expert_shard")
         for one in experts_of(decoder):
-            over(one.routed, mesh=_copies(grid.experts, "expert_replicate", "expert_shard"))
+            place = partial(_cut_along, num_ranks=mesh.size(-1))
+            fully_shard(one.routed, mesh=mesh, reshard_after_forward=frees_early, shard_placement_fn=place)
     if layout.dp * layout.cp == 1:
         return
+    mesh = _copies(grid.mesh, "replicate", "shard")
+    place = partial(_cut_along, num_ranks=mesh.size(-1))
     for part in (*decoder.blocks, module):
-        over(part, mesh=_copies(grid.mesh, "replicate", "shard"), shard_placement_fn=_other_axis)
+        fully_shard(part, mesh=mesh, reshard_after_forward=frees_early, shard_placement_fn=place)
     register_fsdp_forward_method(module, "logits")
 
 
@@ -193,10 +197,12 @@ def _copies(mesh: DeviceMesh, replicate: str, shard: str) -> DeviceMesh:
     return mesh[shard] if mesh.size(1) == 1 else mesh[replicate, shard]
 
 
-def _other_axis(parameter: nn.Parameter) -> Shard:
-    """Shard along rows, unless tensor ranks split those: then every rank still holds one rectangle."""
+def _cut_along(parameter: nn.Parameter, *, num_ranks: int) -> Shard:
+    """Shard along the first dimension, unless tensor ranks split that, so that every rank still holds one rectangle,
+    or it counts experts that do not divide, of which some ranks would hold more."""
     is_split_by_rows = isinstance(parameter, DTensor) and parameter.placements[0] == Shard(0)
-    return Shard(1 if is_split_by_rows else 0)
+    is_uneven = parameter.ndim == 3 and len(parameter) % num_ranks != 0 and parameter.shape[1] % num_ranks == 0
+    return Shard(1 if is_split_by_rows or is_uneven else 0)
 
 
 def own_turns(shape: ModelShape, grid: Grid, *, seq_len: int, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from executor.evaluate import HeldOut
 from executor.model.experts import Experts
 from executor.optim.muon import Muon
 from executor.parallel import mesh
-from executor.parallel.own import local
+from executor.parallel.own import is_routed, local
 from executor.parallel.ring import context_positions, ring_attend
 from executor.parallel.spread import spread_experts
 from executor.parallel.trainer import ParallelTrainer
@@ -158,6 +158,23 @@ def saved_bytes(corpus: Path, job: Job) -> int:
         trainer.step()
     mesh.leave()
     return sum(kept.values())
+
+
+def held_bytes(corpus: Path, jobs: Sequence[Job]) -> list[tuple[int, int, int]]:
+    """Return, for each job, the bytes that this rank holds of routed experts, of all weights and of moments."""
+    runtime.prepare(jobs[0].recipe)
+    here = world(os.environ)
+    ranks = mesh.join(here, CPU)
+    found = []
+    for job in jobs:
+        trainer = ParallelTrainer(job, runs.batches(corpus, job), device=CPU, world=here, ranks=ranks)
+        trainer.step()
+        sizes = {name: tensor.nbytes for name, tensor in trainer._resting() if tensor.ndim}
+        moments = sum(size for name, size in sizes.items() if "/" in name)
+        routed = sum(size for name, size in sizes.items() if is_routed(name) and "/" not in name)
+        found.append((routed, sum(sizes.values()) - moments, moments))
+    mesh.leave()
+    return found
 
 
 def resumed_everywhere(corpus: Path, job: Job, folder: Path, num_steps: int) -> tuple[list[Step], list[list[Step]]]:
