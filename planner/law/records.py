@@ -39,6 +39,7 @@ def record_curve(record: RunRecord) -> Curve | None:
     return Curve(
         N=float(num_params(record.job.shape)),
         num_tokens=float(record.num_tokens),
+        num_steps=float(steps),
         final_loss=record.final_loss,
         tokens=np.array([float(gate.num_tokens) for gate in on_the_way]),
         losses=np.array([gate.loss for gate in on_the_way]),

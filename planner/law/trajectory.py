@@ -5,7 +5,7 @@ the tokens seen so far, and falls onto it as the rate decays:
 
     ln L(t) = ln L_law(N, D_t) + gap * (lr(t) - lr_end) / (lr_peak - lr_end)
 
-so the end of the run is exactly the law's prediction. The gap is `planner.law.anneal.Anneal.log_gap`.
+so the end of the run is exactly the law's prediction. The gap is that of `planner.law.anneal.Anneal`.
 """
 
 import math
@@ -67,12 +67,13 @@ def predict_trajectory(
         num_experts=None if num_experts is None else np.full_like(at, num_experts),
     )
     height = np.array([gap_height(schedule, num_steps=num_steps, fraction=fraction) for fraction in fractions])
-    middle = median_losses(by, seen) * np.exp(gap.log_gap * height)
+    log_gap, log_gap_sd = gap.at(num_steps)
+    middle = median_losses(by, seen) * np.exp(log_gap * height)
     rng = np.random.default_rng(0)
     draws = loss_draws(by, seen, rng)
     early = np.where(at < 1, np.minimum(1.0, schedule.warmup_steps / (num_steps * at)), 0.0)
-    spread = np.hypot(gap.log_gap_sd * height, gap.early_log_sd * early)
-    shift = gap.log_gap * height + spread * rng.standard_normal((len(draws), 1))
+    spread = np.hypot(log_gap_sd * height, gap.early_log_sd * early)
+    shift = log_gap * height + spread * rng.standard_normal((len(draws), 1))
     low, high = np.percentile(draws * np.exp(shift), [10.0, 90.0], axis=0)
     return tuple(
         TrajectoryPoint(

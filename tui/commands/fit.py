@@ -213,7 +213,9 @@ def _with_curves(result: "FitResult", names: tuple[str, ...], added: tuple[str, 
     here = {path.parent.name: path.parent for path in runs.glob("*/record.json")}
     folders = {here[name] for name in names if name in here} | {_run_folder(name) for name in added}
     curves = [curve for folder in sorted(folders) if (curve := record_curve(_record(folder))) is not None]
-    return result.model_copy(update={"anneal": measured_anneal(result.law, curves)})
+    return result.model_copy(
+        update={"anneal": measured_anneal(result.forecast.law if result.forecast else result.law, curves)}
+    )
 
 
 def _read(path: Path, columns: "Columns") -> "RunTable":
