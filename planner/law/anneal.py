@@ -2,9 +2,9 @@
 
 The default is measured on curves of Luo et al. 2025 (Multi-Power Law, 25M-400M parameters, constant against decayed
 rates: 2.1 to 3.8 %, mean 2.8 %; tests/published/test_laws_trajectory.py). Small, short runs at high rates sit anywhere
-from below zero to 6 %, and higher the longer they are: the law's slope is too steep near their beginning, and a decay of
-few steps brings less. So whoever has runs with evaluations under way should measure theirs, and pilots are followed up
-to the length of the run they are for (docs/log.md: 0 % at 400 steps, 3 % at 650, 5 % at 900).
+from below zero to 6 %, and higher the longer they are: the law's slope is too steep near their beginning, and a decay
+of few steps brings less. So whoever has runs with evaluations under way should measure theirs, and pilots are followed
+up to the length of the run they are for (docs/log.md: 0 % at 400 steps, 3 % at 650, 5 % at 900).
 """
 
 import math
