@@ -32,12 +32,12 @@ class Routed(nn.Module):
         num_up = ffn_width * (2 if is_gated else 1)
         self.up = nn.Parameter(torch.empty(num_experts, num_up, width))
         self.down = nn.Parameter(torch.empty(num_experts, width, ffn_width))
-        self._fits_kernel = all(n % _KERNEL_MULTIPLE == 0 for n in (width, num_up, ffn_width))
 
     @override
     def forward(self, x_RW: Tensor, visits_E: Tensor) -> Tensor:
         """Return each expert's output for its own rows; `x_RW` is sorted by expert."""
-        product = _product(x_RW, visits_E, fits_kernel=self._fits_kernel)
+        sizes = (*self.up.shape[1:], self.down.shape[2])
+        product = _product(x_RW, visits_E, fits_kernel=all(n % _KERNEL_MULTIPLE == 0 for n in sizes))
         inner = product(x_RW, self.up)
         return product(swiglu(inner) if self._is_gated else gelu(inner), self.down)
 
@@ -60,7 +60,8 @@ def visit_here(x_RW: Tensor, visits_E: Tensor, routed: Routed) -> Tensor:
 class Experts(nn.Module):
     """The feed-forward of one layer as experts, with a shared one besides where the shape has one.
 
-    `visit` is what expert parallelism changes: how tokens come to experts that other ranks hold.
+    `visit` is what expert parallelism changes, how tokens come to experts that other ranks hold; `mix` what tensor
+    parallelism does where it splits every expert, whose tokens then are those of all its ranks.
     """
 
     def __init__(self, shape: ModelShape) -> None:
@@ -70,6 +71,7 @@ class Experts(nn.Module):
             raise ValueError("the executor's experts take every token that comes; the shape says otherwise")
         is_gated, self._num_visits = shape.mlp == "swiglu", moe.experts_per_token
         self.visit: Visit = visit_here
+        self.mix: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor] = _mix_own
         # First, so that its weights are drawn first.
         self.routed = Routed(moe.num_experts, shape.width, moe.expert_ffn_width, is_gated=is_gated)
         self.router = nn.Linear(shape.width, moe.num_experts, bias=False)
@@ -81,10 +83,8 @@ class Experts(nn.Module):
 
     @override
     def forward(self, x_BTW: Tensor) -> Tensor:
-        x_SW = x_BTW.flatten(0, -2)
-        chosen_SK, weight_SK = self._route(x_SW)
-        out_SW = self._visited(x_SW, chosen_SK, weight_SK).view_as(x_BTW)
-        return out_SW if self.shared is None else out_SW + self.shared(x_BTW)
+        out_BTW = self.mix(self._mixture, x_BTW)
+        return out_BTW if self.shared is None else out_BTW + self.shared(x_BTW)
 
     def reset(self) -> None:
         """Start with no preference and nothing seen."""
@@ -98,12 +98,18 @@ class Experts(nn.Module):
         self.bias_E += rate * torch.sign(visits_E.mean() - visits_E)
         self.visits_E.zero_()
 
+    def _mixture(self, x_BTW: Tensor) -> Tensor:
+        x_SW = x_BTW.flatten(0, -2)
+        chosen_SK, weight_SK = self._route(x_SW)
+        return self._visited(x_SW, chosen_SK, weight_SK).view_as(x_BTW)
+
     def _route(self, x_SW: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chosen experts and their weights, (S, K) each; scores in float32 whatever the products are in."""
         score_SE = torch.sigmoid(self.router(x_SW).float())
         chosen_SK = (score_SE.detach() + self.bias_E).topk(self._num_visits, dim=1, sorted=False).indices
         if torch.is_grad_enabled():
-            # Counted again where the layer is computed again: twice for each expert, so shares stay as they are.
+            # Counted again where the layer is computed again, and by each rank that does: as often for each expert, so
+            # shares stay as they are.
             self.visits_E += chosen_SK.flatten().bincount(minlength=len(self.bias_E))
         weight_SK = score_SE.gather(1, chosen_SK)
         # A single visit keeps its score: normalised it would be one, and the router would learn nothing.
@@ -116,6 +122,10 @@ class Experts(nn.Module):
         out_RW = self.visit(x_SW.index_select(0, token_R), visits_E, self.routed)
         weighted_RW = out_RW * weight_SK.flatten().index_select(0, order_R)[:, None].to(out_RW.dtype)
         return torch.zeros_like(x_SW, dtype=out_RW.dtype).index_add(0, token_R, weighted_RW)
+
+
+def _mix_own(mixture: Callable[[Tensor], Tensor], x_BTW: Tensor) -> Tensor:
+    return mixture(x_BTW)
 
 
 def balance(model: nn.Module, rate: float) -> None:

@@ -27,6 +27,7 @@ def fused_sections(shape: ModelShape) -> Sections:
         "attention.qkv.weight": (shape.num_heads * shape.head_dim, kv, kv),
         "feed_forward.up.weight": (shape.ffn_width,) * parts,
         "feed_forward.shared.up.weight": (shape.moe.shared_ffn_width if shape.moe else 0,) * parts,
+        "feed_forward.routed.up": (shape.moe.expert_ffn_width if shape.moe else 0,) * parts,
     }
 
 
@@ -45,6 +46,11 @@ def canonical_shape(name: str, tensor: Tensor, grid: Grid) -> tuple[int, ...]:
 def local(tensor: Tensor) -> Tensor:
     """Return what this rank holds of `tensor`, sharing its memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def is_split(tensor: Tensor) -> bool:
+    """Return whether each tensor rank holds a part of `tensor`."""
+    return isinstance(tensor, DTensor) and "tensor" in (tensor.device_mesh.mesh_dim_names or ())
 
 
 def is_owner(name: str, tensor: Tensor, grid: Grid) -> bool:
@@ -67,14 +73,14 @@ def pieces(name: str, tensor: Tensor, *, sections: Sections, grid: Grid) -> Iter
     if whole != tuple(tensor.shape):
         offset = (offset[0] + grid.expert_rank * tensor.shape[0], *offset[1:])
     parts = sections.get(next((end for end in sections if name.endswith(end)), ""), ())
-    if len(parts) < 2 or grid.layout.tp == 1 or not tensor.ndim:
+    if len(parts) < 2 or not is_split(tensor):
         yield Piece(name, held, offset, whole)
         return
     place = begin = 0
     for rows in parts:
         mine = rows // grid.layout.tp
         at = begin + grid.tensor_rank * mine
-        yield Piece(name, held[place : place + mine], (at, *offset[1:]), whole)
+        yield Piece(name, held.narrow(-2, place, mine), (*offset[:-2], at, offset[-1]), whole)
         place, begin = place + mine, begin + rows
 
 

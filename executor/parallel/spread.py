@@ -1,19 +1,25 @@
-"""Experts spread over ranks: each rank holds some whole experts, and tokens travel to them and back.
+"""Experts over ranks: each rank holds some whole experts, and tokens travel to them and back; or a part of every one.
 
 A rank sends each row to the rank that holds its expert, in one exchange of uneven parts, and takes the outputs back by
 the reverse one; no row is dropped or padded (dropless, as a single process). So an expert sees the rows of all ranks of
 its exchange, and its gradient there is already their sum.
 
+Where tensor ranks split every expert, each of them routes the tokens of all and adds its part of what experts say.
+
 Axes: P ranks of the exchange, L experts of one rank, E = P*L experts, R rows, W width.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction, FunctionCtx
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor.placement_types import Partial, Replicate, Shard
+from torch.func import functional_call
 from typing_extensions import override
 
 from executor.model.experts import Experts, Routed
@@ -36,6 +42,28 @@ def spread_experts(module: nn.Module, grid: Grid) -> None:
             held = torch.empty(len(whole) // group.size(), *whole.shape[1:], device=whole.device)
             setattr(one.routed, name, nn.Parameter(held))
         one.visit = partial(_visit_over_ranks, group=group)
+
+
+def split_experts(one: Experts, tensor: DeviceMesh) -> None:
+    """Leave in a layer this rank's rows of each expert's way up and columns of its way down."""
+    for name, whole in list(one.routed.named_parameters()):
+        split = distribute_tensor(whole.detach(), tensor, [Shard(1 if name == "up" else 2)])
+        setattr(one.routed, name, nn.Parameter(split))
+    one.visit, one.mix = _visit_part, partial(_mix_all, tensor=tensor)
+
+
+def _mix_all(mixture: Callable[[Tensor], Tensor], x_BTW: Tensor, *, tensor: DeviceMesh) -> Tensor:
+    """Mix for the positions of all tensor ranks and return the sum over ranks, for this one's positions."""
+    all_BTW = DTensor.from_local(x_BTW, tensor, [Shard(1)]).redistribute(placements=[Replicate()])
+    part_BTW = mixture(all_BTW.to_local(grad_placements=[Partial()]))
+    return DTensor.from_local(part_BTW, tensor, [Partial()]).redistribute(placements=[Shard(1)]).to_local()
+
+
+def _visit_part(x_RW: Tensor, visits_E: Tensor, routed: Routed) -> Tensor:
+    held = {name: it.to_local() if isinstance(it, DTensor) else it for name, it in routed.named_parameters()}
+    out_RW = functional_call(routed, held, (x_RW, visits_E))
+    assert isinstance(out_RW, Tensor)
+    return out_RW
 
 
 def average_experts(gradients: Mapping[str, Tensor], grid: Grid) -> None:

@@ -25,7 +25,7 @@ from executor.model.rotary import turns
 from executor.parallel.mesh import Grid
 from executor.parallel.own import Sections, fused_sections, is_owner, pieces
 from executor.parallel.ring import context_positions, ring_attend
-from executor.parallel.spread import experts_of, spread_experts
+from executor.parallel.spread import experts_of, split_experts, spread_experts
 from executor.pieces import Piece
 from planner.model import ModelShape
 from planner.recipe import Recipe
@@ -135,7 +135,7 @@ def _spread_matrices(decoder: Decoder, grid: Grid) -> None:
     """Split heads and feed-forward over tensor ranks; between them the stream is split by position.
 
     Norms, routers, embedding and head stay whole on each rank and see its positions only; their gradients are summed.
-    A rank sends its positions to experts as it would without tensor ranks.
+    A rank sends its positions to spread experts as it would without tensor ranks.
     """
     size = grid.layout.tp
     if size == 1:
@@ -147,7 +147,11 @@ def _spread_matrices(decoder: Decoder, grid: Grid) -> None:
     }
     for block in _blocks(decoder):
         parallelize_module(block, grid.mesh["tensor"], plan)
-        dense = block.feed_forward.shared if isinstance(block.feed_forward, Experts) else block.feed_forward
+        dense = block.feed_forward
+        if isinstance(dense, Experts):
+            if grid.experts is None:
+                split_experts(dense, grid.mesh["tensor"])
+            dense = dense.shared
         if dense is not None:
             parallelize_module(dense, grid.mesh["tensor"], {"up": columns, "down": rows})
         queries, keys, values = block.attention.heads
@@ -200,9 +204,10 @@ def _copies(mesh: DeviceMesh, replicate: str, shard: str) -> DeviceMesh:
 def _cut_along(parameter: nn.Parameter, *, num_ranks: int) -> Shard:
     """Shard along the first dimension, unless tensor ranks split that, so that every rank still holds one rectangle,
     or it counts experts that do not divide, of which some ranks would hold more."""
-    is_split_by_rows = isinstance(parameter, DTensor) and parameter.placements[0] == Shard(0)
-    is_uneven = parameter.ndim == 3 and len(parameter) % num_ranks != 0 and parameter.shape[1] % num_ranks == 0
-    return Shard(1 if is_split_by_rows or is_uneven else 0)
+    taken = parameter.placements[0] if isinstance(parameter, DTensor) else None
+    dims = [dim for dim in range(parameter.ndim) if taken != Shard(dim)]
+    even = [dim for dim in dims if parameter.shape[dim] % num_ranks == 0] if parameter.ndim == 3 else []
+    return Shard((even or dims)[0])
 
 
 def own_turns(shape: ModelShape, grid: Grid, *, seq_len: int, device: torch.device) -> Tensor:

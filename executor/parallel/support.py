@@ -42,8 +42,8 @@ def _tensor_obstacles(job: Job) -> Iterator[str]:
     layout, shape = job.layout, job.shape
     if layout.tp == 1:
         return
-    if shape.moe is not None and layout.ep == 1:
-        yield "experts whose matrices tensor ranks split (whole ones over ranks run: ep=2 or more)"
+    if shape.moe is not None and layout.ep == 1 and shape.moe.expert_ffn_width % layout.tp:
+        yield f"experts of {shape.moe.expert_ffn_width} on {layout.tp} tensor ranks (whole ones over ranks run: ep=2)"
     if shape.moe is not None and shape.moe.shared_ffn_width % layout.tp:
         yield f"a shared feed-forward of {shape.moe.shared_ffn_width} on {layout.tp} tensor ranks"
     if not layout.is_sequence_parallel:

@@ -28,7 +28,7 @@ from executor.optim.optimiser import Optimisers, optimisers
 from executor.parallel.asked import Reader
 from executor.parallel.mesh import Grid, beside, grid
 from executor.parallel.orthogonal import SharedWork
-from executor.parallel.own import canonical_shape, is_routed, local
+from executor.parallel.own import canonical_shape, is_routed, is_split, local
 from executor.parallel.pipeline import Micro, Pipeline
 from executor.parallel.ring import context_positions
 from executor.parallel.sealing import Kinds, save_together
@@ -283,17 +283,13 @@ def sum_copies(gradients: Mapping[str, Tensor], grid: Grid, *, is_head_tied: boo
     ends, a tied head.
     """
     if grid.layout.tp > 1:
-        whole = [local(gradient) for name, gradient in gradients.items() if not _is_split(name, gradient)]
+        whole = [local(gradient) for name, gradient in gradients.items() if not (is_split(gradient) or is_routed(name))]
         flat = torch.cat([gradient.flatten() for gradient in whole])
         dist.all_reduce(flat, group=grid.mesh.get_group("tensor"))
         for gradient, summed in zip(whole, flat.split([gradient.numel() for gradient in whole]), strict=True):
             gradient.copy_(summed.view_as(gradient))
     if grid.ends is not None and is_head_tied:
         dist.all_reduce(local(gradients["embedding.weight"]), group=grid.ends)
-
-
-def _is_split(name: str, tensor: Tensor) -> bool:
-    return is_routed(name) or (isinstance(tensor, DTensor) and "tensor" in (tensor.device_mesh.mesh_dim_names or ()))
 
 
 def _group_by_mesh(optimiser: torch.optim.Optimizer) -> None:

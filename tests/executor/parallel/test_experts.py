@@ -8,7 +8,7 @@ import torch
 from data.catalog.hardware import hardware
 from planner.cluster import Cluster
 from planner.memory import MemoryBreakdown, held_params, memory_per_device, shard
-from planner.model import MoeSpec
+from planner.model import ModelShape, MoeSpec
 from planner.recipe import Job
 from planner.workload import workload
 from tests.executor.parallel import work
@@ -18,11 +18,12 @@ from tests.executor.parallel.test_resume import in_hex
 
 EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16, shared_ffn_width=8)
 MOE = SHAPE.model_copy(update={"moe": EXPERTS})
-OF_TWO = ("dp=2,ep=2", "pp=2", "tp=2,ep=2,recompute=full")
-OTHERS_OF_TWO = ("cp=2,ep=2", "dp=2,sharding=fsdp", "cp=2")
+OF_TWO = ("dp=2,ep=2", "tp=2", "pp=2")
+OTHERS_OF_TWO = ("cp=2,ep=2", "tp=2,ep=2,recompute=full", "dp=2,sharding=fsdp", "cp=2")
 OF_FOUR = (
     "dp=4,ep=2,sharding=fsdp", "dp=4,ep=4", "dp=4", "dp=4,ep=2,sharding=hsdp", "dp=2,cp=2,ep=2", "pp=2,dp=2,ep=2",
     "dp=2,tp=2,ep=4,sharding=fsdp", "dp=2,tp=2,ep=2,sharding=zero1", "dp=4,ep=2,recompute=alternate",
+    "dp=2,tp=2,sharding=fsdp", "tp=2,cp=2,recompute=full", "pp=2,tp=2",
 )  # fmt: skip
 
 STEADY_SEED = 7
@@ -31,6 +32,10 @@ STEADY_SEED = 7
 
 def moe_job(corpus: Path, text: str, num_devices: int, **changes) -> Job:
     return job(corpus, text, num_devices, shape=MOE, **changes)
+
+
+def with_experts(**changes: int) -> ModelShape:
+    return SHAPE.model_copy(update={"moe": EXPERTS.model_copy(update=changes)})
 
 
 def goes_on(corpus: Path, folder: Path, texts: tuple[str, ...], num_ranks: int, *, num_steps: int) -> None:
@@ -58,10 +63,13 @@ def test_four_ranks_go_on_from_any_other_spread(corpus: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_fewer_experts_than_ranks_share_them_evenly(corpus: Path, tmp_path: Path):
-    two = SHAPE.model_copy(update={"moe": MoeSpec(num_experts=2, experts_per_token=1, expert_ffn_width=16)})
-    trainer = work.alone(corpus, job(corpus, "", 1, shape=two))
-    jobs = [job(corpus, text, 4, shape=two) for text in ("dp=4,sharding=fsdp", "dp=4,ep=2,sharding=fsdp")]
+@pytest.mark.parametrize(("num_experts", "texts"), [(2, ("dp=4", "dp=4,ep=2")), (3, ("dp=4", "dp=2,tp=2"))])
+def test_experts_that_ranks_do_not_divide_are_cut_another_way(
+    num_experts: int, texts: tuple[str, ...], corpus: Path, tmp_path: Path
+):
+    shape = with_experts(num_experts=num_experts)
+    trainer = work.alone(corpus, job(corpus, "", 1, shape=shape))
+    jobs = [job(corpus, f"{text},sharding=fsdp", 4, shape=shape) for text in texts]
     legs, *_ = on_ranks(4, work.legs, corpus, tmp_path, jobs, 3)
 
     for steps, _, path in legs:
@@ -72,7 +80,9 @@ def test_fewer_experts_than_ranks_share_them_evenly(corpus: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_what_a_rank_holds_falls_with_the_spread_as_planned(sharding: str, corpus: Path):
-    texts = [f"{text},sharding={sharding}" for text in ("dp=4", "dp=4,ep=2", "dp=4,ep=4", "dp=2,tp=2,ep=2")]
+    texts = [
+        f"{text},sharding={sharding}" for text in ("dp=4", "dp=4,ep=2", "dp=4,ep=4", "dp=2,tp=2", "dp=2,tp=2,ep=2")
+    ]
     jobs = [moe_job(corpus, text, 4) for text in texts]
 
     for made, found in zip(jobs, zip(*on_ranks(4, work.held_bytes, corpus, jobs), strict=True), strict=True):
@@ -149,6 +159,10 @@ def test_a_spread_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
     from executor.parallel.support import obstacle
 
     assert obstacle(moe_job(corpus, "dp=2,ep=2", 2)) == ""
-    assert "whose matrices tensor ranks split" in obstacle(moe_job(corpus, "tp=2", 2))
+    assert obstacle(moe_job(corpus, "tp=2", 2)) == ""
+    assert "experts of 15 on 2 tensor ranks" in obstacle(
+        job(corpus, "tp=2", 2, shape=with_experts(expert_ffn_width=15))
+    )
+    assert obstacle(job(corpus, "tp=2,ep=2", 2, shape=with_experts(expert_ffn_width=15))) == ""
     assert "4 experts spread over 3 ranks" in obstacle(moe_job(corpus, "cp=3,ep=3", 3))
     assert "0 experts spread over 2 ranks" in obstacle(job(corpus, "dp=2,ep=2", 2))

@@ -95,6 +95,7 @@ def test_under_muon_every_layout_of_four_ranks_goes_on_from_every_other(corpus: 
     [
         ("dp=2,sharding=fsdp", 2, {"moe": EXPERTS}),
         ("cp=2", 2, {"moe": EXPERTS}),
+        ("tp=2", 2, {"moe": EXPERTS}),
         ("dp=2,ep=2", 2, {"moe": EXPERTS}),
         ("dp=4,ep=2,sharding=fsdp", 4, {"moe": EXPERTS}),
         ("pp=2", 2, {"is_head_tied": False, "mup_base_width": 8}),
