@@ -3,13 +3,14 @@
 "Mapped to", never "compliant with", and no legal advice: the thresholds are dated rows of data/catalog/governance.csv.
 """
 
-from data.canonical import Json
+from collections.abc import Mapping
+
 from data.catalog.governance import regimes, subcategories
 from data.catalog.prices import price
 from data.errors import UserError
 from planner.economics.scope import Scope
 from planner.economics.values import Economics, Governance, Mapped, RiskItem, Threshold
-from planner.plan import Plan, as_json
+from planner.plan import Plan
 
 NOTES = (
     "mapped to NIST AI RMF 1.0, which is not a claim of compliance; thresholds are no legal advice",
@@ -153,29 +154,23 @@ def _risk(
 
 
 def _mapped(plan: Plan, economics: Economics) -> tuple[Mapped, ...]:
-    # The governance itself is being made; its register and thresholds are there by construction.
-    document: dict[str, Json] = {
-        **as_json(plan),
-        "id": True,
-        "digest": True,
-        "economics": as_json(economics),
-        "governance": {"risks": [True], "thresholds": [True]},
-    }
+    # The plan is being made; its seal, its register and its thresholds are there by construction.
+    made = {"id", "digest", "governance.risks", "governance.thresholds"}
+    whole = plan.model_copy(update={"economics": economics})
     return tuple(
         Mapped(
             nist=one.nist,
             paraphrase=one.paraphrase,
             artefact=one.artefact,
             found_in=one.found_in,
-            is_present=bool(one.found_in) and _has(document, one.found_in),
+            is_present=one.found_in in made or _has(whole, one.found_in),
         )
         for one in subcategories()
     )
 
 
-def _has(document: Json, path: str) -> bool:
+def _has(value: object, path: str) -> bool:
+    """Whether a field of a field of a value says anything; a path of no such field says nothing."""
     for name in path.split("."):
-        if not isinstance(document, dict) or name not in document:
-            return False
-        document = document[name]
-    return document not in (None, 0, "", [], {})
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return value not in (None, 0, "", (), [], {})

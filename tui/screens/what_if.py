@@ -1,5 +1,6 @@
 """What if: constraints on the left, the plan they lead to on the right, made anew while one types."""
 
+import gc
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, NamedTuple
 
@@ -118,6 +119,8 @@ class WhatIfPage(Page[Answer | None]):
     def show(self, model: Answer | None) -> None:
         if model is None or self._request is None:
             return
+        if self._answer is None:
+            gc.freeze()  # the planner stays loaded: see `IsoplanApp`
         self._answer = model
         if model.request != self._request:
             self.action_reload()

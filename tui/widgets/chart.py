@@ -68,6 +68,7 @@ class Chart(Widget):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._drawn_for = None
+        self._styles.clear()
 
     @override
     def render_line(self, y: int) -> Strip:
@@ -77,7 +78,6 @@ class Chart(Widget):
         return self._rows[y] if y < len(self._rows) else Strip.blank(self.size.width, self.rich_style)
 
     def _draw(self, width: int, height: int) -> list[Strip]:
-        self._styles.clear()
         frame = frame_of(self._scene) if self._scene else None
         if self._scene is None or frame is None:
             return self._words(self._empty, width, height)
@@ -120,7 +120,7 @@ class Chart(Widget):
         return Strip(segments).adjust_cell_length(width, self._style())
 
     def _style(self, front: Role = "", back: Role = "", is_inverse: bool = False) -> Style:
-        """How a cell looks. Worked out once a drawing: a widget's own style costs a third of a millisecond."""
+        """How a cell looks. Worked out once a theme: a widget's own style costs a third of a millisecond."""
         look = front, back, is_inverse
         if look not in self._styles:
             self._styles[look] = self._style_of(*look)
