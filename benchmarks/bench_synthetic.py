@@ -8,13 +8,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from data.corpus.build import build
 from data.corpus.manifest import BuildConfig, Manifest, load_manifest
-from data.corpus.synthetic import PREFIX, PROCESSES, ZipfKeyValue, entropy, zipf
+from data.corpus.synthetic import PREFIX, PROCESSES, Process, ZipfKeyValue, entropy, zipf
 from data.corpus.synthetic import tokens as tokens_of
 
 if TYPE_CHECKING:
@@ -103,44 +103,66 @@ def table_losses(
 
 
 SEQ_LEN = 126  # whole records of three tokens
-SEQUENCES_PER_STEP = 8
-WIDTHS = (16, 32, 64)
-DATA_TOKENS = (64_000, 128_000, 256_000, 512_000, 1_024_000)
+
+
+class Ladder(NamedTuple):
+    """Pilots of every width on every number of tokens, of so many sequences a step."""
+
+    widths: tuple[int, ...]
+    data_tokens: tuple[int, ...]
+    sequences_per_step: int = 4
+
+
+LADDERS = {
+    "kv": Ladder((16, 32, 64, 128), (128_000, 256_000, 512_000, 1_024_000, 2_048_000)),
+    "pcfg": Ladder((16, 32, 64, 128), (64_000, 128_000, 256_000, 512_000, 1_024_000)),
+    "markov": Ladder((32, 64, 128), (512_000, 1_024_000, 2_048_000, 4_096_000), 8),
+}
+"""Where each source's loss falls as a power: later for the chain, whose 16,384 numbers are first learnt one by one."""
 
 
 def transformers() -> None:
-    """The executor's own ladder on a corpus of the key-value source, and the product's fit of its runs."""
+    """The executor's own ladders on corpora of the sources, and the product's fit of its runs."""
+    for name in LADDERS:
+        _ladder(name)
+
+
+def _ladder(name: str) -> None:
     from executor.ladder import run_pilots
     from planner.law.fit import fit_chinchilla
 
-    source = PROCESSES["kv"]
-    assert isinstance(source, ZipfKeyValue)
+    source, ladder = PROCESSES[name], LADDERS[name]
     began = time.process_time()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "corpus"
-        build((PREFIX + "kv",), out=folder, config=_config(1_100_000, heldout_fraction=0.06))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "corpus"
+        most = round(1.12 * max(ladder.data_tokens))
+        build((PREFIX + name,), out=folder, config=_config(most, heldout_fraction=0.06))
         manifest = load_manifest(folder)
         jobs = [
-            (f"w{width}-d{number}", _job(folder, manifest, width=width, num_tokens=number))
-            for number in DATA_TOKENS
-            for width in WIDTHS
+            (
+                f"w{width}-d{number}",
+                _job(folder, manifest, width=width, num_tokens=number, sequences=ladder.sequences_per_step),
+            )
+            for number in ladder.data_tokens
+            for width in ladder.widths
         ]
-        records = run_pilots(jobs, runs_dir=Path(name), table=Path(name) / "runs.csv", report=print)
-        luck = _heldout_nats(folder, manifest, source) - source.entropy_nats
+        records = run_pilots(jobs, runs_dir=Path(scratch), table=Path(scratch) / "runs.csv", report=print)
+        luck = _heldout_nats(folder, manifest, source) - source.entropy_nats if isinstance(source, ZipfKeyValue) else 0
     N = np.array([_num_params(record.job) for record in records], dtype=float)
     D = np.array([record.num_tokens for record in records], dtype=float)
     loss = np.array([record.final_loss for record in records]) - luck
     print(f"{len(records)} transformers, {time.process_time() - began:.0f} CPU s; the held-out text's luck {luck:+.4f}")
     for row in zip(N, D, loss, strict=True):
         print("  {:.0f} {:.0f} {:.4f}".format(*row))
-    for least in (0, DATA_TOKENS[1], DATA_TOKENS[2]):
+    for least in ladder.data_tokens[:3]:
         chosen = 0.9 * least <= D
-        _verdict(f"from {least:,} tokens", fit_chinchilla(N[chosen], D[chosen], loss[chosen]), source)
+        _verdict(f"{name} from {least:,} tokens", fit_chinchilla(N[chosen], D[chosen], loss[chosen]), source)
 
 
-def _verdict(name: str, fit: "FitResult", source: ZipfKeyValue) -> None:
+def _verdict(name: str, fit: "FitResult", source: Process) -> None:
     print(f"  {name}: {fit.status}")
-    for letter, truth in (("E", source.entropy_nats), ("beta", source.data_exponent)):
+    truths = {"E": source.entropy_nats} | ({"beta": source.data_exponent} if isinstance(source, ZipfKeyValue) else {})
+    for letter, truth in truths.items():
         for level, interval in (("80", fit.ci80[letter]), ("95", fit.ci95[letter])):
             where = "inside" if interval[0] <= truth <= interval[1] else "OUTSIDE"
             print(
@@ -159,7 +181,7 @@ def leak() -> None:
         for label, is_leaky in (("honest", False), ("leaky", True)):
             if is_leaky:
                 manifest = _with_leak(folder, manifest)
-            job = _job(folder, manifest, width=64, num_tokens=400_000)
+            job = _job(folder, manifest, width=64, num_tokens=400_000, sequences=8)
             (record,) = run_pilots(
                 [(label, job)], runs_dir=Path(name), table=Path(name) / f"{label}.csv", report=lambda line: None
             )
@@ -185,13 +207,13 @@ def _config(num_tokens: int, *, heldout_fraction: float) -> BuildConfig:
     return BuildConfig(vocab_size=0, max_tokens=num_tokens, seed=0, heldout_fraction=heldout_fraction)
 
 
-def _job(folder: Path, manifest: Manifest, *, width: int, num_tokens: int) -> "Job":
+def _job(folder: Path, manifest: Manifest, *, width: int, num_tokens: int, sequences: int) -> "Job":
     """The job of a pilot, by the hyperparameters of the product's pilots."""
     from planner import hyperparameters
     from planner.model import ModelShape
     from planner.recipe import Caps, CorpusRef, Gate, Job, Rates, Recipe
 
-    num_steps = num_tokens // (SEQ_LEN * SEQUENCES_PER_STEP)
+    num_steps = num_tokens // (SEQ_LEN * sequences)
     shape = ModelShape(
         num_layers=2,
         width=width,
@@ -203,7 +225,7 @@ def _job(folder: Path, manifest: Manifest, *, width: int, num_tokens: int) -> "J
     )
     recipe = Recipe(
         seq_len=SEQ_LEN,
-        micro_batch_sequences=SEQUENCES_PER_STEP,
+        micro_batch_sequences=sequences,
         num_steps=num_steps,
         optimiser=hyperparameters.optimiser(shape, num_tokens=num_tokens),
         schedule=hyperparameters.schedule(num_steps),
