@@ -14,10 +14,10 @@ import numpy as np
 
 from data.values import Band
 from planner.cluster import Cluster, ComputePrecision, Layout
-from planner.collective import exchange_seconds, shard_ranks
+from planner.collective import exchange_seconds
 from planner.compute import product_seconds
-from planner.memory import ADAM_BYTES, FRAGMENTATION, MASTER_BYTES, MemoryBreakdown
-from planner.model import ModelShape, norm_params, num_params
+from planner.memory import ADAM_BYTES, FRAGMENTATION, MASTER_BYTES, MemoryBreakdown, held_params, shard
+from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown
 from planner.workload import Numbers, Workload, workload
@@ -123,7 +123,7 @@ def _round_seconds(work: Workload, shape: ModelShape, layout: Layout, profile: P
 
 def _exchange_seconds(work: Workload, shape: ModelShape, layout: Layout, profile: Profile) -> float:
     """Seconds of sending matrices together and back: what a rank lacks of its own, what it holds of others'."""
-    num_ranks, held = _stage_ranks(layout), _held_fraction(work, layout)
+    num_ranks, held = _stage_ranks(layout), _held_fraction(work, shape, layout)
     stage_bytes = muon_params(shape) / layout.pp * float(work.device.element_bytes[0])
     moved = stage_bytes * ((1.0 - held) + held * (num_ranks - 1)) / num_ranks
     num_rounds = sum(one.count for one in rounds(shape, num_ranks=num_ranks, num_stages=layout.pp))
@@ -131,10 +131,19 @@ def _exchange_seconds(work: Workload, shape: ModelShape, layout: Layout, profile
     return float(exchange_seconds(work, profile.constants, _one(moved), times=2.0 * num_rounds, group=group)[0])
 
 
-def _held_fraction(work: Workload, layout: Layout) -> float:
-    """How much of a matrix a rank holds."""
-    num_shards = 1.0 if layout.sharding == "none" else float(shard_ranks(work)[0])
-    return 1.0 / (num_shards * layout.tp)
+def _held_fraction(work: Workload, shape: ModelShape, layout: Layout) -> float:
+    """How much of the stage's matrices a rank holds, as `planner.memory` shards weights."""
+    moe = shape.moe
+    per_expert = shape.num_mlp_matrices * shape.width * moe.expert_ffn_width if moe else 0
+    experts = float(per_expert * moe.num_experts * shape.num_moe_layers) if moe else 0.0
+    held_experts = _one(experts / (layout.ep if layout.ep > 1 else layout.tp))
+    held_others = _one((muon_params(shape) - experts) / layout.tp)
+    return _sharded(work, layout, experts=held_experts, others=held_others) / muon_params(shape)
+
+
+def _sharded(work: Workload, layout: Layout, *, experts: Numbers, others: Numbers) -> float:
+    held = experts + others if layout.sharding == "none" else shard(work, experts=experts, others=others)
+    return float(held[0])
 
 
 def memory_under_muon(
@@ -154,8 +163,10 @@ def memory_under_muon(
     work = workload(shape, layout, cluster, seq_len=seq_len, sequences_per_step=sequences_per_step, precision=precision)
     keeps_master = precision != "fp32" and layout.sharding not in ("fsdp", "hsdp")
     per_param = ADAM_BYTES + MASTER_BYTES * keeps_master
-    counted = num_params(shape) - norm_params(shape)  # as planner.memory counts
-    saved_fraction = (ADAM_BYTES - MOMENTUM_BYTES) / per_param * muon_params(shape) / counted
+    experts, others = held_params(work, is_first=True)
+    held = muon_params(shape) / layout.pp * _held_fraction(work, shape, layout)
+    held_fraction = held / _sharded(work, layout, experts=experts, others=others)
+    saved_fraction = (ADAM_BYTES - MOMENTUM_BYTES) / per_param * held_fraction
     saved = saved_fraction * memory.optimizer_bytes
     freed = memory.activations_bytes + memory.logits_bytes
     added = max(0.0, _round_bytes(work, shape, layout) - freed)
@@ -170,7 +181,7 @@ def memory_under_muon(
 def _round_bytes(work: Workload, shape: ModelShape, layout: Layout) -> float:
     largest = max(one.rows * one.cols for one in muon_matrices(shape)) * float(work.device.element_bytes[0])
     num_ranks = _stage_ranks(layout)
-    exchanged = EXCHANGED_COPIES * num_ranks * _held_fraction(work, layout) if num_ranks > 1 else 0.0
+    exchanged = EXCHANGED_COPIES * num_ranks * _held_fraction(work, shape, layout) if num_ranks > 1 else 0.0
     return (WORKING_COPIES + exchanged) * largest
 
 

@@ -8,6 +8,7 @@ from planner.cluster import Layout
 from planner.memory import memory_per_device
 from planner.muon import (
     Matrices,
+    _held_fraction,
     memory_under_muon,
     muon_flop_per_step,
     muon_matrices,
@@ -17,6 +18,7 @@ from planner.muon import (
 )
 from planner.profiles import profile
 from planner.step import step_breakdown
+from planner.workload import workload
 from tests.planner.test_counts_against_torch import random_shape
 from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL
 
@@ -100,6 +102,23 @@ def test_more_ranks_take_less_time_and_whole_copies_travel_more_than_shards() ->
     # What comes back to each of 64 ranks is every matrix in 16 bits, over the network that the 8 of a node share.
     travel = 2.0 * muon_params(LLAMA_7B) * 63 / 64 / (H100S.hardware.network_bytes_per_s_per_node)
     assert copied - sharded[-1] > 0.8 * travel
+
+
+def test_a_rank_holds_the_share_that_memory_counts() -> None:
+    """Of an optimizer's bytes that scale with what a rank holds: eight of Adam's become four of momentum."""
+    for layout in (
+        Layout(dp=64, sharding="zero1"),
+        Layout(dp=32, tp=2, sharding="zero2"),
+        Layout(dp=64, ep=8, sharding="zero1"),
+        Layout(dp=64, ep=8),
+    ):
+        settings = {"seq_len": 4096, "sequences_per_step": 64, "precision": "fp32"}
+        memory = memory_per_device(MIXTRAL, layout, H100S, **settings)
+        under = memory_under_muon(memory, MIXTRAL, layout, H100S, **settings)
+        work = workload(MIXTRAL, layout, H100S, **settings)
+
+        saved = 4.0 * muon_params(MIXTRAL) * _held_fraction(work, MIXTRAL, layout)
+        assert memory.optimizer_bytes - under.optimizer_bytes == pytest.approx(saved, rel=0.02), layout
 
 
 def test_a_rounds_matrices_are_charged_where_activations_were_less() -> None:
