@@ -14,6 +14,7 @@ from planner.recipe import Gate, Job
 from tests.executor import runs
 from tests.executor.parallel import work
 from tests.executor.parallel.teams import on_ranks
+from tests.executor.parallel.test_muon import MUON
 from tests.executor.parallel.test_parity import EXPERTS, OF_FOUR, OF_TWO, SHAPE, job
 
 STEPS = 3
@@ -48,7 +49,7 @@ def test_two_ranks_find_what_one_process_finds(corpus: Path):
     [
         (2, OF_TWO, SHAPE),
         (4, OF_FOUR, SHAPE),
-        (2, ("dp=2,ep=2", "cp=2,ep=2"), MOE),
+        (2, ("dp=2,ep=2", "cp=2,ep=2", "tp=2,ep=2", "pp=2"), MOE),
         (2, ("pp=2", "tp=2", "dp=2"), UNTIED),
     ],
     ids=["two", "four", "experts", "untied"],
@@ -59,9 +60,9 @@ def test_every_layout_finds_what_one_process_finds(num_ranks: int, texts: tuple[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 0.5])
-def test_a_gate_with_probes_is_one_decision_of_two_ranks(limit: float | None, corpus: Path, tmp_path: Path):
+def test_a_gate_with_probes_is_one_decision_of_two_ranks_under_muon(limit: float | None, corpus: Path, tmp_path: Path):
     gates = tuple(Gate(step=step, loss_p10=0, loss_p50=1, loss_p90=9, stop_above_loss=limit) for step in (4, 8))
-    rules = {"gates": gates, "probe_items": 18, "health": Health(on_regression="pause")}
+    rules = {"gates": gates, "probe_items": 18, "health": Health(on_regression="pause"), "optimiser": MUON}
     alone = runs.make_run(tmp_path / "alone", runs.make_job(corpus, **rules))
     layout = Layout(dp=2, micro_batch=4, sharding="fsdp")
     together = runs.make_run(tmp_path / "together", runs.make_job(corpus, layout=layout, accumulation_steps=1, **rules))
