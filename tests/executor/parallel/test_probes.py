@@ -49,7 +49,7 @@ def test_two_ranks_find_what_one_process_finds(corpus: Path):
     [
         (2, OF_TWO, SHAPE),
         (4, OF_FOUR, SHAPE),
-        (2, ("dp=2,ep=2", "cp=2,ep=2", "tp=2,ep=2", "pp=2"), MOE),
+        (2, ("dp=2,ep=2", "cp=2,ep=2", "tp=2,ep=2", "tp=2", "pp=2"), MOE),
         (2, ("pp=2", "tp=2", "dp=2"), UNTIED),
     ],
     ids=["two", "four", "experts", "untied"],
