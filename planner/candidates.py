@@ -17,7 +17,7 @@ from planner.document_masks import with_document_masks
 from planner.facts import Facts
 from planner.gates import eval_tokens, num_gates
 from planner.health import probe_tokens
-from planner.memory import MemoryBreakdown
+from planner.memory import SAFE_FRACTION, MemoryBreakdown
 from planner.model import ModelShape, num_params
 from planner.muon import memory_under_muon, step_under_muon
 from planner.recipe import seconds_for_cost
@@ -154,11 +154,14 @@ def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list
     return [next(with_loss) if one and one.num_steps else one for one in bare]
 
 
-def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate:
+def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate | None:
+    """The model in its layout, or None where what was not searched (Muon's rounds, document masks) does not fit."""
     shape, sequences = batch
     step, memory = _optimised(shape, best, sequences, facts)
     if request.choices.masks_documents and facts.hardware.kind == "cpu":
         memory = with_document_masks(memory, shape, best.layout, seq_len=facts.seq_len)
+    if memory.total_bytes > SAFE_FRACTION * facts.hardware.memory_bytes:
+        return None
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
     return Candidate(

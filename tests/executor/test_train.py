@@ -121,16 +121,16 @@ def product_flop_per_token(job: Job, recompute: Recompute) -> float:
 
 def kept_bytes(trainer: Trainer) -> int:
     """Take a step and return the bytes of what its forward passes keep for the backward passes, each once."""
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage.data_ptr()] = storage  # held, so that no other comes to lie at its address
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         trainer.step()
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 @pytest.mark.parametrize("micro", [4, 5])
