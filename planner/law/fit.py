@@ -17,7 +17,7 @@ from planner.law.chinchilla import Frame
 from planner.law.forecast import forecast
 from planner.law.forms import Array, FlopConvention, LossUnit
 from planner.law.newton import Evaluator, Prior, Solution, minimise
-from planner.law.prior import E_LOG_SD, EXPONENT_SD, NOISE_FLOOR, drawn_centres, prior
+from planner.law.prior import E_LOG_SD, EXPONENT_SD, NOISE_FLOOR, drawn_centres, exponent_widening, prior
 from planner.law.result import FitResult, FitStatus, Forecast, Starts
 from planner.law.rows import Rows, checked_rows
 
@@ -89,7 +89,11 @@ def fit_chinchilla(
     estimate = _free(at, resamples())
     status, reason = _status(at, estimate, rows.design_problem)
     if status in ("not-identifiable", "at-bound"):
-        estimate = _helped(at, resamples(), rng, noise=max(NOISE_FLOOR, _noise(at, estimate.params)))
+        widening = _widening(at, estimate)
+        if widening > 1:
+            reason += f"; the runs contradict published exponents, whose widths it takes {widening:.2g}-fold"
+        noise = max(NOISE_FLOOR, _noise(at, estimate.params))
+        estimate = _helped(at, resamples(), rng, noise=noise, widening=widening)
     if num_draws < num_bootstraps and weights is None:
         rows = replace(
             rows, warnings=(*rows.warnings, f"{len(rows.N)} runs: {num_draws} resamples instead of {num_bootstraps}")
@@ -122,16 +126,18 @@ def _free(at: Frame, resamples: Iterable[Array]) -> _Estimate:
     return _Estimate(params, _agreement(solution), float(solution.gradient_norm[best]), draws, is_regularised=False)
 
 
-def _helped(at: Frame, resamples: Iterable[Array], rng: np.random.Generator, *, noise: float) -> _Estimate:
+def _helped(
+    at: Frame, resamples: Iterable[Array], rng: np.random.Generator, *, noise: float, widening: float
+) -> _Estimate:
     """The optimum with the weak prior of `planner.law.prior`, each draw with its own centre."""
     one = np.ones((1, at.problem.num_rows))
-    held = prior(at, noise=noise)
+    held = prior(at, noise=noise, widening=widening)
     solution = minimise(at.problem, chinchilla.starts(at, num=NUM_STARTS), one, prior=held)
     best = int(solution.objective.argmin())
     params = solution.params[best]
     parts: list[Array] = []
     for part in resamples:
-        drawn = Prior(drawn_centres(at, rng, num=len(part)), held.precision)
+        drawn = Prior(drawn_centres(at, rng, num=len(part), widening=widening), held.precision)
         parts.append(minimise(at.problem, _repeat(params, len(part)), part, prior=drawn).params)
     draws = chinchilla.natural(at, np.concatenate([params[None][:0], *parts]))
     return _Estimate(params, _agreement(solution), float(solution.gradient_norm[best]), draws, is_regularised=True)
@@ -182,6 +188,15 @@ def _vague_constant(draws: Array) -> str:
         if value > limit:
             return f"resampling the runs moves {name} by {value:.2g}, more than published laws differ ({limit:g})"
     return ""
+
+
+def _widening(at: Frame, estimate: _Estimate) -> float:
+    """How much wider than published exponents the prior must be for these runs."""
+    if not len(estimate.draws):
+        return 1.0
+    exponents = chinchilla.natural(at, estimate.params[None])[0, 3:]
+    low, high = np.percentile(estimate.draws[:, 3:], [15.87, 84.13], axis=0)
+    return exponent_widening(exponents, (high - low) / 2, num_runs=at.problem.num_rows)
 
 
 def _noise(at: Frame, params: Array) -> float:

@@ -10,6 +10,7 @@ from planner.law import chinchilla
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, law_loss
 from planner.law.newton import Evaluator
+from planner.law.prior import EXPONENT, EXPONENT_SD, exponent_widening
 from planner.law.result import parse_fit
 from tests.planner.law.ladders import LAW, noisy, sweep
 
@@ -177,3 +178,24 @@ def test_four_runs_whose_damped_hessian_is_singular_at_one_step_still_end_in_a_s
     loss = np.array([5.462942945448979, 5.37574492233769, 4.850763881707487, 4.74543774065238])
 
     assert fit_chinchilla(N, D, loss, num_bootstraps=2, seed=372).status == "not-identifiable"
+
+
+def test_runs_that_contradict_published_exponents_are_not_held_to_them() -> None:
+    law = ChinchillaLaw(E=2.6, A=4e3, B=2e3, alpha=1.3, beta=0.7)
+    N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e4, 1.3e5, 3), np.geomspace(6.4e4, 1e6, 5)))
+    loss = noisy(law_loss(law, N, D), log_sd=0.004, seed=1)
+    fit = fit_chinchilla(N, D, loss, num_bootstraps=300)
+
+    assert fit.is_regularised
+    assert "contradict published exponents" in fit.reason
+    assert fit.ci95["E"][0] < law.E < fit.ci95["E"][1]
+    assert abs(fit.law.E / law.E - 1) < 0.02
+
+
+def test_few_runs_and_ordinary_ones_keep_the_prior_as_it_is() -> None:
+    far, sure = np.array([1.3, 0.35]), np.array([0.05, 0.05])
+
+    assert exponent_widening(far, sure, num_runs=11) == 1.0
+    assert exponent_widening(far, sure, num_runs=12) == pytest.approx((1.3 - EXPONENT) / EXPONENT_SD)
+    assert exponent_widening(far, np.array([0.5, 0.05]), num_runs=12) == 1.0
+    assert exponent_widening(np.array([0.45, 0.25]), sure, num_runs=100) == 1.0
