@@ -163,8 +163,11 @@ def risk(plan: Plan) -> Section:
     return Section(key="risk", title="What may go otherwise", part="summary", blocks=(chart, notices))
 
 
-def alternatives(plan: Plan) -> Section:
-    """What else one could do, the chosen plan first; where tokens are served, also from when and how much it pays."""
+def alternatives(plan: Plan, *, is_brief: bool = False) -> Section:
+    """What else one could do, the chosen plan first; where tokens are served, also from when and how much it pays.
+
+    In brief, each is one line without the note that says how it was made.
+    """
     predicted, shared = plan.predicted, shared_clauses(plan.alternatives)
     served = plan.economics.served if plan.economics else None
     chosen = Alternative(
@@ -178,17 +181,15 @@ def alternatives(plan: Plan) -> Section:
         served=served,
     )
     everything = (chosen, *plan.alternatives)
-    titles = [title for title, show in COMPARED if any(show(one) != "–" for one in everything)]
-    rows = tuple(
-        Row(
-            cells=(*(show(one) for title, show in COMPARED if title in titles), own_note(one, shared)),
-            style="chosen" if one is chosen else "plain",
-        )
-        for one in everything
-    )
+    shown = [(title, show) for title, show in COMPARED if any(show(one) != "–" for one in everything)]
+    if not is_brief:
+        shown.append(("Note", lambda one: own_note(one, shared)))
     table = Table(
-        columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title in (*titles, "Note")),
-        rows=rows,
+        columns=tuple(Column(title=title, is_number=title not in {"Instead", "Note"}) for title, _ in shown),
+        rows=tuple(
+            Row(cells=tuple(show(one) for _, show in shown), style="chosen" if one is chosen else "plain")
+            for one in everything
+        ),
         note=_binding(plan)
         + (f" Where no loss stands: {'; '.join(shared)}." if shared else "")
         + " Pays from: served tokens from which it is cheaper than the open-weight API nearest in size"

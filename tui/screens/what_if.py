@@ -198,7 +198,7 @@ def _shown(plan: Plan) -> dict[str, Blocks]:
     return {
         "verdict": (Text(text=plan_verdict(plan)),),
         "figures": summary.key_figures(plan, None).blocks,
-        "alternatives": summary.alternatives(plan).blocks,
+        "alternatives": summary.alternatives(plan, is_brief=True).blocks,
         "risk": summary.risk(plan).blocks,
     }
 
