@@ -104,8 +104,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         z_loss=request.choices.z_loss,
         masks_documents=request.choices.masks_documents,
         precision=facts.precision,
-        is_compiled=facts.hardware.kind != "cpu"
-        and COMPILING_SAVES * best.pace.step_seconds * best.num_steps > COMPILE_SECONDS,
+        is_compiled=_pays_to_compile(best, facts),
         num_threads=facts.num_threads,
         eval_sequences=max(1, scored // facts.seq_len),
         checkpoint_every_steps=min(between, to_gate),
@@ -113,6 +112,12 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         probe_items=request.asked_items,
         seed=request.seed,
     )
+
+
+def _pays_to_compile(best: Candidate, facts: Facts) -> bool:
+    """Whether compiling saves more than it takes; torch (2.13) compiles the product of experts for bf16 only."""
+    can = facts.hardware.kind != "cpu" and not (best.shape.moe and facts.precision == "fp32")
+    return can and COMPILING_SAVES * best.pace.step_seconds * best.num_steps > COMPILE_SECONDS
 
 
 def _model(best: Candidate) -> PlannedModel:

@@ -14,6 +14,8 @@ def _obstacles(job: Job) -> Iterator[str]:
     layout, shape, recipe = job.layout, job.shape, job.recipe
     if recipe.precision == "fp8" and (layout.num_devices > 1 or job.post is not None):
         yield "FP8 on several devices or after pretraining"
+    if recipe.is_compiled and shape.moe is not None and recipe.precision == "fp32":
+        yield "compiled experts in fp32, whose grouped product torch (2.13) compiles for bf16 only"
     if job.rates.num_devices != layout.num_devices:
         yield f"the plan pays for {job.rates.num_devices} devices and lays out {layout.num_devices}"
     if layout.offload != "none":

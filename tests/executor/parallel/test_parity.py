@@ -175,6 +175,9 @@ def test_a_layout_that_cannot_be_obeyed_is_said_to_be_so(corpus: Path):
     assert "2 heads over" in obstacle(job(corpus, "tp=2", 2, shape=runs.SHAPE))
     assert "16 in 32 chunks" in obstacle(job(corpus, "cp=16", 16, seq_len=16))
     assert "4 pipeline stages of 3 layers" in obstacle(job(corpus, "pp=4", 4))
+    experts = SHAPE.model_copy(update={"moe": EXPERTS})
+    assert "experts in fp32" in obstacle(job(corpus, "", 1, shape=experts, is_compiled=True))
+    assert obstacle(job(corpus, "", 1, shape=experts)) == obstacle(job(corpus, "", 1, is_compiled=True)) == ""
 
 
 def test_a_layout_is_part_of_a_job_only_where_the_batch_is_exact(corpus: Path):
