@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from data.catalog.hardware import hardware
 from planner.cluster import Cluster
@@ -13,7 +12,7 @@ from planner.recipe import Job
 from planner.workload import workload
 from tests.executor.parallel import work
 from tests.executor.parallel.teams import on_ranks
-from tests.executor.parallel.test_parity import SHAPE, ULP, assert_same_state, job
+from tests.executor.parallel.test_parity import SHAPE, assert_same_state, job
 from tests.executor.parallel.test_resume import in_hex
 
 EXPERTS = MoeSpec(num_experts=4, experts_per_token=2, expert_ffn_width=16, shared_ffn_width=8)
@@ -114,18 +113,7 @@ def test_tokens_visit_experts_of_other_ranks_as_their_own(favourite: int | None)
 
 @pytest.mark.slow
 def test_from_the_steady_start_rounding_does_not_grow(corpus: Path):
-    losses = []
-    for direction in (0.0, 1.0, -1.0):
-        trainer = work.alone(corpus, moe_job(corpus, "", 1, seed=STEADY_SEED))
-        signs = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for weight in trainer.snapshot(job_digest="").model.values():
-                weight.mul_(1 + direction * ULP * torch.randn(weight.shape, generator=signs).sign())
-        losses.append([trainer.step().loss for _ in range(50)])
-
-    assert losses[1] != losses[0] != losses[2]
-    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
-    assert losses[2] == pytest.approx(losses[0], abs=1e-6)
+    assert work.ulp_spread(corpus, moe_job(corpus, "", 1, seed=STEADY_SEED)) < 1e-6
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from math import prod
 from pathlib import Path
 
 import pytest
-import torch
 
 from executor.train import Step
 from planner.cluster import parse_layout
@@ -20,7 +19,6 @@ from tests.executor.parallel.test_parity import (
     OF_TWO,
     SHAPE,
     STEADY_SEED,
-    ULP,
     assert_same_state,
     job,
 )
@@ -49,18 +47,7 @@ def test_every_layout_of_two_ranks_goes_on_under_muon_as_one_process_would(corpu
 
 @pytest.mark.slow
 def test_from_the_steady_start_rounding_does_not_grow_under_muon(corpus: Path):
-    ends = []
-    for direction in (0.0, 1.0, -1.0):
-        trainer = work.alone(corpus, under_muon(corpus, "", 1, seed=STEADY_SEED))
-        signs = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for weight in trainer.snapshot(job_digest="").model.values():
-                weight.mul_(1 + direction * ULP * torch.randn(weight.shape, generator=signs).sign())
-        ends.append([trainer.step().loss for _ in range(50)])
-
-    assert ends[1] != ends[0] != ends[2]
-    assert ends[1] == pytest.approx(ends[0], abs=1e-6)
-    assert ends[2] == pytest.approx(ends[0], abs=1e-6)
+    assert work.ulp_spread(corpus, under_muon(corpus, "", 1, seed=STEADY_SEED)) < 1e-6
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from planner.recipe import Job
 from tests.executor import runs
 
 CPU = torch.device("cpu")
+ULP = 2.0**-24  # of a weight, relative
 Leg = tuple[list[Step], HeldOut, Path]
 
 
@@ -49,6 +50,21 @@ def legs(corpus: Path, folder: Path, jobs: Sequence[Job], num_steps: int) -> lis
 def alone(corpus: Path, job: Job) -> Trainer:
     runtime.prepare(job.recipe)
     return Trainer(job.shape, job.recipe, runs.batches(corpus, job), device=CPU)
+
+
+def ulp_spread(corpus: Path, job: Job, *, num_steps: int = 50) -> float:
+    """Return how far one process's losses come to lie from its own if each weight starts one ulp up or down."""
+    losses = []
+    for direction in (0.0, 1.0, -1.0):
+        trainer = alone(corpus, job)
+        signs = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in trainer.snapshot(job_digest="").model.values():
+                weight.mul_(1 + direction * ULP * torch.randn(weight.shape, generator=signs).sign())
+        losses.append([trainer.step().loss for _ in range(num_steps)])
+    plain, *others = losses
+    assert plain not in others, "an ulp changes something"
+    return max(abs(a - b) for other in others for a, b in zip(other, plain, strict=True))
 
 
 def ring_errors(shapes: Sequence[tuple[int, int, int, int, int]]) -> list[float]:
