@@ -14,7 +14,7 @@ import numpy as np
 
 from data.corpus.build import build
 from data.corpus.manifest import BuildConfig, Manifest, load_manifest
-from data.corpus.synthetic import PREFIX, PROCESSES, Process, ZipfKeyValue, ZipfMarkov, entropy, zipf
+from data.corpus.synthetic import PREFIX, PROCESSES, Process, ZipfKeyValue, entropy, zipf
 from data.corpus.synthetic import tokens as tokens_of
 
 if TYPE_CHECKING:
@@ -109,33 +109,30 @@ SEQUENCES_PER_STEP = 4
 
 
 class Ladder(NamedTuple):
-    """Pilots of every width on every number of tokens of a source."""
+    """Pilots of every width on every number of tokens."""
 
-    source: Process
     widths: tuple[int, ...]
     data_tokens: tuple[int, ...]
 
 
 LADDERS = {
-    "kv": Ladder(PROCESSES["kv"], (16, 32, 64, 128), (128_000, 256_000, 512_000, 1_024_000, 2_048_000)),
-    "pcfg": Ladder(PROCESSES["pcfg"], (16, 32, 64, 128), (64_000, 128_000, 256_000, 512_000, 1_024_000)),
-    "markov": Ladder(ZipfMarkov(64, 32), (16, 32, 64), (64_000, 128_000, 256_000, 512_000, 1_024_000)),
+    "kv": Ladder((16, 32, 64, 128), (128_000, 256_000, 512_000, 1_024_000, 2_048_000)),
+    "pcfg": Ladder((16, 32, 64, 128), (64_000, 128_000, 256_000, 512_000, 1_024_000)),
+    "markov": Ladder((16, 32, 64), (64_000, 128_000, 256_000, 512_000, 1_024_000)),
 }
-"""The chain is smaller than the product's, of whose 16,384 numbers models of this size learn too few; see corpus.md."""
 
 
 def transformers() -> None:
     """The executor's own ladders on corpora of the sources, and the product's fit of its runs."""
     for name in LADDERS:
-        _ladder(name)
+        entropy_ladder(name)
 
 
-def _ladder(name: str) -> None:
+def entropy_ladder(name: str) -> None:
     from executor.ladder import run_pilots
     from planner.law.fit import fit_chinchilla
 
-    ladder = LADDERS[name]
-    source = PROCESSES[name] = ladder.source
+    source, ladder = PROCESSES[name], LADDERS[name]
     began = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "corpus"
