@@ -179,7 +179,7 @@ def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, 
 
 
 def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> tuple[StepBreakdown, MemoryBreakdown]:
-    """The step and the memory under the optimizer asked for; layouts are searched under AdamW, which needs more."""
+    """Step and memory under the optimizer asked for; layouts are searched under AdamW, which mostly takes more."""
     if facts.optimiser == "adamw":
         return best.step, best.memory
     settings = {"seq_len": facts.seq_len, "sequences_per_step": sequences, "precision": facts.precision}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.goodput import goodput
-from planner.risk import Work, log_sd, simulate
+from planner.risk import START_LOG_SD, Z90, Work, log_sd, simulate
 from planner.wall import Pace
 
 
@@ -122,3 +122,11 @@ def test_the_band_of_a_simulation_is_the_step_times_own():
 
     assert found.band().p90 / found.band().p10 == pytest.approx(1.1 / 0.9, rel=0.01)
     assert found.probability_above(100.0) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_run_that_is_all_start_is_as_uncertain_as_a_start():
+    none = of(failures_per_node_day=0.0)
+    found = simulate(Work(10.0, 0.0, 0.0), step_log_sd=0.5, loss_of_time=none, rng=np.random.default_rng(0)).band()
+
+    assert found.p50 == pytest.approx(10.0, rel=0.02)
+    assert found.p90 / found.p10 == pytest.approx(math.exp(2 * Z90 * START_LOG_SD), rel=0.03)

@@ -242,3 +242,22 @@ def test_a_run_on_an_accelerator_is_compiled_where_it_saves_more_than_it_takes(p
 
     assert long.recipe.is_compiled
     assert not short.recipe.is_compiled
+
+
+def test_experts_in_fp32_are_not_compiled(planned):
+    asked = {"law": "ludziejewski-2025-moe", "moe": True, "optimiser": "adamw"}
+
+    assert planned(**asked, precision="bf16").recipe.is_compiled
+    assert not planned(**asked, precision="fp32").recipe.is_compiled
+
+
+def test_what_muon_pushes_out_of_memory_is_no_candidate(sources, monkeypatch):
+    request = make_request(CLUSTER | {"optimiser": "muon", "num_params": 1_000_000_000})
+    facts = resolve(request, sources, now=NOW)
+
+    def crowded(memory, *_, **__):
+        return memory.model_copy(update={"buffers_bytes": 0.96 * facts.hardware.memory_bytes})
+
+    monkeypatch.setattr("planner.candidates.memory_under_muon", crowded)
+    with pytest.raises(InfeasibleError, match="no model of the searched sizes fits"):
+        recommend(request, facts)

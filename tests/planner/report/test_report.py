@@ -10,10 +10,11 @@ from typing_extensions import override
 
 from data.text import MAX_SHOWN, readable
 from planner.economics.values import SpacingOption
+from planner.report import summary
 from planner.report.audit import AuditError, audit
 from planner.report.build import build_report
 from planner.report.charts import log_ticks, loss_plot, round_ticks, strip_plot
-from planner.report.document import BandChart, LossChart
+from planner.report.document import BandChart, LossChart, Table
 from planner.report.html import render_html
 from planner.report.markdown import escape, render_markdown
 from planner.report.words import show_percentile
@@ -199,3 +200,13 @@ def test_a_far_limit_does_not_squeeze_the_band() -> None:
     assert strip_plot(cost).limit is not None
     assert strip_plot(time).limit is None
     assert strip_plot(time).width > 50
+
+
+def test_alternatives_in_brief_are_the_same_without_their_notes() -> None:
+    (whole,), (brief,) = (summary.alternatives(sample_plan(), is_brief=it).blocks for it in (False, True))
+
+    assert isinstance(whole, Table)
+    assert isinstance(brief, Table)
+    assert [one.title for one in whole.columns] == [*(one.title for one in brief.columns), "Note"]
+    assert [row.cells[:-1] for row in whole.rows] == [row.cells for row in brief.rows]
+    assert brief.note == whole.note
