@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from planner.cluster import Layout
+from planner.cluster import Cluster, Layout
+from planner.collective import LINK_LATENCY_SECONDS, RING_STEP_SECONDS
 from planner.memory import memory_per_device
 from planner.muon import (
     Matrices,
@@ -102,6 +103,18 @@ def test_more_ranks_take_less_time_and_whole_copies_travel_more_than_shards() ->
     # What comes back to each of 64 ranks is every matrix in 16 bits, over the network that the 8 of a node share.
     travel = 2.0 * muon_params(LLAMA_7B) * 63 / 64 / (H100S.hardware.network_bytes_per_s_per_node)
     assert copied - sharded[-1] > 0.8 * travel
+
+
+def test_small_matrices_cost_the_start_of_two_exchanges_a_round() -> None:
+    small = LLAMA_7B.model_copy(update={"width": 256, "num_heads": 2, "num_kv_heads": 2, "ffn_width": 768})
+    node = Cluster(hardware=H100S.hardware, num_devices=8)
+    by, layout = profile("h100-sxm", "megatron-te"), Layout(dp=8, micro_batch=1)
+    step = step_breakdown(small, layout, node, by, **SETTINGS)
+    extra = step_under_muon(step, small, layout, node, by, **SETTINGS).step_seconds - step.step_seconds
+
+    num_rounds = sum(one.count for one in rounds(small, num_ranks=8))
+    starts = 2 * num_rounds * (LINK_LATENCY_SECONDS + 7 * RING_STEP_SECONDS) * by.constants.slowness.item()
+    assert starts < extra < 1.5 * starts
 
 
 def test_a_rank_holds_the_share_that_memory_counts() -> None:
