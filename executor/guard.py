@@ -4,6 +4,7 @@ Caps are reserved, not noticed: a step that would pass one is not started. What 
 """
 
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,17 @@ def requested_stop(path: Path) -> Stop | None:
     return Stop("stopped", "isoplan stop asked for it") if path.exists() else None
 
 
+SAME_SIGNAL_SECONDS = 2.0
+"""Signals this close are one. A preempted job is signalled twice within milliseconds: Slurm signals every process of a
+step, and the one that started the ranks passes its own on."""
+
+
 class Signals:
-    """Within this context the first SIGINT or SIGTERM is a wish, and the second has its usual, final effect."""
+    """Within this context the first SIGINT or SIGTERM is a wish, and a later one has its usual, final effect."""
 
     def __init__(self) -> None:
         self.stop: Stop | None = None
+        self._asked_at = 0.0
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> "Signals":
@@ -66,6 +73,8 @@ class Signals:
             signal.signal(number, handler)
 
     def _wish(self, number: int, _frame: FrameType | None) -> None:
-        self.stop = Stop("interrupted", f"{signal.Signals(number).name} arrived")
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
+        if self.stop is None:
+            self.stop, self._asked_at = Stop("interrupted", f"{signal.Signals(number).name} arrived"), time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_SIGNAL_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

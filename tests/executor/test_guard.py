@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,16 +70,31 @@ def test_a_wish_to_stop_is_a_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_wish_and_the_second_has_its_usual_effect(number: signal.Signals):
+def test_a_signal_is_a_wish_and_the_same_by_another_way_is_no_second_one(number: signal.Signals):
     before = signal.getsignal(number)
     with Signals() as signals:
         assert signals.stop is None
-        os.kill(os.getpid(), number)
+        for again in (number, number, signal.SIGTERM):
+            os.kill(os.getpid(), again)
 
         assert signals.stop == Stop("interrupted", f"{number.name} arrived")
-        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_later_signal_has_its_usual_effect(number: signal.Signals):
+    twice = f"""
+import os
+import executor.guard as guard
+guard.SAME_SIGNAL_SECONDS = -1.0
+with guard.Signals():
+    os.kill(os.getpid(), {number:d})
+    os.kill(os.getpid(), {number:d})
+"""
+    ended = subprocess.run([sys.executable, "-c", twice], check=False)
+
+    assert ended.returncode == -number
 
 
 def test_the_handlers_of_before_come_back_however_it_ends():
