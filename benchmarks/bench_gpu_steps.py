@@ -1,9 +1,10 @@
 """Predicted against measured step time, MFU and memory on this GPU, through the executor: one short script.
 
-    python benchmarks/bench_gpu_steps.py [--steps 8] [--only 0.1B,1.3B]
+    python benchmarks/bench_gpu_steps.py [--steps 8] [--only '0.1B*;1.3B']
 
-Dense models of 0.1 to 3B parameters, grouped queries, sliding windows, bf16 and FP8, with and without compilation and
-with every block recomputed; beside them the rates of a few products and of attention in each way torch has.
+Models of 0.1 to 3B parameters, grouped queries, sliding windows, experts, bf16 and FP8, AdamW and Muon, with and
+without compilation and with every block recomputed; beside them the rates of a few products and of attention in each
+way torch has.
 Predictions use the shipped profile of the chip and, in the last column, that profile calibrated on the first case
 measured. Prints a table in Markdown; without a GPU it says so and ends well.
 """
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from statistics import median
 from typing import NamedTuple
 
@@ -37,10 +39,11 @@ from planner.attention import AttentionSpec
 from planner.calibrate import MeasuredStep, calibrated
 from planner.cluster import Cluster, Layout
 from planner.memory import memory_per_device
-from planner.model import ModelShape, flop_per_token, num_params
+from planner.model import MlpKind, ModelShape, MoeSpec, flop_per_token, num_params
+from planner.muon import memory_under_muon, step_under_muon
 from planner.profile import Profile
 from planner.profiles import profile_for
-from planner.recipe import Optimiser, Precision, Recipe, Schedule
+from planner.recipe import Optimiser, OptimiserKind, Precision, Recipe, Schedule
 from planner.shapes import standard_shape
 from planner.step import step_breakdown
 from planner.workload import workload
@@ -65,6 +68,9 @@ class Case(NamedTuple):
     attention: AttentionSpec | None = None
     masks_documents: bool = False
     precision: Precision = "bf16"
+    optimiser: OptimiserKind = "adamw"
+    moe: MoeSpec | None = None
+    mlp: MlpKind = "swiglu"
 
     @property
     def shape(self) -> ModelShape:
@@ -74,6 +80,7 @@ class Case(NamedTuple):
             base["num_kv_heads"] = self.num_kv_heads
         if self.attention:
             base["attention"] = self.attention
+        base |= {"mlp": self.mlp, "moe": self.moe}
         return ModelShape.model_validate(base)
 
     @property
@@ -91,12 +98,14 @@ class Case(NamedTuple):
 WINDOW_512 = AttentionSpec(kind="sliding_window", window=512)
 WINDOW_1024 = AttentionSpec(kind="sliding_window", window=1024)
 BLOCKS = AttentionSpec(kind="block_sparse", window=1024, block=128, num_sink_blocks=1)
+EXPERTS = MoeSpec(num_experts=8, experts_per_token=2, expert_ffn_width=1408)
 CASES = (
     Case("1.3B", 1.3e9, 16),
     Case("1.3B FP8", 1.3e9, 16, precision="fp8"),
     Case("1.3B eager", 1.3e9, 4, is_compiled=False),
     Case("1.3B recomputed", 1.3e9, 32, is_recomputed=True),
     Case("1.3B small batch", 1.3e9, 4),
+    Case("1.3B Muon", 1.3e9, 16, optimiser="muon"),
     Case("3B", 3e9, 8),
     Case("3B FP8", 3e9, 8, precision="fp8"),
     Case("3B recomputed", 3e9, 8, is_recomputed=True),
@@ -104,6 +113,15 @@ CASES = (
     Case("0.4B eager", 0.4e9, 8, is_compiled=False),
     Case("0.4B one KV head", 0.4e9, 32, num_kv_heads=1),
     Case("0.4B documents masked", 0.4e9, 32, masks_documents=True),
+    Case("0.4B, 8 experts", 0.4e9, 16, moe=EXPERTS),
+    Case("0.4B, 8 experts, eager", 0.4e9, 8, moe=EXPERTS, is_compiled=False),
+    Case("0.4B eager GELU", 0.4e9, 8, is_compiled=False, mlp="gelu"),
+    Case("0.4B eager one KV head", 0.4e9, 8, is_compiled=False, num_kv_heads=1),
+    Case("0.4B eager recomputed", 0.4e9, 16, is_compiled=False, is_recomputed=True),
+    Case("0.4B eager FP8", 0.4e9, 8, is_compiled=False, precision="fp8"),
+    Case("0.4B eager window 512", 0.4e9, 8, is_compiled=False, attention=WINDOW_512),
+    Case("0.4B eager float32", 0.4e9, 4, is_compiled=False, precision="fp32"),
+    Case("0.4B float32", 0.4e9, 4, precision="fp32"),
     Case("0.1B", 0.1e9, 32),
     Case("0.1B eager", 0.1e9, 16, is_compiled=False),
     Case("0.4B 8k", 0.4e9, 8, seq_len=8192),
@@ -140,6 +158,9 @@ def prediction(case: Case, chip: Hardware, profile: Profile) -> Prediction:
     settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences}
     step = step_breakdown(case.shape, case.layout, cluster, profile, precision=case.precision, **settings)
     memory = memory_per_device(case.shape, case.layout, cluster, precision=case.precision, **settings)
+    if case.optimiser == "muon":
+        step = step_under_muon(step, case.shape, case.layout, cluster, profile, precision=case.precision, **settings)
+        memory = memory_under_muon(memory, case.shape, case.layout, cluster, precision=case.precision, **settings)
     return Prediction(step.step_seconds, step.mfu, memory.allocated_bytes)
 
 
@@ -220,7 +241,7 @@ def _recipe(case: Case) -> Recipe:
         seq_len=case.seq_len,
         micro_batch_sequences=case.sequences,
         num_steps=1000,
-        optimiser=Optimiser(peak_lr=1e-4),
+        optimiser=Optimiser(kind=case.optimiser, peak_lr=1e-4),
         schedule=Schedule(warmup_steps=0, decay_steps=0),
         precision=case.precision,
         masks_documents=case.masks_documents,
@@ -342,7 +363,7 @@ def table(chip: Hardware, cases: Sequence[Case], *, num_steps: int) -> Iterator[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--only", default="", help="cases whose names begin with one of these, commas between")
+    parser.add_argument("--only", default="*", help="cases by name, semicolons between; * stands for anything")
     given = parser.parse_args()
     try:
         chip = gpu()
@@ -352,9 +373,8 @@ def main() -> None:
         print("No GPU here: nothing is measured. The predictions alone: isoplan estimate --hardware h200-sxm ...")
         return
     print(f"{datetime.now(UTC).date()}, {torch.cuda.get_device_name()} as {chip.name}, torch {torch.__version__}\n")
-    for line in table(
-        chip, [case for case in CASES if case.name.startswith(tuple(given.only.split(",")))], num_steps=given.steps
-    ):
+    chosen = [case for case in CASES if any(fnmatchcase(case.name, pattern) for pattern in given.only.split(";"))]
+    for line in table(chip, chosen, num_steps=given.steps):
         print(line, flush=True)
     print("\n| kernel | rate | of the peak |\n|---|---|---|")
     for line in kernel_rates(chip):
