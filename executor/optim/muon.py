@@ -107,11 +107,13 @@ def working_type(tensor: Tensor) -> torch.dtype:
 def orthogonal(matrix_XMN: Tensor) -> Tensor:
     """Return the nearest matrix with orthonormal rows or columns, nearly: Newton-Schulz, singular values 0.7 to 1.2."""
     is_tall = matrix_XMN.shape[-2] > matrix_XMN.shape[-1]
-    x = matrix_XMN.mT if is_tall else matrix_XMN
-    x = x.to(working_type(x))
+    wide = matrix_XMN.mT if is_tall else matrix_XMN
+    x = wide.to(working_type(wide)).reshape(-1, *wide.shape[-2:])
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(_SMALLEST_NORM)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        polynomial = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)  # a sum inside its product: two passes over memory, not six
+    x = x.view(wide.shape)
     return x.mT if is_tall else x
