@@ -243,13 +243,7 @@ def _planned_inputs(plan: Plan) -> dict[str, Json]:
 
 def _current_inputs(plan: Plan, workspace: Workspace, *, now: datetime) -> dict[str, Json]:
     request, sources = plan.request, workspace.sources()
-    device = resolve_device(
-        request.hardware,
-        sources,
-        precision=plan.recipe.precision,
-        profile=request.profile,
-        num_devices=request.num_devices,
-    )
+    device = resolve_device(request.hardware, sources, precision=plan.recipe.precision, profile=request.profile)
     paid = resolve_price(request, sources, device, now=now)
     return {
         "price.key": paid.key,

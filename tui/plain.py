@@ -134,4 +134,6 @@ def _fitting(rows: list[tuple[str, ...]], width: int, numbers: frozenset[int]) -
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    if len(text) <= width and text.isprintable() and text.strip() == text:
+        return [text]  # what `textwrap` gives too, at the cost of two regular expressions
     return textwrap.wrap(text, width) or [""]

@@ -1,8 +1,10 @@
 """Blocks of the report on a screen: they take the lines they need, and no more work than they must."""
 
 import asyncio
+from unittest.mock import patch
 
 from textual.app import App, ComposeResult
+from textual.widget import Widget
 from typing_extensions import override
 
 from planner.report.document import Text
@@ -38,6 +40,24 @@ def heights_and_layouts(*texts: str) -> list[tuple[int, int]]:
 
 def test_another_figure_in_the_same_lines_lays_nothing_out_anew() -> None:
     assert heights_and_layouts("seven other words, still on one line") == [(1, 0)]
+
+
+def test_only_the_lines_that_differ_are_painted() -> None:
+    async def session() -> list[int]:
+        app = OneBlock()
+        async with app.run_test(size=(40, 10)) as pilot:
+            block = app.query_one(ReportBlock)
+            block.show([Text(text=line) for line in ("first", "second", "third")])
+            await pilot.pause()
+            painted: list[int] = []
+            with patch.object(ReportBlock, "render_line", autospec=True) as render_line:
+                render_line.side_effect = lambda widget, y: painted.append(y) or Widget.render_line(widget, y)
+                block.show([Text(text=line) for line in ("first", "other", "third")])
+                await pilot.pause()
+            assert "other" in app.screen._compositor.render_strips()[1].text
+        return painted
+
+    assert asyncio.run(session()) == [1]
 
 
 def test_a_text_that_needs_more_lines_gets_them() -> None:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, NamedTuple
 
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Input, Static
 from typing_extensions import override
 
 from data.errors import InfeasibleError, UserError
@@ -22,6 +21,7 @@ from tui.bindings import bindings
 from tui.screens.page import Page
 from tui.session import Session
 from tui.widgets.chart import Chart
+from tui.widgets.field import Field
 from tui.widgets.loss_scene import planned_scene
 from tui.widgets.panel import Panel, PanelState
 from tui.widgets.report_block import ReportBlock
@@ -184,7 +184,7 @@ class WhatIfPage(Page[Answer | None]):
 
     def _values(self) -> Iterable[tuple[str, object]]:
         for name in FIELDS:
-            text = self.query_one(f"#field-{name}", Input).value.strip()
+            text = self.query_one(f"#field-{name}", Field).value.strip()
             if not text:
                 continue
             parse = PARSERS.get(name, str)
@@ -203,10 +203,6 @@ def _shown(plan: Plan) -> dict[str, Blocks]:
     }
 
 
-def _field(name: str) -> Vertical:
+def _field(name: str) -> Field:
     title, example = FIELDS[name]
-    return Vertical(
-        Static(title, markup=False),
-        Input(FIRST.get(name, ""), placeholder=example, id=f"field-{name}", compact=True),
-        classes="form-field",
-    )
+    return Field(FIRST.get(name, ""), title=title, example=example, id=f"field-{name}")

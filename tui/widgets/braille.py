@@ -34,6 +34,7 @@ class Cell(NamedTuple):
 
 
 BLANK = Cell()
+FULL = Cell(back="band")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,11 @@ class _Grid:
 def _draw_band(cells: list[list[Cell]], band: Fill, grid: _Grid) -> None:
     for column, low, high in _edges(band.points, grid):
         for row in range(max(0, math.floor(low)), min(grid.height, math.ceil(high))):
-            covered = min(high, row + 1) - max(low, row)
+            is_top, is_bottom = high < row + 1, low > row
+            cell = FULL
+            if is_top or is_bottom:
+                cell = _band_cell(min(high, row + 1) - max(low, row), is_top=is_top, is_bottom=is_bottom)
             place = grid.height - 1 - row
-            cell = _band_cell(covered, is_top=high < row + 1, is_bottom=low > row)
             is_ruled = cells[place][column].text == RULE and cell.back == "band" and not cell.is_inverse
             cells[place][column] = Cell(RULE, "gate", "band") if is_ruled else cell
 
@@ -142,7 +145,7 @@ def _draw_band(cells: list[list[Cell]], band: Fill, grid: _Grid) -> None:
 def _band_cell(covered: float, *, is_top: bool, is_bottom: bool) -> Cell:
     eighths = round(covered * 8)
     if eighths >= 8 or (is_top and is_bottom and eighths >= 3):
-        return Cell(" ", "", "band")
+        return FULL
     if eighths <= 0:
         return BLANK
     if is_bottom and not is_top:

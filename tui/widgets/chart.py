@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable
 from itertools import groupby
+from operator import itemgetter
 from typing import ClassVar
 
 from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 from typing_extensions import override
@@ -22,6 +24,8 @@ LABEL_WIDTH = 6
 
 Look = tuple[Role, Role, bool]
 """Of a cell: its front, its back, and whether it is inverse."""
+
+_TEXT, _LOOK = itemgetter(0), itemgetter(1, 2, 3)  # of a cell, without a call of Python for each
 
 
 class Chart(Widget):
@@ -59,10 +63,17 @@ class Chart(Widget):
         self._drawn_for: tuple[int, int] | None = None
 
     def show(self, scene: Scene | None) -> None:
-        """Draw another scene; None shows what would fill the chart."""
+        """Draw another scene, and paint the lines that differ; None shows what would fill the chart."""
         self._scene = scene
-        self._drawn_for = None
-        self.refresh()
+        size, before = (self.size.width, self.size.height), self._rows
+        if size != self._drawn_for or not all(size):
+            self._drawn_for = None
+            self.refresh()
+            return
+        self._rows = self._draw(*size)
+        changed = [Region(0, y, size[0], 1) for y in range(size[1]) if before[y] != self._rows[y]]
+        if changed:
+            self.refresh(*changed)
 
     @override
     def notify_style_update(self) -> None:
@@ -115,8 +126,8 @@ class Chart(Widget):
         return [row if index == height // 2 else blank for index in range(height)]
 
     def _strip(self, cells: list[Cell], width: int) -> Strip:
-        runs = groupby(cells, key=_look)
-        segments = [Segment("".join(cell.text for cell in run), self._style(*look)) for look, run in runs]
+        runs = groupby(cells, key=_LOOK)
+        segments = [Segment("".join(map(_TEXT, run)), self._style(*look)) for look, run in runs]
         return Strip(segments).adjust_cell_length(width, self._style())
 
     def _style(self, front: Role = "", back: Role = "", is_inverse: bool = False) -> Style:
@@ -140,10 +151,6 @@ class Chart(Widget):
             return self.rich_style.color
         style = self.get_component_rich_style(f"chart--{role}")
         return style.bgcolor if role == "band" else style.color
-
-
-def _look(cell: Cell) -> Look:
-    return cell.front, cell.back, cell.is_inverse
 
 
 def frame_of(scene: Scene) -> Frame | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from rich.text import Text
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.widget import Widget
 from typing_extensions import override
 
@@ -25,23 +25,28 @@ class ReportBlock(Widget):
         self._folded: tuple[int, str] | None = None
 
     def show(self, blocks: Sequence[Block]) -> None:
-        """Show other blocks; the screen is laid out anew only where they take another number of lines."""
+        """Show other blocks: of as many lines only those that differ are painted, else the screen is laid out anew."""
         if tuple(blocks) == self._blocks:
             return
-        self._blocks, self._folded = tuple(blocks), None
         width, height = self.content_size
-        self.refresh(layout=not width or self._num_lines(width) != height)
+        before = self._lines(width) if width else []
+        self._blocks, self._folded = tuple(blocks), None
+        after = self._lines(width) if width else []
+        if not len(before) == len(after) == height > 0:
+            self.refresh(layout=True)
+        elif changed := [Region(0, y, width, 1) for y in range(height) if before[y] != after[y]]:
+            self.refresh(*changed)
 
     @override
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return self._num_lines(width)
+        return len(self._lines(width))
 
     @override
     def render(self) -> Text:
         return coloured(self._text(self.content_size.width or 80), self)
 
-    def _num_lines(self, width: int) -> int:
-        return len(self._text(width).split("\n")) if self._blocks else 0
+    def _lines(self, width: int) -> list[str]:
+        return self._text(width).split("\n") if self._blocks else []
 
     def _text(self, width: int) -> str:
         if self._folded is None or self._folded[0] != width:
