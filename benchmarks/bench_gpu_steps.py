@@ -10,6 +10,7 @@ measured. Prints a table in Markdown; without a GPU it says so and ends well.
 """
 
 import argparse
+import csv
 import gc
 import time
 import traceback
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -35,9 +37,10 @@ from executor.model.decoder import Decoder
 from executor.model.rotary import turns
 from executor.runtime import prepare
 from executor.train import Trainer
+from planner.abilities import OWN_STACK, abilities_of
 from planner.attention import AttentionSpec
 from planner.calibrate import MeasuredStep, calibrated
-from planner.cluster import Cluster, Layout
+from planner.cluster import Cluster, Layout, Recompute
 from planner.memory import memory_per_device
 from planner.model import MlpKind, ModelShape, MoeSpec, flop_per_token, num_params
 from planner.muon import memory_under_muon, step_under_muon
@@ -46,8 +49,9 @@ from planner.profiles import profile_for
 from planner.recipe import Optimiser, OptimiserKind, Precision, Recipe, Schedule
 from planner.shapes import standard_shape
 from planner.step import step_breakdown
-from planner.workload import workload
+from planner.workload import Workload, workload
 
+RECORDED = Path(__file__).with_name("gpu_runs.csv")
 VOCAB = 32_768
 WARM_UP_STEPS = 3
 DOCUMENT_TOKENS = 400  # on average, where documents are masked
@@ -63,7 +67,7 @@ class Case(NamedTuple):
     sequences: int
     seq_len: int = 2048
     is_compiled: bool = True
-    is_recomputed: bool = False
+    recompute: Recompute = "none"
     num_kv_heads: int | None = None
     attention: AttentionSpec | None = None
     masks_documents: bool = False
@@ -71,11 +75,12 @@ class Case(NamedTuple):
     optimiser: OptimiserKind = "adamw"
     moe: MoeSpec | None = None
     mlp: MlpKind = "swiglu"
+    vocab_size: int = VOCAB
 
     @property
     def shape(self) -> ModelShape:
         """The conventional model of that size, with this case's attention."""
-        base = standard_shape(self.params, vocab_size=VOCAB, seq_len=self.seq_len).model_dump()
+        base = standard_shape(self.params, vocab_size=self.vocab_size, seq_len=self.seq_len).model_dump()
         if self.num_kv_heads:
             base["num_kv_heads"] = self.num_kv_heads
         if self.attention:
@@ -85,14 +90,13 @@ class Case(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """One device: fp32 weights and 16-bit copies, which autocast holds as FSDP does, and what is computed again."""
-        recompute = "full" if self.is_recomputed else "none"
-        return Layout(micro_batch=self.sequences, sharding="fsdp", recompute=recompute)
+        """One device, and what is computed again."""
+        return Layout(micro_batch=self.sequences, recompute=self.recompute)
 
     @property
     def stack(self) -> str:
-        """The profile nearest to the executor."""
-        return "torch-fsdp2" if self.is_compiled else "torch-fsdp2-eager"
+        """The executor's own, or the nearest to it where nothing is compiled, which no plan asks for."""
+        return OWN_STACK if self.is_compiled else "torch-fsdp2-eager"
 
 
 WINDOW_512 = AttentionSpec(kind="sliding_window", window=512)
@@ -103,26 +107,31 @@ CASES = (
     Case("1.3B", 1.3e9, 16),
     Case("1.3B FP8", 1.3e9, 16, precision="fp8"),
     Case("1.3B eager", 1.3e9, 4, is_compiled=False),
-    Case("1.3B recomputed", 1.3e9, 32, is_recomputed=True),
+    Case("1.3B recomputed", 1.3e9, 32, recompute="full"),
     Case("1.3B small batch", 1.3e9, 4),
     Case("1.3B Muon", 1.3e9, 16, optimiser="muon"),
     Case("3B", 3e9, 8),
     Case("3B FP8", 3e9, 8, precision="fp8"),
-    Case("3B recomputed", 3e9, 8, is_recomputed=True),
+    Case("3B recomputed", 3e9, 8, recompute="full"),
     Case("0.4B", 0.4e9, 32),
     Case("0.4B eager", 0.4e9, 8, is_compiled=False),
     Case("0.4B one KV head", 0.4e9, 32, num_kv_heads=1),
     Case("0.4B documents masked", 0.4e9, 32, masks_documents=True),
     Case("0.4B, 8 experts", 0.4e9, 16, moe=EXPERTS),
-    Case("0.4B, 8 experts, eager", 0.4e9, 8, moe=EXPERTS, is_compiled=False),
-    Case("0.4B eager GELU", 0.4e9, 8, is_compiled=False, mlp="gelu"),
-    Case("0.4B eager one KV head", 0.4e9, 8, is_compiled=False, num_kv_heads=1),
-    Case("0.4B eager recomputed", 0.4e9, 16, is_compiled=False, is_recomputed=True),
-    Case("0.4B eager FP8", 0.4e9, 8, is_compiled=False, precision="fp8"),
-    Case("0.4B eager window 512", 0.4e9, 8, is_compiled=False, attention=WINDOW_512),
-    Case("0.4B eager float32", 0.4e9, 4, is_compiled=False, precision="fp32"),
     Case("0.4B float32", 0.4e9, 4, precision="fp32"),
+    Case("0.4B alternate", 0.4e9, 32, recompute="alternate"),
+    Case("0.4B, 4,096 words", 0.4e9, 16, vocab_size=4096),
+    Case("0.4B, 131,072 words", 0.4e9, 16, vocab_size=131_072),
+    Case("0.7B 4k, 4 KV heads", 0.7e9, 8, seq_len=4096, num_kv_heads=4),
+    Case("0.7B, 16 experts", 0.7e9, 8, moe=EXPERTS.model_copy(update={"num_experts": 16})),
+    Case("0.7B Muon", 0.7e9, 8, optimiser="muon"),
+    Case("0.7B FP8 alternate", 0.7e9, 16, precision="fp8", recompute="alternate"),
+    Case("0.2B 16k", 0.2e9, 4, seq_len=16_384),
+    Case("0.2B float32", 0.2e9, 16, seq_len=512, precision="fp32"),
+    Case("0.05B", 0.05e9, 64, seq_len=512),
+    Case("2B, GELU", 2e9, 8, mlp="gelu"),
     Case("0.1B", 0.1e9, 32),
+    Case("0.1B small batch", 0.1e9, 4),
     Case("0.1B eager", 0.1e9, 16, is_compiled=False),
     Case("0.4B 8k", 0.4e9, 8, seq_len=8192),
     Case("0.4B 8k, window 512", 0.4e9, 8, seq_len=8192, attention=WINDOW_512),
@@ -155,26 +164,42 @@ class Measurement:
 def prediction(case: Case, chip: Hardware, profile: Profile) -> Prediction:
     """One case on one device under a profile."""
     cluster = Cluster(hardware=chip, num_devices=1)
-    settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences}
-    step = step_breakdown(case.shape, case.layout, cluster, profile, precision=case.precision, **settings)
-    memory = memory_per_device(case.shape, case.layout, cluster, precision=case.precision, **settings)
+    settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences, "precision": case.precision}
+    has = {"abilities": abilities_of(case.stack)}
+    step = step_breakdown(case.shape, case.layout, cluster, profile, **settings, **has)
+    memory = memory_per_device(case.shape, case.layout, cluster, **settings, **has)
     if case.optimiser == "muon":
-        step = step_under_muon(step, case.shape, case.layout, cluster, profile, precision=case.precision, **settings)
-        memory = memory_under_muon(memory, case.shape, case.layout, cluster, precision=case.precision, **settings)
+        step = step_under_muon(step, case.shape, case.layout, cluster, profile, **settings)
+        memory = memory_under_muon(memory, case.shape, case.layout, cluster, **settings)
     return Prediction(step.step_seconds, step.mfu, memory.allocated_bytes)
+
+
+def recorded_steps(chip: str) -> Iterator[MeasuredStep]:
+    """Steps of compiled models in 16 bits or less under AdamW that were measured on a chip: gpu_runs.csv."""
+    named = {case.name: case for case in CASES}
+    with RECORDED.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["chip"] == chip]
+    for row in rows:
+        case = named[row["case"]]
+        if case.is_compiled and case.precision != "fp32" and case.optimiser == "adamw":
+            yield MeasuredStep(work=_work(case, hardware(chip)), step_seconds=float(row["step_seconds"]))
 
 
 def calibrated_on(case: Case, seconds: float, chip: Hardware, profile: Profile) -> Profile:
     """The profile after one measured step of a case."""
-    work = workload(
+    return calibrated(profile, [MeasuredStep(work=_work(case, chip), step_seconds=seconds)], version="one run")
+
+
+def _work(case: Case, chip: Hardware) -> Workload:
+    return workload(
         case.shape,
         case.layout,
         Cluster(hardware=chip, num_devices=1),
         seq_len=case.seq_len,
         sequences_per_step=case.sequences,
         precision=case.precision,
+        abilities=abilities_of(case.stack),
     )
-    return calibrated(profile, [MeasuredStep(work=work, step_seconds=seconds)], version="one run")
 
 
 def measurement(case: Case, chip: Hardware, *, num_steps: int) -> Measurement:
@@ -221,13 +246,14 @@ class _RandomTokens:
     """Random tokens: what a step costs does not depend on what it reads."""
 
     def __init__(self, case: Case) -> None:
-        self._tokens = np.random.default_rng(0).integers(0, VOCAB, (case.sequences, case.seq_len + 1))
+        self._vocab_size = case.vocab_size
+        self._tokens = np.random.default_rng(0).integers(0, case.vocab_size, (case.sequences, case.seq_len + 1))
 
     def batch(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
         return self._tokens[:num_samples]
 
     def documents(self, first_sample: int, num_samples: int) -> NDArray[np.int64]:
-        return np.cumsum(self._tokens[:num_samples] < VOCAB // DOCUMENT_TOKENS, axis=1)
+        return np.cumsum(self._tokens[:num_samples] < self._vocab_size // DOCUMENT_TOKENS, axis=1)
 
     def heldout(self, num_sequences: int, seq_len: int) -> tuple[NDArray[np.int64], int]:
         return self._tokens[:num_sequences, : seq_len + 1], num_sequences * seq_len

@@ -1,25 +1,31 @@
-"""Fits the shipped profiles (data/catalog/profiles.json) to published measured runs.
+"""Fits the shipped profiles (data/catalog/profiles.json) to published measured runs and to our own.
 
     python benchmarks/fit_profiles.py
 
 A run's log constants are a sum: what is common to all, its stack's share, its die's, its (chip, stack) pair's, and its
 source's (only of `slowness`: versions, drivers, boards). All are fitted at once with `planner.calibrate.map_fit`.
 Priors are physics and vendors' microbenchmarks, each with its source below; the data move them.
+
+The executor's own stack is that of FSDP2 with the attention kernel of its chip's generation, moved by what
+`bench_gpu_steps.py` measured on one chip (gpu_runs.csv); what moved there moves as much on chips it was not measured
+on.
 """
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bench_gpu_steps import recorded_steps
 from numpy.typing import NDArray
 from throughput_rows import ALL, Run, runs
 
 from data.catalog.hardware import hardware, hardware_names
-from planner.calibrate import Fit, map_fit, profile_of
+from planner.abilities import OWN_STACK
+from planner.calibrate import Fit, MeasuredStep, calibrated, map_fit, profile_of
 from planner.profile import CONSTANT_NAMES, Profile
 from planner.profiles import USUAL_BEST_MATMUL, best_matmul_fraction
 from planner.workload import stacked
@@ -28,6 +34,8 @@ OUT = Path(__file__).parents[1] / "data" / "catalog" / "profiles.json"
 NOISE = 0.05  # of a run's log seconds: 0.03 of the machine (quartiles of weak scaling, reference, section 2), and what
 # the model leaves out, which rows of one source share, so that each says less than a run of its own would
 MOE_NOISE = 0.12  # the same of a mixture of experts: container versions of one table differ by a third
+OVERHEAD_SD = 1.5  # assumption: a process that gathers nothing may spend a fifth
+NEAREST_STACK, MEASURED_CHIP, MEASURED_HERE = "torch-fsdp2", "h200-sxm", "measured"
 STACKS = ("megatron-te", "megatron-unfused", "torch-fsdp1", "torch-fsdp2", "torch-fsdp2-eager", "torch-ddp", "maxtext")
 
 
@@ -239,16 +247,60 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
     )
 
 
+def own_profiles(near: Sequence[Profile], measured: Sequence[MeasuredStep]) -> Iterator[Profile]:
+    """The executor's profile of every chip, from those of the stack nearest to it."""
+    before = {one.chip: with_newest_kernel(one) for one in near}
+    start = before[MEASURED_CHIP]
+    after = calibrated(start, measured, version=MEASURED_HERE)
+    move = np.log(after.values) - np.log(start.values)
+    for chip, one in before.items():
+        if chip == MEASURED_CHIP:
+            yield after.model_copy(update={"num_runs": len(measured)})
+            continue
+        yield profile_of(
+            np.log(one.values) + move,
+            one.covariance,
+            chip=chip,
+            stack=OWN_STACK,
+            version=MEASURED_HERE,
+            num_runs=0,
+            residual_log_sd=one.residual_log_sd,
+            note=f"moved as {MEASURED_CHIP} was by our own runs there; none on this chip: measure one",
+        )
+
+
+def with_newest_kernel(near: Profile) -> Profile:
+    """The nearest stack's profile as the executor's, whose attention is the best kernel that torch has for the chip.
+
+    What a layer and a step cost beside their work is open: the nearest stack gathers every layer from many devices.
+    """
+    mean = np.log(near.values)
+    mean[CONSTANT_NAMES.index("attention_fraction")] -= np.log(kernel_fit(near.chip, near.stack))
+    unknown = np.isin(CONSTANT_NAMES, ("layer_overhead_seconds", "step_overhead_seconds"))
+    return profile_of(
+        mean,
+        near.covariance + np.diag(np.where(unknown, OVERHEAD_SD**2, 0.0)),
+        chip=near.chip,
+        stack=OWN_STACK,
+        version=near.version,
+        num_runs=0,
+        residual_log_sd=near.residual_log_sd,
+    )
+
+
 def main() -> None:
     fitted = list(runs())
     blocks, result = fit(fitted)
     result = with_experts(blocks, result, [run for run in runs(completeness=ALL) if run.configuration.shape.moe])
     dies = {hardware(run.pair[0]).silicon for run in fitted}
+    chips = [*(name for name in hardware_names() if hardware(name).silicon in dies), "*"]
     profiles = []
     for stack in STACKS:
-        for chip in [name for name in hardware_names() if hardware(name).silicon in dies] + ["*"]:
+        for chip in chips:
             count = sum(run.pair == (chip, stack) for run in fitted)
             profiles.append(profile(blocks, result, chip=chip, stack=stack, num_runs=count))
+    near = {one.chip: one for one in profiles if one.stack == NEAREST_STACK}
+    profiles += own_profiles([near[chip] for chip in chips], list(recorded_steps(MEASURED_CHIP)))
     text = ",\n".join(_line(one) for one in profiles)
     OUT.write_text(f'{{"schema":"isoplan.profiles/1","profiles":[\n{text}\n]}}\n', encoding="utf-8")
     print(f"{len(fitted)} runs, {len(profiles)} profiles -> {OUT}")

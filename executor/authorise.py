@@ -243,7 +243,13 @@ def _planned_inputs(plan: Plan) -> dict[str, Json]:
 
 def _current_inputs(plan: Plan, workspace: Workspace, *, now: datetime) -> dict[str, Json]:
     request, sources = plan.request, workspace.sources()
-    device = resolve_device(request.hardware, sources, precision=plan.recipe.precision, profile=request.profile)
+    device = resolve_device(
+        request.hardware,
+        sources,
+        precision=plan.recipe.precision,
+        profile=request.profile,
+        num_devices=request.num_devices,
+    )
     paid = resolve_price(request, sources, device, now=now)
     return {
         "price.key": paid.key,

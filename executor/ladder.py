@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import executor.attempt  # noqa: F401 - loads torch before the first pilot's clock starts
+import torch
+
+import executor.attempt  # noqa: F401 - loads torch's optimisers before the first pilot's clock starts
 from data.durable import append_durable
 from data.errors import UserError
 from executor.run import EXIT_CODES, execute
@@ -117,6 +119,8 @@ def _run_pilot(folder: RunFolder, job: Job) -> RunRecord:
     if not _is_done(folder):
         folder.root.mkdir(parents=True, exist_ok=True)
         write_value(folder.job, job)
+        if job.recipe.is_compiled:
+            torch.compiler.reset()  # torch compiles eight kinds of a block in a process, and no ninth
         code = execute(folder.root, started=time.monotonic())
         if code != EXIT_CODES["done"]:
             raise _unfinished(folder, code)

@@ -9,16 +9,23 @@ from planner.cluster import Offload, Schedule
 
 
 class Abilities(NamedTuple):
-    """Pipeline schedules and kinds of offloading, the plain ones first, and whether attention is flash attention."""
+    """Pipeline schedules and kinds of offloading, the plain ones first, and whether attention is flash attention.
+
+    `is_own` marks this library's executor, whose memory is counted tensor by tensor.
+    """
 
     schedules: tuple[Schedule, ...] = ("1f1b",)
     offloads: tuple[Offload, ...] = ("none",)
     has_flash: bool = True
+    is_own: bool = False
 
 
 PLAIN = Abilities()
 
+OWN_STACK = "isoplan"
+
 ABILITIES: dict[str, Abilities] = {
+    OWN_STACK: Abilities(is_own=True),
     # Megatron Bridge documentation, "CPU offloading": optimizer states anywhere, activations without a pipeline.
     "megatron-te": Abilities(offloads=("none", "optimizer", "activations")),
     # Megatron-LM before flash attention (Korthikanti et al. 2022; Narayanan et al. 2021).

@@ -11,7 +11,7 @@ from planner.alternatives import alternatives, sizes
 from planner.budget import cost_lines
 from planner.candidates import Candidate
 from planner.economics.assess import economics
-from planner.facts import Facts
+from planner.facts import Facts, is_compiled
 from planner.gates import eval_tokens, gate_steps, gates
 from planner.governance import governance
 from planner.model import flop_per_token, num_active_params, num_params
@@ -39,10 +39,6 @@ WALL_CAP_OVER_P90 = 2.0
 
 OLD_PRICE_DAYS = 90
 """A one-year H100 contract rose by 38 % in five months (SemiAnalysis, 2025-10 to 2026-03)."""
-
-COMPILE_SECONDS, COMPILING_SAVES = 20.0, 0.25
-"""Compiling a block, the loss and the evaluation of both, and the share of a step it saves: measured on an H200
-(benchmarks/gpu.md). A run is compiled where it saves more than it takes."""
 
 
 def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequence[Candidate], binding: Binding) -> Plan:
@@ -104,7 +100,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         z_loss=request.choices.z_loss,
         masks_documents=request.choices.masks_documents,
         precision=facts.precision,
-        is_compiled=_pays_to_compile(best, facts),
+        is_compiled=is_compiled(best.shape, facts),
         num_threads=facts.num_threads,
         eval_sequences=max(1, scored // facts.seq_len),
         checkpoint_every_steps=min(between, to_gate),
@@ -112,12 +108,6 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         probe_items=request.asked_items,
         seed=request.seed,
     )
-
-
-def _pays_to_compile(best: Candidate, facts: Facts) -> bool:
-    """Whether compiling saves more than it takes; torch (2.13) compiles the product of experts for bf16 only."""
-    can = facts.hardware.kind != "cpu" and not (best.shape.moe and facts.precision == "fp32")
-    return can and COMPILING_SAVES * best.pace.step_seconds * best.num_steps > COMPILE_SECONDS
 
 
 def _model(best: Candidate) -> PlannedModel:

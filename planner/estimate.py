@@ -65,7 +65,7 @@ def _predicted(one: Configuration) -> tuple[StepBreakdown, MemoryBreakdown]:
         seq_len=one.seq_len,
         sequences_per_step=one.sequences_per_step,
         precision=one.precision,
-        has_flash=one.has_flash,
+        abilities=one.abilities,
     )
     return step, _memory(one)
 
@@ -89,7 +89,7 @@ def _memory(one: Configuration) -> MemoryBreakdown:
             seq_len=one.seq_len,
             sequences_per_step=one.sequences_per_step,
             precision=one.precision,
-            has_flash=one.has_flash,
+            abilities=one.abilities,
         )
         if memory.total_bytes <= one.cluster.hardware.memory_bytes:
             break

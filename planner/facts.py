@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 from planner.belief import LawBelief
 from planner.cluster import Cluster
+from planner.model import ModelShape
 from planner.plan import PlannedHardware, PlannedPrice
 from planner.profile import Profile
 from planner.recipe import CorpusRef, OptimiserKind, Precision, Rates
@@ -59,3 +60,12 @@ class Facts:
     code_version: str
     assumptions: tuple[str, ...]
     optimiser: OptimiserKind = "adamw"
+
+
+def is_compiled(shape: ModelShape, facts: Facts) -> bool:
+    """Whether a run of this model is compiled: on accelerators, whose time and memory are known of compiled runs.
+
+    It takes 6 to 16 s and saves a quarter of every step (benchmarks/gpu.md). torch (2.13) compiles the product of
+    experts for 16 bits only; on a CPU it saves nothing (benchmarks/training.md).
+    """
+    return facts.hardware.kind != "cpu" and not (shape.moe is not None and facts.precision == "fp32")

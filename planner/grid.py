@@ -149,7 +149,7 @@ def joined_grids(grids: Sequence[Grid]) -> Grid:
     return Grid(*(np.concatenate([getattr(one, field.name) for one in grids]) for field in fields(Grid)))
 
 
-def grid_numbers(rows: Grid, space: Space, *, seq_len: int, has_flash: bool) -> LayoutNumbers:
+def grid_numbers(rows: Grid, space: Space, *, seq_len: int, abilities: Abilities) -> LayoutNumbers:
     """The configurations as numbers that broadcast to (n, *space.behind)."""
     tp = rows.tp.astype(np.float64)
     return LayoutNumbers(
@@ -169,7 +169,8 @@ def grid_numbers(rows: Grid, space: Space, *, seq_len: int, has_flash: bool) -> 
         shards_within_node=_axis([kind == "hsdp" for kind in space.sharding], 0),
         recomputed=_axis([RECOMPUTED[kind] for kind in space.recompute], 1),
         recomputes_core=_axis([kind in ("selective", "full") for kind in space.recompute], 1),
-        has_flash=np.array([float(has_flash)]),
+        has_flash=np.array([float(abilities.has_flash)]),
+        is_own=np.array([float(abilities.is_own)]),
         has_fused_head=np.ones(1),
         defers_weights=_axis(_defers(space), 3),
         warms_up_twice=_axis([kind == "zb-h2" for kind in space.schedule], 3),

@@ -3,7 +3,8 @@
 Bytes per parameter follow ZeRO (Rajbhandari et al. 2020) with the sizes Megatron and PyTorch use; activations follow
 Korthikanti et al. (2022), equations 1-6, with grouped queries, any feed-forward and flash attention. The first stage of
 a pipeline holds the most micro-batches and the last one the logits: the fuller of the two is reported. `allocated` is
-what torch's max_memory_allocated counts; the total adds the CUDA context and fragmentation.
+what torch's max_memory_allocated counts; the total adds the CUDA context and fragmentation. What this library's own
+executor keeps is counted tensor by tensor: `planner.own_memory` on a CPU, `planner.compiled_memory` elsewhere.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from data.units import Bytes
 from data.values import Value
-from planner import own_memory
+from planner import compiled_memory, own_memory
+from planner.abilities import PLAIN, Abilities
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.collective import shard_ranks
 from planner.compute import latent_width, norm_split, rebuilt_width, rows
@@ -99,7 +101,7 @@ def memory_per_device(
     seq_len: int,
     sequences_per_step: int,
     precision: ComputePrecision,
-    has_flash: bool = True,
+    abilities: Abilities = PLAIN,
 ) -> MemoryBreakdown:
     """The peak of the fullest device, by what the bytes are for.
 
@@ -113,7 +115,7 @@ def memory_per_device(
         seq_len=seq_len,
         sequences_per_step=sequences_per_step,
         precision=precision,
-        has_flash=has_flash,
+        abilities=abilities,
     )
     return memory_breakdowns(work)[0]
 
@@ -250,15 +252,17 @@ def _stage(work: Workload, alike: _Alike, *, is_first: bool) -> MemoryTerms:
     element = work.device.element_bytes
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
     # FSDP keeps the fp32 weights themselves in shards and gathers 16-bit copies into the buffers.
-    weights = np.where(layout.shards_weights > 0, MASTER_BYTES, element)
+    copies = np.where(_is_compiled(work), compiled_memory.weight_bytes(work), element)
+    weights = np.where(layout.shards_weights > 0, MASTER_BYTES, copies)
     # What is saved beside training is copied into the host's memory first, which on a CPU is the device's.
     copied = spread((MASTER_BYTES + ADAM_BYTES) * (1.0 - _is_accelerator(work)), layout.shards_optimizer)
     activations, away = _activations(work, alike, is_first=is_first)
     optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
     logits = np.zeros_like(activations) if is_first else _logits(work)
+    gradients = spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients)
     held = MemoryTerms(
         weights=spread(weights, layout.shards_weights),
-        gradients=spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients),
+        gradients=np.where(_is_compiled(work), compiled_memory.gradient_bytes(work, gradients, activations), gradients),
         optimizer=np.where(layout.offloads_optimizer > 0, 0.0, optimizer),
         activations=activations,
         logits=logits,
@@ -293,19 +297,30 @@ def _buffers(work: Workload) -> Numbers:
     element = work.device.element_bytes
     block = np.maximum(layer_params(work), embedding_params(work))
     gathered = (2.0 * element + GRADIENT_BYTES) * block
-    passing = _theirs_or_own(work, element * embedding_params(work), own_memory.buffer_bytes)
-    return WORKSPACE_BYTES * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
+    passing = element * embedding_params(work)
+    passing = _by_stack(work, passing, on_cpu=own_memory.buffer_bytes, compiled=compiled_memory.buffer_bytes)
+    workspace = np.where(_is_compiled(work), compiled_memory.WORKSPACE_BYTES, WORKSPACE_BYTES)
+    return workspace * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
 
 
 def _is_accelerator(work: Workload) -> Numbers:
-    """1 where products run in 16 bits or less; fp32 is this executor on a CPU, without context and workspaces."""
-    return np.where(work.device.element_bytes < MASTER_BYTES, 1.0, 0.0)
+    """1 but on a CPU, which has no context, no workspaces, and runs this executor."""
+    return work.device.is_accelerator
 
 
-def _theirs_or_own(work: Workload, theirs: Numbers, own: Callable[[Workload], Numbers]) -> Numbers:
-    """Bytes as other stacks take them on accelerators, and as `own` says on a CPU; not asked where there is none."""
-    is_accelerator = _is_accelerator(work) > 0
-    return theirs if is_accelerator.all() else np.where(is_accelerator, theirs, own(work))
+def _is_compiled(work: Workload) -> NDArray[np.bool_]:
+    """Where this executor runs on an accelerator."""
+    return (work.layout.is_own > 0) & (work.device.is_accelerator > 0)
+
+
+_Count = Callable[[Workload], Numbers]
+
+
+def _by_stack(work: Workload, theirs: Numbers, *, on_cpu: _Count, compiled: _Count) -> Numbers:
+    """Bytes as other stacks take them on accelerators, and as this executor does; not asked where it is not."""
+    is_compiled, is_cpu = _is_compiled(work), _is_accelerator(work) == 0
+    found = np.where(is_compiled, compiled(work), theirs) if is_compiled.any() else theirs
+    return np.where(is_cpu, on_cpu(work), found) if is_cpu.any() else found
 
 
 def layer_activation_bytes(work: Workload) -> Numbers:
@@ -326,7 +341,7 @@ def layer_activation_bytes(work: Workload) -> Numbers:
 def _live_bytes(work: Workload) -> Numbers:
     """Bytes the backward pass of one layer works in, beside what layers keep for it."""
     live = np.where(work.layout.recomputed > 0, layer_activation_bytes(work), 0.0)
-    return _theirs_or_own(work, live, own_memory.backward_bytes)
+    return _by_stack(work, live, on_cpu=own_memory.backward_bytes, compiled=compiled_memory.backward_bytes)
 
 
 def _activations(work: Workload, alike: _Alike, *, is_first: bool) -> tuple[Numbers, Numbers]:
@@ -351,14 +366,15 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     every_second = 2.0 * border + rows(work) * element * split / work.layout.tp
     everything = layer_activation_bytes(work)
     some = np.where(again < 1, np.minimum(every_second, everything), border)
-    return _theirs_or_own(work, np.where(again > 0, some, everything), own_memory.kept_layer_bytes)
+    theirs = np.where(again > 0, some, everything)
+    return _by_stack(work, theirs, on_cpu=own_memory.kept_layer_bytes, compiled=compiled_memory.kept_layer_bytes)
 
 
 def _logits(work: Workload) -> Numbers:
     """Bytes of logits on the last stage; of the executor's own, which come in chunks, what passes its layers' peak."""
     per_logit = np.where(work.layout.has_fused_head > 0, FUSED_LOGIT_BYTES, PLAIN_LOGIT_BYTES)
     whole = per_logit * rows(work) * work.shape.vocab_size / work.layout.tp
-    return _theirs_or_own(work, whole, _own_logits)
+    return _by_stack(work, whole, on_cpu=_own_logits, compiled=compiled_memory.head_bytes)
 
 
 def _own_logits(work: Workload) -> Numbers:

@@ -1,4 +1,4 @@
-"""Pilot runs as jobs: a small isoFLOP ladder on this device, with the recipe the main run will have at its own scale.
+"""Pilot runs as jobs: a small isoFLOP ladder on one device, with the recipe the main run will have at its own scale.
 
 Pilots and main run share corpus, tokenizer, evaluation text, batch and learning-rate laws, schedule and precision, so
 that the fit sees size and data only.
@@ -12,12 +12,14 @@ from typing import NamedTuple
 from data.canonical import digest
 from data.errors import InfeasibleError, UserError
 from planner import hyperparameters
+from planner.abilities import abilities_of
 from planner.candidates import MIN_STEPS
 from planner.choices import PLAIN, Choices
 from planner.cluster import Layout
-from planner.facts import Facts
+from planner.facts import Facts, is_compiled
 from planner.gates import eval_tokens
 from planner.law.design import PilotRun, PilotShape, pilot_ladder
+from planner.memory import fits, peak_bytes
 from planner.model import ModelShape, flop_per_token, num_params
 from planner.muon import step_under_muon
 from planner.plan import as_json
@@ -25,6 +27,7 @@ from planner.recipe import Caps, Gate, Job, Recipe, run_cost_usd
 from planner.shapes import candidate_shapes
 from planner.step import step_breakdown
 from planner.wall import FORWARD_SHARE
+from planner.workload import workload
 
 
 class Design(NamedTuple):
@@ -56,8 +59,9 @@ GATE_FRACTIONS = (0.25, 0.6, 1.0)
 CAP_FACTOR = 3.0
 """A pilot may take three times its predicted time before it is stopped: it only guards against a hung machine."""
 
-SETUP_SECONDS = 0.3
-"""Building a small model and its optimizer, measured at 0.1 to 0.3 s on two CPU cores."""
+SETUP_SECONDS, COMPILED_SETUP_SECONDS = 0.3, 12.0
+"""Building a small model and its optimizer, measured at 0.1 to 0.3 s on two CPU cores; on an accelerator a block, the
+loss and their evaluation are compiled as well, 6 to 16 s (benchmarks/gpu.md)."""
 
 SMALLEST_PILOT_PARAMS = 3e4
 
@@ -133,7 +137,7 @@ def _offer(shape: ModelShape, facts: Facts, design: Design) -> PilotShape:
         N=num_params(shape, convention=facts.law.n_convention),
         flop_per_token=flop_per_token(shape, seq_len=facts.seq_len),
         seconds_per_token=per_token,
-        overhead_seconds=SETUP_SECONDS + FORWARD_SHARE * per_token * _all_eval_tokens(tokens, facts),
+        overhead_seconds=_setup_seconds(facts) + FORWARD_SHARE * per_token * _all_eval_tokens(tokens, facts),
     )
 
 
@@ -143,15 +147,18 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, choices: Choices, *, 
     sequences = hyperparameters.sequences_per_step(num_tokens=run.num_tokens, seq_len=facts.seq_len, multiple=1)
     num_steps = max(MIN_STEPS, round(run.num_tokens / (sequences * facts.seq_len)))
     tokens = num_steps * sequences * facts.seq_len
+    micro_batch = _micro_batch(shape, facts, sequences=sequences)
     recipe = Recipe(
         seq_len=facts.seq_len,
-        micro_batch_sequences=sequences,
+        micro_batch_sequences=micro_batch,
+        accumulation_steps=sequences // micro_batch,
         num_steps=num_steps,
         optimiser=hyperparameters.optimiser(shape, num_tokens=tokens, kind=facts.optimiser),
         schedule=hyperparameters.schedule(num_steps),
         z_loss=choices.z_loss,
         masks_documents=choices.masks_documents,
         precision=facts.precision,
+        is_compiled=is_compiled(shape, facts),
         num_threads=facts.num_threads,
         eval_sequences=max(1, _eval_tokens(tokens, facts) // facts.seq_len),
         checkpoint_every_steps=num_steps,
@@ -159,7 +166,7 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, choices: Choices, *, 
     )
     step_seconds = _step_seconds(shape, facts, sequences=sequences)
     eval_seconds = FORWARD_SHARE * step_seconds * _all_eval_tokens(tokens, facts) / recipe.tokens_per_step
-    seconds = SETUP_SECONDS + num_steps * step_seconds + eval_seconds
+    seconds = _setup_seconds(facts) + num_steps * step_seconds + eval_seconds
     job = Job(
         shape=shape,
         recipe=recipe,
@@ -180,6 +187,34 @@ def _pilot(run: PilotRun, shape: ModelShape, facts: Facts, choices: Choices, *, 
     return Pilot(name=f"pilot-{digest(as_json(job))[:8]}", job=job, predicted_seconds=seconds)
 
 
+def _setup_seconds(facts: Facts) -> float:
+    return SETUP_SECONDS if facts.hardware.kind == "cpu" else COMPILED_SETUP_SECONDS
+
+
+def _micro_batch(shape: ModelShape, facts: Facts, *, sequences: int) -> int:
+    """The most sequences at a time that fit into the device and divide the batch.
+
+    Raises:
+        InfeasibleError: not even one fits.
+    """
+    for size in (size for size in range(sequences, 0, -1) if sequences % size == 0):
+        work = workload(
+            shape,
+            Layout(micro_batch=size),
+            facts.cluster,
+            seq_len=facts.seq_len,
+            sequences_per_step=sequences,
+            precision=facts.precision,
+            abilities=abilities_of(facts.profile.stack),
+        )
+        if fits(work, peak_bytes(work)).all():
+            return size
+    raise InfeasibleError(
+        f"a pilot of {num_params(shape):,} parameters does not fit into {facts.hardware.name}",
+        relaxations=("a shorter target, so that pilots are smaller", "a shorter context (--seq-len)"),
+    )
+
+
 def _all_eval_tokens(num_tokens: float, facts: Facts) -> int:
     return len(GATE_FRACTIONS) * _eval_tokens(num_tokens, facts)
 
@@ -189,7 +224,7 @@ def _eval_tokens(num_tokens: float, facts: Facts) -> int:
 
 
 def _step_seconds(shape: ModelShape, facts: Facts, *, sequences: int) -> float:
-    layout = Layout(micro_batch=sequences)
+    layout = Layout(micro_batch=_micro_batch(shape, facts, sequences=sequences))
     settings = {"seq_len": facts.seq_len, "sequences_per_step": sequences}
     step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
     if facts.optimiser == "muon":

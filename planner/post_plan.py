@@ -13,6 +13,7 @@ from data.canonical import digest
 from data.errors import UserError
 from data.source import Source
 from data.values import Band
+from planner.abilities import abilities_of
 from planner.assemble import assemble
 from planner.candidates import Candidate
 from planner.document_masks import with_document_masks
@@ -135,6 +136,7 @@ def _memory(base: Plan, facts: Facts) -> MemoryBreakdown:
         seq_len=recipe.seq_len,
         sequences_per_step=recipe.sequences_per_step,
         precision=facts.precision,
+        abilities=abilities_of(facts.profile.stack),
     )
     if recipe.masks_documents and facts.hardware.kind == "cpu":
         return with_document_masks(memory, shape, layout, seq_len=recipe.seq_len)

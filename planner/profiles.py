@@ -10,6 +10,7 @@ from data.catalog.hardware import DTYPES, Hardware, Peak, hardware, hardware_nam
 from data.catalog.profiles import ANY_CHIP, profile_rows
 from data.errors import UserError, nearest
 from data.source import Source
+from planner.abilities import OWN_STACK
 from planner.calibrate import MeasuredStep, calibrated, profile_of
 from planner.cluster import Cluster, Layout
 from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe
@@ -17,7 +18,8 @@ from planner.recipe import Precision
 from planner.workload import workload
 
 DEFAULT_STACKS = {"gpu": ("torch-fsdp2", "torch-fsdp1"), "tpu": ("maxtext",)}
-"""The stacks nearest to the executor and the jobs it exports, nearest first."""
+"""The stacks nearest to the executor on several devices and to the jobs it exports, nearest first. On one GPU it has
+been measured itself."""
 
 MATMUL_FRACTIONS = ("matmul_fraction", "fp8_matmul_fraction", "fp4_matmul_fraction")
 USUAL_BEST_MATMUL = 0.78  # of the peak: median of the catalog's measured ones; what profiles.json assumes of any chip
@@ -106,14 +108,16 @@ def best_matmul_fraction(device: Hardware) -> float:
     return USUAL_BEST_MATMUL
 
 
-def default_profile(device: Hardware) -> Profile:
-    """The belief about a catalog device under the stack nearest to the executor's that was measured on it.
+def default_profile(device: Hardware, *, num_devices: int) -> Profile:
+    """The belief about a catalog device under the executor, or under the nearest stack that was measured on it.
 
     Raises:
         UserError: a CPU, which differ too much to plan on without a measurement.
     """
     if device.kind == "cpu":
         raise UserError(f"no time model of {device.name}", expected="a calibration", next_step="isoplan bench")
+    if device.kind == "gpu" and num_devices == 1:
+        return profile_for(device, stack=OWN_STACK)
     offered = [profile_for(device, stack=stack) for stack in DEFAULT_STACKS[device.kind]]
     return next((one for one in offered if one.num_runs > 0), offered[0])
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware, hardware_names
 from data.errors import UserError
+from planner.abilities import OWN_STACK, Abilities, abilities_of
 from planner.attention import LatentAttention
 from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
 from planner.model import ModelShape, MoeSpec
@@ -50,7 +51,7 @@ class Configuration:
     seq_len: int
     sequences_per_step: int
     precision: ComputePrecision
-    has_flash: bool
+    abilities: Abilities
     stack: str
     is_recompute_unknown: bool
 
@@ -64,7 +65,7 @@ class Configuration:
             seq_len=self.seq_len,
             sequences_per_step=self.sequences_per_step,
             precision=self.precision,
-            has_flash=self.has_flash,
+            abilities=self.abilities,
         )
 
 
@@ -86,7 +87,7 @@ def configuration(row: Mapping[str, str]) -> Configuration:
         seq_len=_count(row, "seq_len"),
         sequences_per_step=_count(row, "global_batch"),
         precision=_precision(row),
-        has_flash="unfused" not in row.get("attention", ""),
+        abilities=abilities_of(stack_of(row))._replace(has_flash="unfused" not in row.get("attention", "")),
         stack=stack_of(row),
         is_recompute_unknown=not (row.get("recompute") or "").strip(),
     )
@@ -98,6 +99,8 @@ def stack_of(row: Mapping[str, str]) -> str:
     fsdp = row.get("FSDP", "").lower()
     if row.get("hardware", "").lower().startswith("tpu"):
         return "maxtext"
+    if OWN_STACK in source:
+        return OWN_STACK
     if "unfused" in row.get("attention", ""):
         return "megatron-unfused"
     if "fsdp2" in fsdp or "torchtitan" in source:

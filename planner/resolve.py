@@ -57,6 +57,9 @@ UNKNOWN_HOST_LINK_BYTES_PER_S = 31.5e9
 
 CLUSTER_STARTUP_SECONDS = 600.0
 SINGLE_NODE_STARTUP_SECONDS = 180.0
+DEVICE_STARTUP_SECONDS = 25.0
+"""One accelerator: 11 s to a loaded model and 11 s for the first step, compiled, on an H200 (benchmarks/gpu.md)."""
+
 LOCAL_STARTUP_SECONDS = 8.0
 LOCAL_WATTS_PER_THREAD = 10.0
 """Assumption where the machine does not say: an EPYC 7763 draws 280 W for 64 cores, and a server doubles that."""
@@ -106,7 +109,13 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
     Raises:
         UserError: a name or a file that does not exist or does not hold what it should.
     """
-    device = resolve_device(request.hardware, sources, precision=request.precision, profile=request.profile)
+    device = resolve_device(
+        request.hardware,
+        sources,
+        precision=request.precision,
+        profile=request.profile,
+        num_devices=request.num_devices,
+    )
     data, corpus_vocab = resolve_data(request)
     paid = resolve_price(request, sources, device, now=now)
     cluster = Cluster(hardware=device.hardware, num_devices=request.num_devices)
@@ -135,28 +144,32 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
     )
 
 
-def resolve_device(name: str, sources: Sources, *, precision: Precision | None, profile: str | None = None) -> Device:
+def resolve_device(
+    name: str, sources: Sources, *, precision: Precision | None, profile: str | None = None, num_devices: int = 1
+) -> Device:
     """The device called `name`: this machine (`local`, measured by `isoplan bench`), the user's, or the catalog's.
 
-    `profile` is the path of one to use in place of the shipped one (`isoplan calibrate`); the digest then covers it.
+    `profile` is the path of one to use in place of the shipped one (`isoplan calibrate`), which is of one device or of
+    several together; the digest then covers it.
     """
-    found = _named_device(name, sources, precision=precision)
+    found = _named_device(name, sources, precision=precision, num_devices=num_devices)
     if profile is None:
         return found
     chosen = load_profile(Path(profile), chip=found.hardware.name)
     return replace(found, profile=chosen, digest=digest([found.digest, as_json(chosen)]))
 
 
-def _named_device(name: str, sources: Sources, *, precision: Precision | None) -> Device:
+def _named_device(name: str, sources: Sources, *, precision: Precision | None, num_devices: int) -> Device:
     if name == LOCAL:
         return _local_device(sources, precision=precision)
     found = hardware(name, overlay=sources.hardware if sources.hardware.exists() else None)
-    return _catalog_device(found, precision or ("bf16" if found.has_peak("bf16") else "fp32"))
+    usual: Precision = "bf16" if found.has_peak("bf16") else "fp32"
+    return _catalog_device(found, precision or usual, num_devices=num_devices)
 
 
 @lru_cache(maxsize=KEPT_DEVICES)
-def _catalog_device(found: Hardware, precision: Precision) -> Device:
-    profile = default_profile(found)
+def _catalog_device(found: Hardware, precision: Precision, *, num_devices: int) -> Device:
+    profile = default_profile(found, num_devices=num_devices)
     return Device(
         hardware=found,
         profile=profile,
@@ -338,8 +351,9 @@ def _overheads(device: Device, cluster: Cluster) -> Overheads:
     num_nodes = math.ceil(cluster.num_devices / cluster.devices_per_node)
     host = device.hardware.host
     link_bytes_per_s = host.link_bytes_per_s if host else UNKNOWN_HOST_LINK_BYTES_PER_S
+    node_seconds = SINGLE_NODE_STARTUP_SECONDS if cluster.num_devices > 1 else DEVICE_STARTUP_SECONDS
     return Overheads(
-        startup_seconds=CLUSTER_STARTUP_SECONDS if num_nodes > 1 else SINGLE_NODE_STARTUP_SECONDS,
+        startup_seconds=CLUSTER_STARTUP_SECONDS if num_nodes > 1 else node_seconds,
         checkpoint_bytes_per_s=CLUSTER_CHECKPOINT_BYTES_PER_S_PER_NODE * num_nodes,
         copy_bytes_per_s=link_bytes_per_s * HOST_LINK_FRACTION * cluster.num_devices,
         restart_seconds=CLUSTER_RESTART_SECONDS,

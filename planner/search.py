@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.abilities import abilities_of
+from planner.abilities import Abilities, abilities_of
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.grid import Grid, Space, default_space, grid, grid_numbers, joined_grids, some_of
 from planner.memory import MemoryBreakdown, fits, memory_breakdowns, peak_bytes
@@ -84,9 +84,9 @@ class Setting:
     precision: ComputePrecision
 
     @property
-    def has_flash(self) -> bool:
-        """Whether the profile's stack has flash attention."""
-        return abilities_of(self.profile.stack).has_flash
+    def abilities(self) -> Abilities:
+        """What the profile's stack can do."""
+        return abilities_of(self.profile.stack)
 
 
 def fastest_layouts(
@@ -115,7 +115,7 @@ def _kept(_setting: Setting) -> dict[Batch, Found | None]:
 
 
 def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
-    abilities = abilities_of(setting.profile.stack)
+    abilities = setting.abilities
     spaces = [
         default_space(
             batch.shape,
@@ -231,7 +231,7 @@ def _looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting)
     for start in range(0, len(seconds), height):
         block = slice(start, start + height)
         some, of = rows.part(block), _rows(shapes, block)
-        numbers = grid_numbers(some, space, seq_len=setting.seq_len, has_flash=setting.has_flash)
+        numbers = grid_numbers(some, space, seq_len=setting.seq_len, abilities=setting.abilities)
         work = Workload(of, numbers, device)
         peak = peak_bytes(work)
         needed[block] = peak.total
@@ -241,7 +241,7 @@ def _looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting)
         if some_held.any():
             if not some_held.all():
                 numbers = grid_numbers(
-                    some.part(some_held), space, seq_len=setting.seq_len, has_flash=setting.has_flash
+                    some.part(some_held), space, seq_len=setting.seq_len, abilities=setting.abilities
                 )
             total = step_terms(Workload(_rows(of, some_held), numbers, device), constants).total
             seconds[block][some_held] = np.where(is_held[some_held], total, np.inf)
@@ -268,9 +268,9 @@ def _rows(shapes: ShapeNumbers, which: slice | NDArray[np.bool_]) -> ShapeNumber
 def _valued(configurations: Sequence[Configuration], setting: Setting) -> list[Found]:
     if not configurations:
         return []
-    seq_len, has_flash = setting.seq_len, setting.has_flash
-    work = workloads(configurations, setting.cluster, seq_len=seq_len, precision=setting.precision, has_flash=has_flash)
-    steps = step_breakdowns(configurations, work, setting.profile, seq_len=seq_len, has_flash=has_flash)
+    seq_len, abilities = setting.seq_len, setting.abilities
+    work = workloads(configurations, setting.cluster, seq_len=seq_len, precision=setting.precision, abilities=abilities)
+    steps = step_breakdowns(configurations, work, setting.profile, seq_len=seq_len, has_flash=abilities.has_flash)
     memories = memory_breakdowns(work)
     triples = zip(configurations, steps, memories, strict=True)
     return [Found(one.layout, step, memory) for one, step, memory in triples]

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.units import Seconds
 from data.values import Band, Value
+from planner.abilities import PLAIN, Abilities
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.compute import FLASH_PASSES
 from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
@@ -68,7 +69,7 @@ def step_breakdown(
     seq_len: int,
     sequences_per_step: int,
     precision: ComputePrecision,
-    has_flash: bool = True,
+    abilities: Abilities = PLAIN,
 ) -> StepBreakdown:
     """One configuration's step under one profile.
 
@@ -82,10 +83,10 @@ def step_breakdown(
         seq_len=seq_len,
         sequences_per_step=sequences_per_step,
         precision=precision,
-        has_flash=has_flash,
+        abilities=abilities,
     )
     one = Configuration(shape, layout, sequences_per_step)
-    return step_breakdowns([one], work, profile, seq_len=seq_len, has_flash=has_flash)[0]
+    return step_breakdowns([one], work, profile, seq_len=seq_len, has_flash=abilities.has_flash)[0]
 
 
 def step_breakdowns(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import UserError
+from planner.abilities import PLAIN, Abilities
 from planner.cluster import MATMUL_DTYPE, Cluster, ComputePrecision, Layout, Recompute, num_micro_batches
 from planner.model import ModelShape
 
@@ -60,7 +61,10 @@ class ShapeNumbers:
 
 @dataclass(frozen=True, slots=True)
 class LayoutNumbers:
-    """A layout and its batch. `shards_*` are 0/1; `recomputed` is the share of the layers' forward done twice."""
+    """A layout and its batch. `shards_*` are 0/1; `recomputed` is the share of the layers' forward done twice.
+
+    `is_own` says that this library's executor runs it.
+    """
 
     seq_len: Numbers
     micro_batch: Numbers
@@ -79,6 +83,7 @@ class LayoutNumbers:
     recomputed: Numbers
     recomputes_core: Numbers
     has_flash: Numbers
+    is_own: Numbers
     has_fused_head: Numbers
     defers_weights: Numbers
     warms_up_twice: Numbers
@@ -106,6 +111,7 @@ class DeviceNumbers:
     host_memory_bytes: Numbers
     host_memory_bytes_per_s: Numbers
     element_bytes: Numbers
+    is_accelerator: Numbers
     is_fp8: Numbers
     is_fp4: Numbers
 
@@ -135,7 +141,7 @@ def workload(
     seq_len: int,
     sequences_per_step: int,
     precision: ComputePrecision,
-    has_flash: bool = True,
+    abilities: Abilities = PLAIN,
 ) -> Workload:
     """One configuration as arrays of one element.
 
@@ -149,7 +155,7 @@ def workload(
         )
     return Workload(
         shape=shape_numbers(shape, seq_len=seq_len),
-        layout=layout_numbers(layout, seq_len=seq_len, sequences_per_step=sequences_per_step, has_flash=has_flash),
+        layout=layout_numbers(layout, seq_len=seq_len, sequences_per_step=sequences_per_step, abilities=abilities),
         device=device_numbers(cluster, precision=precision),
     )
 
@@ -160,14 +166,14 @@ def workloads(
     *,
     seq_len: int,
     precision: ComputePrecision,
-    has_flash: bool = True,
+    abilities: Abilities = PLAIN,
 ) -> Workload:
     """Many configurations on one cluster, one element each.
 
     Raises:
         UserError: as `workload`.
     """
-    settings = {"seq_len": seq_len, "precision": precision, "has_flash": has_flash}
+    settings = {"seq_len": seq_len, "precision": precision, "abilities": abilities}
     return stacked(
         [
             workload(one.shape, one.layout, cluster, sequences_per_step=one.sequences_per_step, **settings)
@@ -213,7 +219,9 @@ def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
 RECOMPUTED: dict[Recompute, float] = {"none": 0.0, "selective": 0.0, "alternate": 0.5, "full": 1.0}
 
 
-def layout_numbers(layout: Layout, *, seq_len: int, sequences_per_step: int, has_flash: bool = True) -> LayoutNumbers:
+def layout_numbers(
+    layout: Layout, *, seq_len: int, sequences_per_step: int, abilities: Abilities = PLAIN
+) -> LayoutNumbers:
     """A layout's sizes for one batch.
 
     Raises:
@@ -236,7 +244,8 @@ def layout_numbers(layout: Layout, *, seq_len: int, sequences_per_step: int, has
         shards_within_node=_one(layout.sharding == "hsdp"),
         recomputed=_one(RECOMPUTED[layout.recompute]),
         recomputes_core=_one(layout.recompute in ("selective", "full")),
-        has_flash=_one(has_flash),
+        has_flash=_one(abilities.has_flash),
+        is_own=_one(abilities.is_own),
         has_fused_head=_one(layout.has_fused_head),
         defers_weights=_one(layout.schedule != "1f1b"),
         warms_up_twice=_one(layout.schedule == "zb-h2"),
@@ -268,6 +277,7 @@ def device_numbers(cluster: Cluster, *, precision: ComputePrecision) -> DeviceNu
         host_memory_bytes=_one(host.memory_bytes_per_node if host else 0.0),
         host_memory_bytes_per_s=_one(host.memory_bytes_per_s_per_node if host else np.inf),
         element_bytes=_one(4 if precision == "fp32" else 2),
+        is_accelerator=_one(hardware.kind != "cpu"),
         is_fp8=_one(dtype == "fp8"),
         is_fp4=_one(dtype == "fp4"),
     )

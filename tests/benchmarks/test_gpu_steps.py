@@ -35,12 +35,13 @@ def test_the_cases_cover_what_is_asked_and_fit_one_device(script: ModuleType) ->
 
     assert min(num_params(one.shape) for one in cases) < 0.15e9
     assert max(num_params(one.shape) for one in cases) > 2.5e9
-    assert {one.is_compiled for one in cases} == {one.is_recomputed for one in cases} == {True, False}
+    assert {one.is_compiled for one in cases} == {True, False}
+    assert {one.recompute for one in cases} == {"none", "alternate", "full"}
     assert any(one.shape.num_kv_heads == 1 for one in cases)
     assert any(one.shape.attention.window for one in cases)
     # Together within the minutes a lent device has, none beyond its 141 GB.
     assert all(one.memory_bytes < 130e9 for one in said)
-    assert sum(one.step_seconds for one in said) * (script.WARM_UP_STEPS + 8) < 120
+    assert sum(one.step_seconds for one in said) * (script.WARM_UP_STEPS + 8) < 180
     assert all(0.1 < one.mfu < 0.7 for one in said)
 
 

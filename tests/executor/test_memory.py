@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from data.catalog.hardware import hardware
 from executor import runtime
 from executor.train import Trainer
 from planner.attention import AttentionSpec
-from planner.cluster import Cluster, Layout, Recompute
+from planner.cluster import Layout, Recompute
 from planner.document_masks import with_document_masks
 from planner.memory import MemoryBreakdown, memory_per_device
 from planner.model import ModelShape, MoeSpec, num_params
 from planner.recipe import Optimiser, Recipe, Schedule
+from tests.planner.workloads import A_CPU
 
 KINDS: tuple[Recompute, ...] = ("none", "alternate", "full")
 SMALL = {
@@ -64,7 +64,7 @@ def measured_and_planned(
     planned = memory_per_device(
         shape,
         layout,
-        Cluster(hardware=hardware("h100-sxm"), num_devices=1),
+        A_CPU,
         seq_len=seq_len,
         sequences_per_step=2 * sequences,
         precision="fp32",

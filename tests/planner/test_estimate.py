@@ -42,7 +42,7 @@ def test_a_row_is_read_as_it_stands() -> None:
     assert (one.cluster.hardware.name, one.stack, one.precision) == ("h100-sxm", "megatron-te", "bf16")
     assert (one.layout.dp, one.layout.cp, one.layout.sharding) == (4, 2, "zero1")
     assert one.shape.head_dim == 128
-    assert one.has_flash
+    assert one.abilities.has_flash
 
 
 @pytest.mark.parametrize(

@@ -163,14 +163,14 @@ def test_every_shipped_profile_is_sound() -> None:
 
 
 def test_the_default_is_the_nearest_stack_that_was_measured_on_the_chip() -> None:
-    assert default_profile(hardware("h100-sxm")).stack == "torch-fsdp1"
-    assert default_profile(hardware("h100-sxm-96gb-500w")).stack == "torch-fsdp2"
-    assert "measure one run" in default_profile(hardware("b200-sxm")).note
+    assert default_profile(hardware("h100-sxm"), num_devices=8).stack == "torch-fsdp1"
+    assert default_profile(hardware("h100-sxm-96gb-500w"), num_devices=8).stack == "torch-fsdp2"
+    assert "measure one run" in default_profile(hardware("b200-sxm"), num_devices=8).note
 
 
 def test_a_cpu_without_a_calibration_and_an_unknown_stack_are_refused() -> None:
     with pytest.raises(UserError, match="isoplan bench"):
-        default_profile(hardware("cpu-avx2-core"))
+        default_profile(hardware("cpu-avx2-core"), num_devices=1)
     with pytest.raises(UserError, match="did you mean 'torch-fsdp2'"):
         profile("h100-sxm", "torch-fsdp3")
 

@@ -236,12 +236,10 @@ def test_fp8_is_faster_where_there_are_units_for_it_unasked_never_and_said_to_be
         planned(**sizes, precision="fp8", hardware="a100-sxm-80gb")
 
 
-def test_a_run_on_an_accelerator_is_compiled_where_it_saves_more_than_it_takes(planned):
-    long = planned(num_params=1_000_000_000, num_tokens=20_000_000_000)
+def test_a_run_on_an_accelerator_is_compiled_however_short(planned):
     short = planned(num_params=100_000_000, num_tokens=2_000_000, min_tokens_per_param=0.001)
 
-    assert long.recipe.is_compiled
-    assert not short.recipe.is_compiled
+    assert short.recipe.is_compiled
 
 
 def test_experts_in_fp32_are_not_compiled(planned):

@@ -10,6 +10,7 @@ from planner.profiles import profile
 from planner.workload import Workload, workload
 
 H100S = Cluster(hardware=hardware("h100-sxm"), num_devices=64)
+A_CPU = Cluster(hardware=hardware("h100-sxm").model_copy(update={"name": "a-cpu", "kind": "cpu"}), num_devices=1)
 PROFILE = profile("h100-sxm", "megatron-te")
 LLAMA_7B = ModelShape(
     num_layers=32,

@@ -25,7 +25,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4")
 @click.command()
 @click.option("--hardware", help="A device of the catalog (h100-sxm), of hardware.toml, or 'local'.")
 @click.option("--num-devices", type=int, default=1, show_default=True)
-@click.option("--stack", help="Software: torch-fsdp2, torch-fsdp1, torch-ddp, megatron-te, maxtext.")
+@click.option("--stack", help="Software: isoplan, torch-fsdp2, torch-fsdp1, torch-ddp, megatron-te, maxtext.")
 @click.option("--profile", metavar="PROFILE.json", help="Calibrated on your own runs (isoplan calibrate).")
 @click.option("--params", help="Size of a conventional model (7B), instead of --layers and its like.")
 @click.option("--layers", type=int)
@@ -88,12 +88,12 @@ def estimate(
     shape = _shape(params, sizes, vocab_size=vocab_size, seq_len=seq_len)
     if max_devices is not None:
         limits = Limits(max_devices, tokens, deadline, budget)
-        devices = [_device(name, stack, profile) for name in hardware.split(",")]
+        devices = [_device(name, stack, profile, num_devices=max_devices) for name in hardware.split(",")]
         show_frontier(
             shape, devices, limits, batch=batch, seq_len=seq_len, precision=precision, price=price, as_data=as_data
         )
         return
-    chip, belief = _device(hardware, stack, profile)
+    chip, belief = _device(hardware, stack, profile, num_devices=num_devices)
     cluster, sequences = _cluster(chip, num_devices), batch or num_devices
     found = _found(shape, cluster, belief, layout, seq_len=seq_len, sequences=sequences, precision=precision, top=top)
     if as_data:
@@ -102,14 +102,16 @@ def estimate(
         _show(found, shape, belief, seq_len=seq_len)
 
 
-def _device(name: str, stack: str | None, profile: str | None) -> "tuple[Hardware, Profile]":
+def _device(name: str, stack: str | None, profile: str | None, *, num_devices: int) -> "tuple[Hardware, Profile]":
     from executor.paths import Workspace
     from planner.profiles import profile_for
     from planner.resolve import resolve_device
 
     if stack is not None and profile is not None:
         raise UserError("both --stack and --profile", expected="one: a profile is of one stack")
-    device = resolve_device(name, Workspace(Path.cwd()).sources(), precision=None, profile=profile)
+    device = resolve_device(
+        name, Workspace(Path.cwd()).sources(), precision=None, profile=profile, num_devices=num_devices
+    )
     if stack is None or name == "local":
         return device.hardware, device.profile
     return device.hardware, profile_for(device.hardware, stack=stack)
