@@ -34,7 +34,9 @@ OUT = Path(__file__).parents[1] / "data" / "catalog" / "profiles.json"
 NOISE = 0.05  # of a run's log seconds: 0.03 of the machine (quartiles of weak scaling, reference, section 2), and what
 # the model leaves out, which rows of one source share, so that each says less than a run of its own would
 MOE_NOISE = 0.12  # the same of a mixture of experts: container versions of one table differ by a third
+OVERHEADS = ("layer_overhead_seconds", "step_overhead_seconds")
 OVERHEAD_SD = 1.5  # assumption: a process that gathers nothing may spend a fifth
+HOST_SD = 0.6  # two hosts of the same chip launched a product in 27 and in 90 us (benchmarks/gpu.md)
 NEAREST_STACK, MEASURED_CHIP, MEASURED_HERE = "torch-fsdp2", "h200-sxm", "measured"
 STACKS = ("megatron-te", "megatron-unfused", "torch-fsdp1", "torch-fsdp2", "torch-fsdp2-eager", "torch-ddp", "maxtext")
 
@@ -254,19 +256,25 @@ def own_profiles(near: Sequence[Profile], measured: Sequence[MeasuredStep]) -> I
     after = calibrated(start, measured, version=MEASURED_HERE)
     move = np.log(after.values) - np.log(start.values)
     for chip, one in before.items():
-        if chip == MEASURED_CHIP:
-            yield after.model_copy(update={"num_runs": len(measured)})
-            continue
+        is_measured = chip == MEASURED_CHIP
+        known = after if is_measured else one
         yield profile_of(
             np.log(one.values) + move,
-            one.covariance,
+            known.covariance + _of_overheads(HOST_SD),
             chip=chip,
             stack=OWN_STACK,
             version=MEASURED_HERE,
-            num_runs=0,
-            residual_log_sd=one.residual_log_sd,
-            note=f"moved as {MEASURED_CHIP} was by our own runs there; none on this chip: measure one",
+            num_runs=len(measured) if is_measured else 0,
+            residual_log_sd=known.residual_log_sd,
+            note=""
+            if is_measured
+            else f"moved as {MEASURED_CHIP} was by our runs there; none on this chip: measure one",
         )
+
+
+def _of_overheads(log_sd: float) -> NDArray[np.float64]:
+    """The covariance of an uncertainty of what a layer and a step cost beside their work."""
+    return np.diag(np.where(np.isin(CONSTANT_NAMES, OVERHEADS), log_sd**2, 0.0))
 
 
 def with_newest_kernel(near: Profile) -> Profile:
@@ -276,10 +284,9 @@ def with_newest_kernel(near: Profile) -> Profile:
     """
     mean = np.log(near.values)
     mean[CONSTANT_NAMES.index("attention_fraction")] -= np.log(kernel_fit(near.chip, near.stack))
-    unknown = np.isin(CONSTANT_NAMES, ("layer_overhead_seconds", "step_overhead_seconds"))
     return profile_of(
         mean,
-        near.covariance + np.diag(np.where(unknown, OVERHEAD_SD**2, 0.0)),
+        near.covariance + _of_overheads(OVERHEAD_SD),
         chip=near.chip,
         stack=OWN_STACK,
         version=near.version,

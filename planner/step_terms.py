@@ -56,9 +56,10 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
     gather = _exposed_gather(work, k, layer_seconds=layer + context + tensor + expert)
     moving = _moving(work, k, forward_seconds=product + traffic + core, busy_seconds=layer + context + tensor + expert)
     head = compute.head_seconds(work, k) * _head_share(work)
-    dispatch = stage * k.layer_overhead_seconds
     pipeline = collective.pipeline_seconds(work, k)
-    micro = stage * (layer + context + tensor + expert + gather + moving) + head + dispatch + pipeline
+    computing = stage * (layer + context + tensor + expert + gather + moving) + head + pipeline
+    dispatch = _exposed_dispatch(work, stage * k.layer_overhead_seconds, behind=computing)
+    micro = computing + dispatch
     m = layout.num_micro_batches
     exchange = _exposed_gradients(work, k, backward_seconds=SHARE_BACKWARD * (stage * layer + head))
     steady = StepTerms(
@@ -79,6 +80,12 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
         stragglers=np.zeros_like(micro),
     )
     return _paced(steady, stragglers=collective.straggler_factor(work, k) - 1.0, slowness=k.slowness)
+
+
+def _exposed_dispatch(work: Workload, dispatch: Numbers, *, behind: Numbers) -> Numbers:
+    """Seconds a device waits for its host. The executor reads nothing back in a step, so its host runs ahead."""
+    runs_ahead = (work.layout.is_own > 0) & (work.device.is_accelerator > 0)
+    return np.where(runs_ahead, np.maximum(dispatch - behind, 0.0), dispatch)
 
 
 def _bubble_slot(work: Workload, micro: Numbers, *, weight_pass: Numbers) -> Numbers:
