@@ -252,12 +252,13 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
 def own_profiles(near: Sequence[Profile], measured: Sequence[MeasuredStep]) -> Iterator[Profile]:
     """The executor's profile of every chip, from those of the stack nearest to it."""
     before = {one.chip: with_newest_kernel(one) for one in near}
+    believed = {one.chip: one for one in near}
     start = before[MEASURED_CHIP]
     after = calibrated(start, measured, version=MEASURED_HERE)
     move = np.log(after.values) - np.log(start.values)
     for chip, one in before.items():
         is_measured = chip == MEASURED_CHIP
-        known = after if is_measured else one
+        known = after if is_measured else believed[chip]
         yield profile_of(
             np.log(one.values) + move,
             known.covariance + _of_overheads(HOST_SD),

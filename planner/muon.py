@@ -26,6 +26,8 @@ ITERATIONS = 5
 """Newton-Schulz steps (executor.optim.muon): for M x N with M the smaller, products M N M, M M M and M M N each."""
 
 MOMENTUM_BYTES = 4.0
+AT_ONCE_VALUES = 1 << 26
+"""Of matrices that one accelerator makes orthogonal together: 128 MiB in bf16, and as much a few times over on the way."""
 
 WORKING_COPIES, EXCHANGED_COPIES = 8.0, 3.0
 """Copies of the matrix a rank works on: as it came, put together, and six in Newton-Schulz's products, where it is
@@ -179,8 +181,11 @@ def memory_under_muon(
 
 
 def _round_bytes(work: Workload, shape: ModelShape, layout: Layout) -> float:
-    largest = max(one.rows * one.cols for one in muon_matrices(shape)) * float(work.device.element_bytes[0])
-    num_ranks = _stage_ranks(layout)
+    num_ranks, is_accelerator = _stage_ranks(layout), bool(work.device.is_accelerator[0] > 0)
+    sizes = [(one.rows * one.cols, one.count) for one in muon_matrices(shape)]
+    if num_ranks == 1 and is_accelerator:  # many of a shape together
+        sizes = [(max(size, min(size * count, AT_ONCE_VALUES)), 1) for size, count in sizes]
+    largest = max(size for size, _ in sizes) * float(work.device.element_bytes[0])
     exchanged = EXCHANGED_COPIES * num_ranks * _held_fraction(work, shape, layout) if num_ranks > 1 else 0.0
     return (WORKING_COPIES + exchanged) * largest
 

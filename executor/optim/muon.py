@@ -11,12 +11,14 @@ matrices only. Momentum lies wherever the weights do; a matrix that lies on seve
 Axes: X matrices, M rows, N columns.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
+
+from planner.muon import AT_ONCE_VALUES
 
 UPDATE_RMS = 0.2
 """AdamW's updates have a root mean square of 0.2 to 0.4 (arXiv:2502.16982, section 2.2)."""
@@ -50,12 +52,35 @@ Orthogonalise = Callable[[Iterable[Matrix]], Iterator[Update]]
 
 
 def orthogonalised(matrices: Iterable[Matrix]) -> Iterator[Update]:
-    """Yield the updates of whole matrices."""
+    """Yield the updates of whole matrices, on an accelerator of many of one shape together, elsewhere one by one."""
+    by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
     for one in matrices:
         assert one.parameter.grad is not None, "it holds the direction"
         weights, directions = (of.split(one.row_counts, dim=-2) for of in (one.parameter, one.parameter.grad))
         for weight, direction in zip(weights, directions, strict=True):
-            yield Update(weight, orthogonal(direction), max(direction.shape[-2:]))
+            by_shape.setdefault(direction.shape, []).append((weight, direction))
+    for alike in by_shape.values():
+        at_once = num_at_once(alike[0][1])
+        for first in range(0, len(alike), at_once):
+            yield from _together(alike[first : first + at_once])
+
+
+def num_at_once(like: Tensor) -> int:
+    """Return how many matrices of this shape are worked on together: one by one their kernels are started slower than
+    they run, on a GPU; on a CPU together is no faster."""
+    return max(1, AT_ONCE_VALUES // like.numel()) if like.is_cuda else 1
+
+
+def _together(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Update]:
+    weights, directions = zip(*pairs, strict=True)
+    dtype = working_type(directions[0])
+    done = (
+        orthogonal(torch.stack([one.to(dtype) for one in directions]))
+        if len(pairs) > 1
+        else [orthogonal(directions[0])]
+    )
+    for weight, direction in zip(weights, done, strict=True):
+        yield Update(weight, direction, max(weight.shape[-2:]))
 
 
 class Muon(torch.optim.Optimizer):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from executor.model.initialise import build
-from executor.optim.muon import Matrix, Muon, orthogonal
+from executor.optim import muon
+from executor.optim.muon import Matrix, Muon, orthogonal, orthogonalised
 from executor.optim.optimiser import optimisers
 from planner.model import ModelShape, MoeSpec
 from planner.recipe import Optimiser
@@ -50,6 +51,25 @@ def test_each_matrix_inside_a_fused_one_is_orthogonal_on_its_own():
 
     torch.testing.assert_close(query, -0.2 * 4 * orthogonal(parameter.grad[:16]))
     torch.testing.assert_close(key, -0.2 * 4 * orthogonal(parameter.grad[16:]))
+
+
+def test_matrices_made_orthogonal_together_are_what_they_are_alone(monkeypatch: pytest.MonkeyPatch):
+    def directions() -> list[Matrix]:
+        generator = torch.Generator().manual_seed(0)
+        made = []
+        for size, row_counts in [((24, 16), (16, 8)), ((16, 16), (16,)), ((16, 24), (16,)), ((3, 12, 16), (12,))] * 3:
+            parameter = torch.nn.Parameter(torch.zeros(size))
+            parameter.grad = torch.randn(size, generator=generator)
+            made.append(Matrix(parameter, row_counts))
+        return made
+
+    def updates(at_once: int) -> list[tuple[torch.Size, int, torch.Tensor]]:
+        monkeypatch.setattr(muon, "num_at_once", lambda like: at_once)
+        return [(one.weight.shape, one.longer_side, one.direction) for one in orthogonalised(directions())]
+
+    for alone, together in zip(updates(1), updates(4), strict=True):
+        assert alone[:2] == together[:2]
+        torch.testing.assert_close(alone[2], together[2], rtol=1e-5, atol=1e-6)
 
 
 def moved(kind: str, **changes: object) -> dict[str, torch.Tensor]:

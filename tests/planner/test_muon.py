@@ -8,6 +8,7 @@ from planner.cluster import Cluster, Layout
 from planner.collective import LINK_LATENCY_SECONDS, RING_STEP_SECONDS
 from planner.memory import memory_per_device
 from planner.muon import (
+    AT_ONCE_VALUES,
     Matrices,
     _held_fraction,
     memory_under_muon,
@@ -135,12 +136,16 @@ def test_a_rank_holds_the_share_that_memory_counts() -> None:
 
 
 def test_a_rounds_matrices_are_charged_where_activations_were_less() -> None:
-    """Of one rank, eight copies of the largest matrix; of 64 with whole copies, three of all 64 besides."""
-    for layout, copies in ((Layout(micro_batch=1), 8), (Layout(dp=64, micro_batch=1), 8 + 3 * 64)):
+    """Of one rank, eight copies of what is made orthogonal together; of 64 the largest matrix, and three of all 64."""
+    largest = 4096 * 11008
+    for layout, values in (
+        (Layout(micro_batch=1), 8 * AT_ONCE_VALUES),
+        (Layout(dp=64, micro_batch=1), (8 + 3 * 64) * largest),
+    ):
         settings = {"seq_len": 128, "sequences_per_step": 64, "precision": "bf16"}
         memory = memory_per_device(LLAMA_7B, layout, H100S, **settings)
         under = memory_under_muon(memory, LLAMA_7B, layout, H100S, **settings)
 
         freed = memory.activations_bytes + memory.logits_bytes
-        needed = copies * 4096 * 11008 * 2.0
+        needed = values * 2.0
         assert under.buffers_bytes - memory.buffers_bytes == pytest.approx(max(0.0, needed - freed))
