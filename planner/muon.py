@@ -27,7 +27,7 @@ ITERATIONS = 5
 
 MOMENTUM_BYTES = 4.0
 AT_ONCE_VALUES = 1 << 26
-"""Of matrices that one accelerator makes orthogonal together: 128 MiB in bf16, and as much a few times over on the way."""
+"""Of matrices that one accelerator makes orthogonal together: 128 MiB in bf16, a few times over on the way."""
 
 WORKING_COPIES, EXCHANGED_COPIES = 8.0, 3.0
 """Copies of the matrix a rank works on: as it came, put together, and six in Newton-Schulz's products, where it is

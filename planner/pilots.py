@@ -96,7 +96,11 @@ def pilots(
         vocab_size=facts.vocab_size,
         seq_len=facts.seq_len,
     )
-    shapes = tuple(choices.applied(shape) for shape in plain)
+    shapes = tuple(shape for shape in map(choices.applied, plain) if _fits(shape, facts, micro_batch=1, sequences=1))
+    if not shapes:
+        raise InfeasibleError(
+            f"no pilot fits into {facts.hardware.name}", relaxations=("a shorter context (--seq-len)",)
+        )
     typical = _offer(min(shapes, key=lambda shape: abs(math.log(num_params(shape) / centre))), facts, DESIGNS[0])
     target_flop = target_seconds * typical.flop_per_token / typical.seconds_per_token
     runs = _ladder(shapes, facts, total_seconds=total_seconds, target_flop=target_flop)
@@ -192,27 +196,22 @@ def _setup_seconds(facts: Facts) -> float:
 
 
 def _micro_batch(shape: ModelShape, facts: Facts, *, sequences: int) -> int:
-    """The most sequences at a time that fit into the device and divide the batch.
+    """The most sequences at a time that fit into the device and divide the batch; one at least."""
+    sizes = (size for size in range(sequences, 1, -1) if sequences % size == 0)
+    return next((size for size in sizes if _fits(shape, facts, micro_batch=size, sequences=sequences)), 1)
 
-    Raises:
-        InfeasibleError: not even one fits.
-    """
-    for size in (size for size in range(sequences, 0, -1) if sequences % size == 0):
-        work = workload(
-            shape,
-            Layout(micro_batch=size),
-            facts.cluster,
-            seq_len=facts.seq_len,
-            sequences_per_step=sequences,
-            precision=facts.precision,
-            abilities=abilities_of(facts.profile.stack),
-        )
-        if fits(work, peak_bytes(work)).all():
-            return size
-    raise InfeasibleError(
-        f"a pilot of {num_params(shape):,} parameters does not fit into {facts.hardware.name}",
-        relaxations=("a shorter target, so that pilots are smaller", "a shorter context (--seq-len)"),
+
+def _fits(shape: ModelShape, facts: Facts, *, micro_batch: int, sequences: int) -> bool:
+    work = workload(
+        shape,
+        Layout(micro_batch=micro_batch),
+        facts.cluster,
+        seq_len=facts.seq_len,
+        sequences_per_step=sequences,
+        precision=facts.precision,
+        abilities=abilities_of(facts.profile.stack),
     )
+    return bool(fits(work, peak_bytes(work)).all())
 
 
 def _all_eval_tokens(num_tokens: float, facts: Facts) -> int:

@@ -4,9 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
+from data.errors import InfeasibleError
+from planner.abilities import abilities_of
 from planner.choices import parse_choices
+from planner.cluster import Layout
 from planner.facts import Facts
-from planner.pilots import GATE_FRACTIONS, pilots
+from planner.memory import memory_per_device
+from planner.pilots import COMPILED_SETUP_SECONDS, GATE_FRACTIONS, pilots
 from planner.recipe import CorpusRef
 from planner.request import make_request
 from planner.resolve import Sources, resolve
@@ -51,3 +57,39 @@ def test_pilots_have_what_is_chosen_of_the_recipe(tmp_path: Path) -> None:
         shape, recipe = pilot.job.shape, pilot.job.recipe
         assert (shape.attention, shape.logit_softcap) == (chosen.attention, 30)
         assert (recipe.z_loss, recipe.masks_documents) == (1e-4, True)
+
+
+def test_pilots_on_an_accelerator_are_compiled_and_split_where_the_batch_does_not_fit(tmp_path: Path) -> None:
+    roomy = facts(tmp_path)
+    tight_device = roomy.cluster.hardware.model_copy(update={"memory_bytes": 3e9})
+    tight = replace(roomy, cluster=roomy.cluster.model_copy(update={"hardware": tight_device}))
+    settings = {"total_seconds": 3600.0, "target_seconds": 20_000.0, "seed": 0}
+
+    for each in (roomy, tight):
+        for pilot in pilots(each, **settings):
+            recipe = pilot.job.recipe
+            assert recipe.is_compiled
+            assert pilot.predicted_seconds > COMPILED_SETUP_SECONDS
+            memory = memory_per_device(
+                pilot.job.shape,
+                Layout(micro_batch=recipe.micro_batch_sequences),
+                each.cluster,
+                seq_len=recipe.seq_len,
+                sequences_per_step=recipe.sequences_per_step,
+                precision=recipe.precision,
+                abilities=abilities_of(each.profile.stack),
+            )
+            assert memory.total_bytes <= 0.95 * each.cluster.hardware.memory_bytes
+    assert any(pilot.job.recipe.accumulation_steps > 1 for pilot in pilots(tight, **settings))
+
+
+def test_a_device_too_small_for_any_pilot_is_said_to_be(tmp_path: Path) -> None:
+    found = facts(tmp_path)
+    device = found.cluster.hardware.model_copy(update={"memory_bytes": 1e8})
+    with pytest.raises(InfeasibleError, match="no pilot fits into rtx-4090"):
+        pilots(
+            replace(found, cluster=found.cluster.model_copy(update={"hardware": device})),
+            total_seconds=3600.0,
+            target_seconds=20_000.0,
+            seed=0,
+        )

@@ -5,6 +5,7 @@ import pytest
 
 from data.catalog.hardware import hardware
 from data.errors import UserError
+from planner.abilities import OWN_STACK
 from planner.cluster import Cluster, Layout
 from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe, constants_of
 from planner.profiles import (
@@ -166,6 +167,15 @@ def test_the_default_is_the_nearest_stack_that_was_measured_on_the_chip() -> Non
     assert default_profile(hardware("h100-sxm"), num_devices=8).stack == "torch-fsdp1"
     assert default_profile(hardware("h100-sxm-96gb-500w"), num_devices=8).stack == "torch-fsdp2"
     assert "measure one run" in default_profile(hardware("b200-sxm"), num_devices=8).note
+
+
+def test_on_one_gpu_it_is_the_executor_itself() -> None:
+    measured, moved = (default_profile(hardware(name), num_devices=1) for name in ("h200-sxm", "a100-sxm-80gb"))
+
+    assert (measured.stack, moved.stack) == (OWN_STACK, OWN_STACK)
+    assert measured.num_runs >= 30
+    assert "none on this chip" in moved.note
+    assert {one.name: one for one in moved.beliefs}["matmul_fraction"].log_sd > 0.05
 
 
 def test_a_cpu_without_a_calibration_and_an_unknown_stack_are_refused() -> None:

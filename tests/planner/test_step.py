@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.catalog.hardware import hardware
 from data.errors import UserError
+from planner.abilities import OWN_STACK, PLAIN, Abilities, abilities_of
 from planner.cluster import Cluster, Layout
 from planner.model import ModelShape, flop_per_token, num_params
-from planner.profile import CONSTANT_NAMES, Constants, constants_of
-from planner.profiles import profile_for
+from planner.profile import CONSTANT_NAMES, Constants, Profile, constants_of
+from planner.profiles import profile, profile_for
 from planner.step import StepBreakdown, step_breakdown
 from planner.step_terms import StepTerms, step_terms
 from planner.workload import DeviceNumbers, Workload, stacked
@@ -229,3 +231,26 @@ def test_what_the_device_lacks_and_what_does_not_divide_is_refused() -> None:
 
 def test_every_rate_of_a_device_is_checked_for_monotonicity() -> None:
     assert set(RATES) == {field.name for field in fields(DeviceNumbers) if "per_s" in field.name}
+
+
+def test_the_executors_host_runs_ahead_of_its_accelerator() -> None:
+    """What a layer's kernels take to start is hidden behind a large batch, and is what a small one takes."""
+    by = profile("h200-sxm", OWN_STACK)
+    alone = Cluster(hardware=hardware("h200-sxm"), num_devices=1)
+    slow = by.model_copy(
+        update={
+            "beliefs": tuple(
+                one.model_copy(update={"value": 10 * one.value}) if one.name == "layer_overhead_seconds" else one
+                for one in by.beliefs
+            )
+        }
+    )
+
+    def seconds(profile: Profile, tokens: int, abilities: Abilities) -> float:
+        settings = {"seq_len": tokens, "sequences_per_step": 1, "precision": "bf16", "abilities": abilities}
+        return step_breakdown(LLAMA_7B, Layout(), alone, profile, **settings).step_seconds
+
+    own = abilities_of(OWN_STACK)
+    assert seconds(slow, 16_384, own) == seconds(by, 16_384, own)
+    assert seconds(slow, 128, own) > 5 * seconds(by, 128, own)
+    assert seconds(slow, 16_384, PLAIN) > seconds(by, 16_384, PLAIN)
