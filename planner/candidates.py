@@ -15,6 +15,7 @@ from planner.budget import storage_usd
 from planner.cluster import Layout
 from planner.document_masks import with_document_masks
 from planner.facts import Facts
+from planner.fastest import Batch, fastest_layouts
 from planner.gates import eval_tokens, num_gates
 from planner.health import probe_tokens
 from planner.memory import SAFE_FRACTION, MemoryBreakdown
@@ -23,7 +24,7 @@ from planner.muon import memory_under_muon, step_under_muon
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import Z90, log_sd
-from planner.search import Batch, Found, fastest_layouts
+from planner.search import Found
 from planner.step import StepBreakdown
 from planner.wall import Pace, pace
 

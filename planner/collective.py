@@ -11,7 +11,7 @@ import numpy as np
 
 from planner.compute import rows
 from planner.profile import Constants
-from planner.workload import Numbers, Workload
+from planner.workload import Numbers, Workload, once
 
 # An all-reduce of nothing over 2, 4 and 8 A100s of a node takes 46, 54 and 79 us (vTrain's measured NCCL tables): a
 # start and 2 (n - 1) steps of a ring. Across nodes: Calculon's a100_80g.json, beside the node's own.
@@ -23,11 +23,12 @@ NETWORK_LATENCY_SECONDS = 20e-6
 def bytes_per_s(work: Workload, k: Constants, *, group: Numbers, inner: Numbers) -> Numbers:
     """Rate at which a rank receives in a group of `group` ranks that stand `inner` devices apart."""
     device = work.device
-    spread = group * inner
+    link = device.link_bytes_per_s * k.link_fraction
+    is_local = group * inner <= np.maximum(device.link_domain, device.node_devices)
+    if is_local.all():
+        return link
     local = np.clip(device.node_devices / inner, 1.0, np.maximum(group, 1.0))
     network = device.network_bytes_per_s_per_node * local / device.node_devices * k.network_fraction
-    link = device.link_bytes_per_s * k.link_fraction
-    is_local = spread <= np.maximum(device.link_domain, device.node_devices)
     return np.where(is_local, link, np.minimum(network, link))
 
 
@@ -118,6 +119,7 @@ def gradient_seconds(work: Workload, k: Constants, *, gradient_bytes: Numbers) -
     return all_reduce_seconds(work, k, gradient_bytes, group=group, inner=inner)
 
 
+@once
 def shard_ranks(work: Workload) -> Numbers:
     """Ranks that share one copy of what is sharded: all data and context ranks, or those of a node."""
     layout = work.layout

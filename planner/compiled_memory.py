@@ -12,13 +12,14 @@ device.
 import numpy as np
 
 from planner.compute import norm_split, rows
-from planner.workload import Numbers, Workload
+from planner.workload import Numbers, Workload, once
 
 STREAM_BYTES = 4.0
 SCALE_BYTES = 4.0  # of attention's log-sum-exp, one a head and position
 WORKSPACE_BYTES = 64 * 2**20  # assumption: cuBLAS's 32 MiB on Hopper (its documentation) and as much for attention's
 
 
+@once
 def kept_layer_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps for its backward pass: all, without the feed-forward's, or its input alone."""
     again = work.layout.recomputed
@@ -26,6 +27,7 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     return np.where(again > 0, some, layer_bytes(work))
 
 
+@once
 def layer_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps where nothing is computed again."""
     return _attention_bytes(work) + _feed_forward_bytes(work)
@@ -57,10 +59,12 @@ def gradient_bytes(work: Workload, all_bytes: Numbers, activations: Numbers) -> 
     return np.where(work.layout.num_micro_batches > 1, all_bytes, np.maximum(all_bytes - activations, 0.0))
 
 
+@once
 def _stream_bytes(work: Workload) -> Numbers:
     return STREAM_BYTES * rows(work) * work.shape.width / norm_split(work)
 
 
+@once
 def _normalised_bytes(work: Workload) -> Numbers:
     element = _kept_element(work)
     return element * rows(work) * work.shape.width / norm_split(work)
@@ -71,6 +75,7 @@ def _kept_element(work: Workload) -> Numbers:
     return np.where(work.device.is_fp8 > 0, 0.0, work.device.element_bytes)
 
 
+@once
 def _attention_bytes(work: Workload) -> Numbers:
     shape, element = work.shape, work.device.element_bytes
     placed = shape.query_width + shape.key_width
@@ -81,6 +86,7 @@ def _attention_bytes(work: Workload) -> Numbers:
     return _stream_bytes(work) + _normalised_bytes(work) + rows(work) * heads / work.layout.tp
 
 
+@once
 def _feed_forward_bytes(work: Workload) -> Numbers:
     shape, element = work.shape, work.device.element_bytes
     moe_share = shape.num_moe_layers / shape.num_layers

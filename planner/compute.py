@@ -10,17 +10,19 @@ All functions return seconds of one micro-batch on one device, forward and backw
 import numpy as np
 
 from planner.profile import Constants
-from planner.workload import Numbers, Workload
+from planner.workload import Numbers, Workload, once
 
 TRAIN_PASSES = 3.0  # forward, gradient of the input, gradient of the weight
 FLASH_PASSES = 3.5  # flash attention's backward is 2.5 forwards: it computes the scores again (Dao 2023, section 3.1)
 
 
+@once
 def rows(work: Workload) -> Numbers:
     """Tokens a device group works on at a time."""
     return work.layout.micro_batch * work.layout.seq_len / work.layout.cp
 
 
+@once
 def layers_per_device(work: Workload) -> Numbers:
     """Layers of one pipeline stage, all its chunks together."""
     return work.shape.num_layers / work.layout.pp
@@ -59,16 +61,19 @@ def latent_projection_seconds(work: Workload, k: Constants) -> Numbers:
     return down + queries + product_seconds(work, k, inner=np.maximum(shape.kv_rank, 1.0), cols=rebuilt, tokens=tokens)
 
 
+@once
 def latent_width(work: Workload) -> Numbers:
     """Numbers a token is pressed into before its queries, keys and values: both latents and the shared rotary key."""
     return work.shape.query_rank + work.shape.kv_rank + work.shape.rope_dim
 
 
+@once
 def rebuilt_width(work: Workload) -> Numbers:
     """Width of the keys without their rotary part, and of the values, that latent attention rebuilds."""
     return work.shape.key_width - work.shape.num_heads * work.shape.rope_dim + work.shape.value_width
 
 
+@once
 def norm_split(work: Workload) -> Numbers:
     """Devices that share the tokens of norms and residuals: those of tensor parallelism, if sequences are split."""
     return np.where(work.layout.is_sequence_parallel > 0, work.layout.tp, 1.0)

@@ -4,9 +4,11 @@ What has to divide devices, layers, experts and the batch makes rows; the other 
 the arrays. So a term that knows only of rows is computed once for all that stands behind it.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,9 @@ from planner.workload import RECOMPUTED, LayoutNumbers, Numbers
 Integers = NDArray[np.int64]
 Switches = NDArray[np.bool_]
 
+KEPT_DIVISORS = 1_024
+
+NUM_COLUMNS = 8  # of a row
 NUM_BEHIND = 5  # axes behind a row: sharding, recompute, sequence parallelism, schedule, offload
 
 
@@ -69,10 +74,15 @@ def default_space(
     )
 
 
+@lru_cache(maxsize=KEPT_DIVISORS)
 def divisors(number: int) -> tuple[int, ...]:
     """Every divisor, smallest first."""
     low = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
     return tuple(sorted({*low, *(number // n for n in low)}))
+
+
+Row = tuple[int, int, int, int, int, int, int, int]
+"""What has to divide evenly: the fields of `Grid`, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Grid:
     num_model_chunks: Integers
     is_valid: Switches
 
-    def part(self, which: slice | Switches) -> "Grid":
+    def part(self, which: slice | Switches | Integers) -> "Grid":
         """Some of the rows."""
         return Grid(*(getattr(self, field.name)[which] for field in fields(self)))
 
@@ -121,32 +131,55 @@ class Grid:
 
 def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> Grid:
     """Every combination of the space that divides devices, layers, heads, experts, sequence and batch evenly."""
-    # Devices and batch first: they rule out most combinations before the other axes multiply them.
-    tp, pp, cp = _combined(space.tp, space.pp, space.cp)
-    group = tp * pp * cp
-    keep = (cluster.num_devices % group == 0) & (shape.num_heads % tp == 0) & (seq_len % cp == 0)
-    keep &= sequences_per_step % np.maximum(cluster.num_devices // group, 1) == 0
-    tp, pp, cp = tp[keep], pp[keep], cp[keep]
-    at, ep, micro, chunks = _combined(range(len(tp)), space.ep, space.micro_batch, space.num_model_chunks)
-    tp, pp, cp = tp[at], pp[at], cp[at]
-    dp = cluster.num_devices // (tp * pp * cp)
-    whole = _as_rows(dp, tp, pp, cp, ep, micro, sequences_per_step // (dp * micro), chunks)
-    rows = whole.part(_divides(whole, shape, sequences_per_step=sequences_per_step))
-    rows = replace(rows, is_valid=np.broadcast_to(_allowed(rows, space), (len(rows.dp), *space.behind)))
-    return rows.part(some_of(rows.is_valid))
+    rows = grid_rows(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
+    whole = grid_of(rows, space)
+    return whole.part(some_of(whole.is_valid))
+
+
+def grid_rows(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> list[Row]:
+    """What divides evenly, the last axis changing fastest; what stands behind a row may rule it out yet."""
+    # Lists, not arrays: a model has some hundred rows, and each call of NumPy costs as much as ten of them.
+    chunks = {pp: _chunks(space.num_model_chunks, pp=pp, num_layers=shape.num_layers) for pp in space.pp}
+    found: list[Row] = []
+    for tp, pp, cp in itertools.product(space.tp, space.pp, space.cp):
+        if cluster.num_devices % (tp * pp * cp) or shape.num_heads % tp or seq_len % cp:
+            continue
+        dp = cluster.num_devices // (tp * pp * cp)
+        if sequences_per_step % dp:
+            continue
+        of_rank = sequences_per_step // dp
+        batches = [(micro, of_rank // micro) for micro in space.micro_batch if of_rank % micro == 0]
+        found += [
+            (dp, tp, pp, cp, ep, micro, num_micro, count)
+            for ep in space.ep
+            if (dp * cp * tp) % ep == 0 and (shape.moe is None or shape.moe.num_experts % ep == 0)
+            for micro, num_micro in batches
+            for count in chunks[pp]
+            if count == 1 or num_micro % pp == 0
+        ]
+    return found
+
+
+def _chunks(counts: Sequence[int], *, pp: int, num_layers: int) -> list[int]:
+    """The numbers of chunks a stage can have: layers divide over all chunks, or do so once embedding and head count.
+
+    Those count as one layer each (Llama 3, section 3.3.2).
+    """
+    counts = counts if pp > 1 else [count for count in counts if count == 1]
+    return [count for count in counts if num_layers % (pp * count) == 0 or (num_layers + 2) % (pp * count) == 0]
+
+
+def grid_of(rows: Sequence[Row], space: Space) -> Grid:
+    """Rows as arrays, with what of the space can stand behind each."""
+    columns = np.array(rows, dtype=np.int64).reshape(-1, NUM_COLUMNS).T.reshape(NUM_COLUMNS, -1, *(1,) * NUM_BEHIND)
+    bare = Grid(*columns, is_valid=np.ones(columns.shape[1:], dtype=np.bool_))
+    return replace(bare, is_valid=np.broadcast_to(_allowed(bare, space), (len(rows), *space.behind)))
 
 
 def some_of(switches: Switches) -> Switches:
     """Whether any of what stands behind each row is on, (n,)."""
     result: Switches = np.logical_or.reduce(switches, axis=tuple(range(1, switches.ndim)))
     return result
-
-
-def joined_grids(grids: Sequence[Grid]) -> Grid:
-    """The rows of several grids, one after another."""
-    if len(grids) == 1:
-        return grids[0]
-    return Grid(*(np.concatenate([getattr(one, field.name) for one in grids]) for field in fields(Grid)))
 
 
 def grid_numbers(rows: Grid, space: Space, *, seq_len: int, abilities: Abilities) -> LayoutNumbers:
@@ -177,30 +210,6 @@ def grid_numbers(rows: Grid, space: Space, *, seq_len: int, abilities: Abilities
         offloads_optimizer=_axis([kind == "optimizer" for kind in space.offload], 4),
         offloads_activations=_axis(_moves_activations(space), 4),
     )
-
-
-def _combined(*axes: Sequence[int]) -> tuple[Integers, ...]:
-    """All combinations, the last axis changing fastest."""
-    found = np.meshgrid(*(np.array(axis, dtype=np.int64) for axis in axes), indexing="ij")
-    return tuple(one.ravel() for one in found)
-
-
-def _as_rows(*columns: Integers) -> Grid:
-    dp, tp, pp, cp, ep, micro, num_micro_batches, chunks = (one.reshape(-1, *(1,) * NUM_BEHIND) for one in columns)
-    return Grid(dp, tp, pp, cp, ep, micro, num_micro_batches, chunks, np.ones(dp.shape, dtype=np.bool_))
-
-
-def _divides(one: Grid, shape: ModelShape, *, sequences_per_step: int) -> Switches:
-    """Which rows divide evenly, (n,)."""
-    is_valid = sequences_per_step % (one.dp * one.micro_batch) == 0
-    is_valid &= (one.num_model_chunks == 1) | ((one.pp > 1) & (one.num_micro_batches % one.pp == 0))
-    # Layers divide over the chunks, or do so once embedding and head count as one each (Llama 3, section 3.3.2).
-    chunks = one.pp * one.num_model_chunks
-    is_valid &= (shape.num_layers % chunks == 0) | ((shape.num_layers + 2) % chunks == 0)
-    is_valid &= (one.dp * one.cp * one.tp) % one.ep == 0
-    if shape.moe:
-        is_valid &= shape.moe.num_experts % one.ep == 0
-    return is_valid.ravel()
 
 
 def _allowed(one: Grid, space: Space) -> Switches:

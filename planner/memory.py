@@ -23,7 +23,7 @@ from planner.collective import shard_ranks
 from planner.compute import latent_width, norm_split, rebuilt_width, rows
 from planner.model import ModelShape
 from planner.offload import GRADIENT_BYTES, LAYERS_ON_DEVICE
-from planner.workload import Numbers, Workload, workload
+from planner.workload import Numbers, Workload, has_experts, once, workload
 
 ADAM_BYTES = 8.0  # two fp32 moments a parameter
 MASTER_BYTES = 4.0  # the fp32 weights an optimizer of 16-bit weights keeps
@@ -145,18 +145,26 @@ def kv_cache_bytes(shape: ModelShape, *, num_tokens: int, element_bytes: float =
 
 def memory_terms(work: Workload) -> MemoryTerms:
     """The peak of the fullest device of every configuration."""
-    first, last = _ends(work)
+    held = _held(work)
+    first, last = _ends(work, held)
     is_first = first.total >= last.total
+    like = is_first.shape
     return MemoryTerms(
-        *(np.where(is_first, getattr(first, f.name), getattr(last, f.name)) for f in fields(MemoryTerms))
+        weights=np.broadcast_to(held.weights, like),
+        gradients=np.where(is_first, first.gradients, last.gradients),
+        optimizer=np.broadcast_to(held.optimizer, like),
+        activations=np.where(is_first, first.activations, last.activations),
+        logits=np.where(is_first, first.logits, last.logits),
+        buffers=np.broadcast_to(held.buffers, like),
+        overhead=np.where(is_first, first.overhead, last.overhead),
+        host=np.where(is_first, first.host, last.host),
     )
 
 
 def peak_bytes(work: Workload) -> Peak:
     """What `memory_terms` add up to, without telling them apart."""
-    first, last = _ends(work)
-    firsts, lasts = first.total, last.total
-    return Peak(np.maximum(firsts, lasts), np.where(firsts >= lasts, first.host, last.host))
+    first, last = _ends(work, _held(work))
+    return Peak(np.maximum(first.total, last.total), np.where(first.total >= last.total, first.host, last.host))
 
 
 def fits(work: Workload, needed: MemoryTerms | Peak) -> NDArray[np.bool_]:
@@ -166,14 +174,18 @@ def fits(work: Workload, needed: MemoryTerms | Peak) -> NDArray[np.bool_]:
     return is_held & (needed.host * device.node_devices <= device.host_memory_bytes)
 
 
+@once
 def layer_params(work: Workload) -> Numbers:
     """Weights of one average layer on one device, split by tensor and expert parallelism."""
-    shape, layout = work.shape, work.layout
-    dense = shape.num_mlp_matrices * shape.width * shape.ffn_width / layout.tp
+    shape = work.shape
+    dense = shape.num_mlp_matrices * shape.width * shape.ffn_width / work.layout.tp
+    if not has_experts(work):
+        return attention_params(work) + dense
     moe_share = shape.num_moe_layers / shape.num_layers
     return attention_params(work) + (1 - moe_share) * dense + moe_share * (expert_params(work) + _shared_params(work))
 
 
+@once
 def attention_params(work: Workload) -> Numbers:
     """Weights of one layer's projections on one device; the way down to latents is whole on every one."""
     shape, tp = work.shape, work.layout.tp
@@ -183,6 +195,7 @@ def attention_params(work: Workload) -> Numbers:
     return np.where(shape.kv_rank > 0, latent, straight) + shape.output_width * shape.width / tp
 
 
+@once
 def expert_params(work: Workload) -> Numbers:
     """Expert weights of one expert layer on one device: whole experts over ep, or every expert split by tp."""
     shape, layout = work.shape, work.layout
@@ -190,30 +203,35 @@ def expert_params(work: Workload) -> Numbers:
     return shape.num_experts * shape.num_mlp_matrices * shape.width * shape.expert_ffn_width / split
 
 
+@once
 def _shared_params(work: Workload) -> Numbers:
     shape = work.shape
     shared = shape.num_mlp_matrices * shape.width * shape.shared_ffn_width / work.layout.tp
     return shared + shape.width * shape.num_experts
 
 
+@once
 def embedding_params(work: Workload) -> Numbers:
     """Weights of the embedding, or of the head, on one device."""
     return work.shape.vocab_size * work.shape.width / work.layout.tp
 
 
-def held_params(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
-    """Weights the first or last stage holds, before data-parallel sharding: the experts' and all others."""
+@once
+def held_params(work: Workload) -> tuple[Numbers, Numbers]:
+    """Weights that an end of the pipeline holds, before data-parallel sharding: the experts' and all others.
+
+    Both ends hold as many: the first has the embedding, the last the head, and a single stage has both.
+    """
     shape, layout = work.shape, work.layout
-    moe_share = shape.num_moe_layers / shape.num_layers
-    experts = shape.num_layers / layout.pp * moe_share * expert_params(work)
-    others = shape.num_layers / layout.pp * layer_params(work) - experts
-    # One stage holds embedding and head; more stages hold one each.
-    tables = np.where(layout.pp > 1, 1.0, 2.0 - shape.is_head_tied)
-    if is_first:
-        return experts, others + embedding_params(work) * tables
-    return experts, others + np.where(layout.pp > 1, 1.0, tables) * embedding_params(work)
+    tables = np.where(layout.pp > 1, 1.0, 2.0 - shape.is_head_tied) * embedding_params(work)
+    layers = shape.num_layers / layout.pp
+    if not has_experts(work):
+        return np.zeros(1), layers * layer_params(work) + tables
+    experts = layers * (shape.num_moe_layers / shape.num_layers) * expert_params(work)
+    return experts, layers * layer_params(work) - experts + tables
 
 
+@once
 def expert_ranks(work: Workload) -> Numbers:
     """Ranks that hold the same experts and can share what is sharded."""
     layout = work.layout
@@ -222,66 +240,72 @@ def expert_ranks(work: Workload) -> Numbers:
 
 def shard(work: Workload, *, experts: Numbers, others: Numbers) -> Numbers:
     """One rank's share of weights split over the ranks that hold copies of them."""
-    return others / shard_ranks(work) + experts / expert_ranks(work)
+    alike = others / shard_ranks(work)
+    return alike + experts / expert_ranks(work) if has_experts(work) else alike
 
 
-@dataclass(frozen=True, slots=True)
-class _Alike:
-    """Bytes that are the same on every stage of a pipeline."""
+class _Held(NamedTuple):
+    """Bytes that are the same at both ends of a pipeline."""
 
-    kept_layer: Numbers
-    live: Numbers
+    weights: Numbers
+    gradients: Numbers
+    optimizer: Numbers
     buffers: Numbers
-    outside: Numbers
+    in_host: Numbers
 
 
-def _ends(work: Workload) -> tuple[MemoryTerms, MemoryTerms]:
-    """The first and the last stage of a pipeline."""
-    alike = _Alike(kept_layer_bytes(work), _live_bytes(work), _buffers(work), _outside(work))
-    return _stage(work, alike, is_first=True), _stage(work, alike, is_first=False)
+class _End(NamedTuple):
+    """Bytes that differ between the ends, and what all add up to."""
+
+    gradients: Numbers
+    activations: Numbers
+    logits: Numbers
+    overhead: Numbers
+    total: Numbers
+    host: Numbers
 
 
-def _stage(work: Workload, alike: _Alike, *, is_first: bool) -> MemoryTerms:
-    layout = work.layout
-    experts, others = held_params(work, is_first=is_first)
+def _held(work: Workload) -> _Held:
+    layout, element = work.layout, work.device.element_bytes
+    experts, others = held_params(work)
     sharded, whole = shard(work, experts=experts, others=others), others + experts
 
-    def spread(per_param: Numbers, is_sharded: Numbers) -> Numbers:
+    def spread(per_param: Numbers | float, is_sharded: Numbers) -> Numbers:
         return per_param * np.where(is_sharded > 0, sharded, whole)
 
-    element = work.device.element_bytes
     keeps_master = (element < MASTER_BYTES) & (layout.shards_weights == 0)
-    # FSDP keeps the fp32 weights themselves in shards and gathers 16-bit copies into the buffers.
-    copies = np.where(_is_compiled(work), compiled_memory.weight_bytes(work), element)
-    weights = np.where(layout.shards_weights > 0, MASTER_BYTES, copies)
+    optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
     # What is saved beside training is copied into the host's memory first, which on a CPU is the device's.
     copied = spread((MASTER_BYTES + ADAM_BYTES) * (1.0 - _is_accelerator(work)), layout.shards_optimizer)
-    activations, away = _activations(work, alike, is_first=is_first)
-    optimizer = spread(ADAM_BYTES + MASTER_BYTES * keeps_master, layout.shards_optimizer)
-    logits = np.zeros_like(activations) if is_first else _logits(work)
-    gradients = spread(GRADIENT_BYTES * np.ones_like(element), layout.shards_gradients)
-    held = MemoryTerms(
-        weights=spread(weights, layout.shards_weights),
-        gradients=np.where(_is_compiled(work), compiled_memory.gradient_bytes(work, gradients, activations), gradients),
-        optimizer=np.where(layout.offloads_optimizer > 0, 0.0, optimizer),
-        activations=activations,
-        logits=logits,
-        buffers=alike.buffers + copied,
-        overhead=np.zeros_like(activations),
-        host=np.where(layout.offloads_optimizer > 0, optimizer, away),
-    )
-    return MemoryTerms(
-        held.weights,
-        held.gradients,
-        held.optimizer,
-        held.activations,
-        held.logits,
-        held.buffers,
-        FRAGMENTATION * held.total + alike.outside,
-        held.host,
+    copies = np.where(_is_compiled(work), compiled_memory.weight_bytes(work), element)
+    is_away = layout.offloads_optimizer > 0
+    return _Held(
+        # FSDP keeps the fp32 weights themselves in shards and gathers 16-bit copies into the buffers.
+        weights=spread(np.where(layout.shards_weights > 0, MASTER_BYTES, copies), layout.shards_weights),
+        gradients=spread(GRADIENT_BYTES, layout.shards_gradients),
+        optimizer=np.where(is_away, 0.0, optimizer) if is_away.any() else optimizer,
+        buffers=_buffers(work) + copied,
+        in_host=np.where(is_away, optimizer, 0.0) if is_away.any() else np.zeros(1),
     )
 
 
+def _ends(work: Workload, held: _Held) -> tuple[_End, _End]:
+    """The first and the last stage of a pipeline, of which one may be both."""
+    return _end(work, held, np.zeros(1), is_first=True), _end(work, held, _logits(work), is_first=False)
+
+
+def _end(work: Workload, held: _Held, logits: Numbers, *, is_first: bool) -> _End:
+    activations, away = _activations(work, is_first=is_first)
+    gradients = held.gradients
+    if _is_compiled(work).any():
+        passing = compiled_memory.gradient_bytes(work, gradients, activations)
+        gradients = np.where(_is_compiled(work), passing, gradients)
+    allocated = held.weights + gradients + held.optimizer + activations + logits + held.buffers
+    overhead = FRAGMENTATION * allocated + _outside(work)
+    return _End(gradients, activations, logits, overhead, allocated + overhead, np.maximum(held.in_host, away))
+
+
+@once
 def _outside(work: Workload) -> Numbers:
     """What a process takes of the device beside its allocator: a context, and NCCL's buffers for each of its groups."""
     layout = work.layout
@@ -303,11 +327,13 @@ def _buffers(work: Workload) -> Numbers:
     return workspace * _is_accelerator(work) + np.where(work.layout.shards_weights > 0, gathered, passing)
 
 
+@once
 def _is_accelerator(work: Workload) -> Numbers:
     """1 but on a CPU, which has no context, no workspaces, and runs this executor."""
     return work.device.is_accelerator
 
 
+@once
 def _is_compiled(work: Workload) -> NDArray[np.bool_]:
     """Where this executor runs on an accelerator."""
     return (work.layout.is_own > 0) & (work.device.is_accelerator > 0)
@@ -323,6 +349,7 @@ def _by_stack(work: Workload, theirs: Numbers, *, on_cpu: _Count, compiled: _Cou
     return np.where(is_cpu, on_cpu(work), found) if is_cpu.any() else found
 
 
+@once
 def layer_activation_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps of one micro-batch for its backward, nothing recomputed but what selective frees."""
     shape, layout = work.shape, work.layout
@@ -338,20 +365,25 @@ def layer_activation_bytes(work: Workload) -> Numbers:
     return rows(work) * (element * (outer / norm_split(work) + inner / layout.tp) + scores / layout.tp)
 
 
+@once
 def _live_bytes(work: Workload) -> Numbers:
     """Bytes the backward pass of one layer works in, beside what layers keep for it."""
     live = np.where(work.layout.recomputed > 0, layer_activation_bytes(work), 0.0)
     return _by_stack(work, live, on_cpu=own_memory.backward_bytes, compiled=compiled_memory.backward_bytes)
 
 
-def _activations(work: Workload, alike: _Alike, *, is_first: bool) -> tuple[Numbers, Numbers]:
+def _activations(work: Workload, *, is_first: bool) -> tuple[Numbers, Numbers]:
     """Bytes of activations on the device, and those in its host's memory."""
-    everything = layers_in_flight(work, is_first=is_first) * alike.kept_layer
-    on_device = np.minimum(everything, LAYERS_ON_DEVICE * alike.kept_layer)
+    kept, live = kept_layer_bytes(work), _live_bytes(work)
+    everything = layers_in_flight(work, is_first=is_first) * kept
     is_away = work.layout.offloads_activations > 0
-    return np.where(is_away, on_device, everything) + alike.live, np.where(is_away, everything, 0.0)
+    if not is_away.any():
+        return everything + live, np.zeros(1)
+    on_device = np.minimum(everything, LAYERS_ON_DEVICE * kept)
+    return np.where(is_away, on_device, everything) + live, np.where(is_away, everything, 0.0)
 
 
+@once
 def kept_layer_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps of one micro-batch for its backward: all, every second product, or its input alone.
 

@@ -165,7 +165,7 @@ def memory_under_muon(
     work = workload(shape, layout, cluster, seq_len=seq_len, sequences_per_step=sequences_per_step, precision=precision)
     keeps_master = precision != "fp32" and layout.sharding not in ("fsdp", "hsdp")
     per_param = ADAM_BYTES + MASTER_BYTES * keeps_master
-    experts, others = held_params(work, is_first=True)
+    experts, others = held_params(work)
     held = muon_params(shape) / layout.pp * _held_fraction(work, shape, layout)
     held_fraction = held / _sharded(work, layout, experts=experts, others=others)
     saved_fraction = (ADAM_BYTES - MOMENTUM_BYTES) / per_param * held_fraction

@@ -13,12 +13,13 @@ gives is copied together. Masks of documents come on top (`planner.document_mask
 import numpy as np
 
 from planner.compute import norm_split, rows
-from planner.workload import Numbers, ShapeNumbers, Workload
+from planner.workload import Numbers, ShapeNumbers, Workload, once
 
 FLOAT_BYTES = 4.0
 CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
 
 
+@once
 def kept_layer_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps for its backward pass under the layout's recomputation."""
     again = work.layout.recomputed
@@ -26,6 +27,7 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     return np.where(again > 0, some, layer_bytes(work))
 
 
+@once
 def layer_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps where nothing is recomputed."""
     return _attention_bytes(work) + _feed_forward_bytes(work)
@@ -89,10 +91,12 @@ def _passing_share(work: Workload) -> Numbers:
     return 1.0 - work.shape.is_head_tied
 
 
+@once
 def _stream_bytes(work: Workload) -> Numbers:
     return FLOAT_BYTES * rows(work) * work.shape.width / norm_split(work)
 
 
+@once
 def _attention_bytes(work: Workload) -> Numbers:
     shape = work.shape
     fused = shape.query_width + shape.key_width + shape.value_width
@@ -109,6 +113,7 @@ def _gathered_width(work: Workload) -> Numbers:
     return shape.query_width + shape.copied_keys * (shape.key_width + shape.value_width)
 
 
+@once
 def _feed_forward_bytes(work: Workload) -> Numbers:
     products = work.shape.num_mlp_matrices * _ffn_width(work) + _sorted_width(work)
     return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * products / work.layout.tp

@@ -1,52 +1,27 @@
 """The fastest layouts of a model on a cluster: every layout of a grid, as arrays, memory first and then time.
 
-Cost does not grow with the number of micro-batches. What does not fit is counted by reason; `fastest_layouts` returns
-the best of each of many models at once, `search` everything a caller may want to say about the rest.
+Cost does not grow with the number of micro-batches. What does not fit is counted by reason, with everything a caller
+may want to say about the rest; `planner.fastest` finds the best of each of many models at once and nothing else.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from planner.abilities import Abilities, abilities_of
 from planner.cluster import Cluster, ComputePrecision, Layout
-from planner.grid import Grid, Space, default_space, grid, grid_numbers, joined_grids, some_of
+from planner.grid import Grid, Space, grid, grid_numbers, some_of
 from planner.memory import MemoryBreakdown, fits, memory_breakdowns, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown, step_breakdowns
 from planner.step_terms import step_terms
-from planner.workload import (
-    Configuration,
-    Numbers,
-    ShapeNumbers,
-    Workload,
-    device_numbers,
-    joined,
-    shape_numbers,
-    workloads,
-)
+from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_numbers, workloads
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
-
-
-KEPT_SEARCHES = 4_096
-"""Of one setting, about 2 kB each: a sitting of what-if asks some fifty at a time."""
-
-KEPT_SETTINGS = 8
-
-
-class Batch(NamedTuple):
-    """A model, and the sequences of one of its optimizer steps."""
-
-    shape: ModelShape
-    sequences_per_step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,46 +64,6 @@ class Setting:
         return abilities_of(self.profile.stack)
 
 
-def fastest_layouts(
-    batches: Sequence[Batch], cluster: Cluster, profile: Profile, *, seq_len: int, precision: ComputePrecision
-) -> list[Found | None]:
-    """The fastest layout of each batch's model that fits in memory, None where nothing fits.
-
-    Models are searched together: for one, the arrays are so short that calling NumPy costs more than its work. Answers
-    are kept: a request that differs in money or time only asks for many of the same again.
-    """
-    setting = Setting(cluster, profile, seq_len, precision)
-    kept = _kept(setting)
-    missing = [batch for batch in dict.fromkeys(batches) if batch not in kept]
-    if missing:
-        kept.update(zip(missing, _fastest(missing, setting), strict=True))
-    answers = [kept[batch] for batch in batches]
-    while len(kept) > KEPT_SEARCHES:
-        kept.pop(next(iter(kept)))
-    return answers
-
-
-@lru_cache(maxsize=KEPT_SETTINGS)
-def _kept(_setting: Setting) -> dict[Batch, Found | None]:
-    """The answers of one setting, which is hashed once for all: a profile's hash costs as much as twenty models'."""
-    return {}
-
-
-def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
-    abilities = setting.abilities
-    spaces = [
-        default_space(
-            batch.shape,
-            setting.cluster,
-            seq_len=setting.seq_len,
-            sequences_per_step=batch.sequences_per_step,
-            abilities=abilities,
-        )
-        for batch in batches
-    ]
-    return [one.best[0] if one.best else None for one in _searches(batches, spaces, setting, num_best=1)]
-
-
 def search(
     shape: ModelShape,
     cluster: Cluster,
@@ -142,7 +77,15 @@ def search(
 ) -> Search:
     """Every layout of `space` on the whole cluster: the fastest that fit, and what happened to the others."""
     setting = Setting(cluster, profile, seq_len, precision)
-    return _searches([Batch(shape, sequences_per_step)], [space], setting, num_best=num_best)[0]
+    rows = grid(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
+    looked = looked_at(rows, space, shape_numbers(shape, seq_len=seq_len), setting)
+    chosen = [Configuration(shape, rows.layout(at, space), sequences_per_step) for at in looked.best(num_best)]
+    return Search(
+        best=tuple(valued(chosen, setting)),
+        num_considered=looked.num_considered,
+        num_out_of_memory=looked.num_out_of_memory,
+        least_memory_bytes=looked.least_memory_bytes,
+    )
 
 
 def evaluated(
@@ -161,45 +104,18 @@ def evaluated(
         UserError: the batch does not divide over the layout.
     """
     setting = Setting(cluster, profile, seq_len, precision)
-    (one,) = _valued([Configuration(shape, layout, sequences_per_step)], setting)
+    (one,) = valued([Configuration(shape, layout, sequences_per_step)], setting)
     needed = one.memory.total_bytes
     return Search((one,), 1, int(needed > cluster.hardware.memory_bytes), needed)
 
 
-def _searches(batches: Sequence[Batch], spaces: Sequence[Space], setting: Setting, *, num_best: int) -> list[Search]:
-    """A search of each batch. What stands behind the rows of a grid depends on the setting alone, so is the same."""
-    settings = {"seq_len": setting.seq_len}
-    grids = [
-        grid(batch.shape, setting.cluster, space, sequences_per_step=batch.sequences_per_step, **settings)
-        for batch, space in zip(batches, spaces, strict=True)
-    ]
-    looked = _looked_at(joined_grids(grids), spaces[0], _shapes_of(batches, grids, setting), setting)
-    edges = np.cumsum([0, *(len(one.dp) for one in grids)]).tolist()
-    parts = [looked.part(slice(*edge)) for edge in pairwise(edges)]
-    chosen = [
-        [
-            Configuration(batch.shape, one.layout(index, space), batch.sequences_per_step)
-            for index in part.best(num_best)
-        ]
-        for batch, one, space, part in zip(batches, grids, spaces, parts, strict=True)
-    ]
-    values = iter(_valued([configuration for ones in chosen for configuration in ones], setting))
-    return [
-        Search(tuple(next(values) for _ in ones), part.num_considered, part.num_out_of_memory, part.least_memory_bytes)
-        for ones, part in zip(chosen, parts, strict=True)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class Looked:
     """Of every combination of a grid: seconds, infinite where it does not fit or is not valid, and bytes."""
 
     is_valid: NDArray[np.bool_]
     seconds: Numbers
     needed_bytes: Numbers
-
-    def part(self, rows: slice) -> "_Looked":
-        return _Looked(self.is_valid[rows], self.seconds[rows], self.needed_bytes[rows])
 
     def best(self, num_best: int) -> list[int]:
         """Places of the fastest among all combinations."""
@@ -212,25 +128,29 @@ class _Looked:
 
     @property
     def num_considered(self) -> int:
+        """Valid combinations."""
         return int(np.count_nonzero(self.is_valid))
 
     @property
     def num_out_of_memory(self) -> int:
+        """Those that do not fit."""
         return self.num_considered - int(np.count_nonzero(np.isfinite(self.seconds)))
 
     @property
     def least_memory_bytes(self) -> float:
+        """What the leanest of them needs."""
         return float(self.needed_bytes.min(initial=math.inf, where=self.is_valid))
 
 
-def _looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting) -> _Looked:
+def looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting) -> Looked:
+    """Memory of every combination, and time where something of its row fits; `shapes` has one model, or one a row."""
     device = device_numbers(setting.cluster, precision=setting.precision)
     constants = setting.profile.constants
     seconds, needed = np.full(rows.is_valid.shape, np.inf), np.full(rows.is_valid.shape, np.inf)
     height = max(1, BLOCK // math.prod(space.behind))
     for start in range(0, len(seconds), height):
         block = slice(start, start + height)
-        some, of = rows.part(block), _rows(shapes, block)
+        some, of = rows.part(block), rows_of(shapes, block)
         numbers = grid_numbers(some, space, seq_len=setting.seq_len, abilities=setting.abilities)
         work = Workload(of, numbers, device)
         peak = peak_bytes(work)
@@ -243,29 +163,20 @@ def _looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting)
                 numbers = grid_numbers(
                     some.part(some_held), space, seq_len=setting.seq_len, abilities=setting.abilities
                 )
-            total = step_terms(Workload(_rows(of, some_held), numbers, device), constants).total
+            total = step_terms(Workload(rows_of(of, some_held), numbers, device), constants).total
             seconds[block][some_held] = np.where(is_held[some_held], total, np.inf)
-    return _Looked(rows.is_valid, seconds, needed)
+    return Looked(rows.is_valid, seconds, needed)
 
 
-def _shapes_of(batches: Sequence[Batch], grids: Sequence[Grid], setting: Setting) -> ShapeNumbers:
-    """The models' numbers: one element for one model, else one a row of the grids."""
-    each = [shape_numbers(batch.shape, seq_len=setting.seq_len) for batch in batches]
-    if len(each) == 1:
-        return each[0]
-    together = joined(each)
-    owner = np.repeat(np.arange(len(grids)), [len(one.dp) for one in grids])
-    like = (-1, *(1,) * (grids[0].dp.ndim - 1))
-    return ShapeNumbers(*(getattr(together, field.name)[owner].reshape(like) for field in fields(ShapeNumbers)))
-
-
-def _rows(shapes: ShapeNumbers, which: slice | NDArray[np.bool_]) -> ShapeNumbers:
+def rows_of(shapes: ShapeNumbers, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> ShapeNumbers:
+    """Of one model a row, those rows; of one model for all, that."""
     if len(shapes.width) == 1:
         return shapes
     return ShapeNumbers(*(getattr(shapes, field.name)[which] for field in fields(ShapeNumbers)))
 
 
-def _valued(configurations: Sequence[Configuration], setting: Setting) -> list[Found]:
+def valued(configurations: Sequence[Configuration], setting: Setting) -> list[Found]:
+    """Time and memory of each configuration, in full."""
     if not configurations:
         return []
     seq_len, abilities = setting.seq_len, setting.abilities

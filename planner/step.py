@@ -15,11 +15,12 @@ from planner.abilities import PLAIN, Abilities
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.compute import FLASH_PASSES
 from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
-from planner.profile import CONSTANT_NAMES, Profile, constants_of
+from planner.profile import CONSTANT_NAMES, Constants, Profile, constants_of
 from planner.step_terms import StepTerms, step_terms
 from planner.workload import RECOMPUTED, Configuration, Numbers, Workload, workload
 
 P90_SIGMAS = 1.2815515655446004  # of a normal distribution
+LOG_STEP = 1e-4  # of a constant's logarithm, for derivatives
 COMPUTE_TERMS = ("products", "attention", "head", "recompute")
 LINK_TERMS = ("tensor", "context", "expert", "pipeline", "data", "offload", "stragglers")
 MEMORY_TERMS = ("elementwise", "optimizer")
@@ -92,20 +93,23 @@ def step_breakdown(
 def step_breakdowns(
     configurations: Sequence[Configuration], work: Workload, profile: Profile, *, seq_len: int, has_flash: bool
 ) -> list[StepBreakdown]:
-    """`step_breakdown` of each of many configurations; `work` are the same as arrays."""
-    terms = step_terms(work, profile.constants)
-    bands = step_bands(terms.total, step_log_sd(work, profile))
+    """`step_breakdown` of each of many configurations of one device; `work` are the same as arrays."""
+    settings = {"seq_len": seq_len, "has_flash": has_flash}
+    terms = step_terms(work, _moved(profile))
+    totals = terms.total
+    bands = step_bands(totals[0], _log_sd(_log_gradient(totals), profile))
+    causes = {f.name: np.broadcast_to(getattr(terms, f.name), totals.shape)[0].tolist() for f in fields(StepTerms)}
+    peak = float(work.device.matmul_flop_per_s[0])
     return [
-        _breakdown(one, terms, at, bands[at], peak=float(peak), seq_len=seq_len, has_flash=has_flash)
-        for at, (one, peak) in enumerate(zip(configurations, work.device.matmul_flop_per_s, strict=True))
+        _breakdown(one, {name: of[at] for name, of in causes.items()}, band, peak=peak, **settings)
+        for at, (one, band) in enumerate(zip(configurations, bands, strict=True))
     ]
 
 
 def _breakdown(
-    one: Configuration, terms: StepTerms, at: int, band: Band, *, peak: float, seq_len: int, has_flash: bool
+    one: Configuration, causes: Mapping[str, float], band: Band, *, peak: float, seq_len: int, has_flash: bool
 ) -> StepBreakdown:
-    """The breakdown at one place of `terms`; `peak` is the device's FLOP per second."""
-    causes = {field.name: float(getattr(terms, field.name)[at]) for field in fields(StepTerms)}
+    """The breakdown of a step whose seconds are `causes`; `peak` is the device's FLOP per second."""
     tokens_per_s = one.sequences_per_step * seq_len / band.p50 / one.layout.num_devices
     model_flop = flop_per_token(one.shape, seq_len=seq_len)
     extra_flop = recomputed_flop_per_token(one.shape, one.layout, seq_len=seq_len, has_flash=has_flash)
@@ -139,23 +143,33 @@ def step_bands(seconds: Numbers, log_sd: Numbers) -> list[Band]:
 
 def step_log_sd(work: Workload, profile: Profile) -> Numbers:
     """Standard deviation of the log of step seconds: the constants' uncertainty and the scatter of single runs."""
+    return _log_sd(log_gradient(work, profile), profile)
+
+
+def _log_sd(gradient: Numbers, profile: Profile) -> Numbers:
     covariance = profile.covariance
     # One configuration at a time: together einsum would add in another order, so that a configuration's last digit
     # depended on those beside it.
-    gradients = np.ascontiguousarray(log_gradient(work, profile))[:, np.newaxis, :]
+    gradients = np.ascontiguousarray(gradient)[:, np.newaxis, :]
     from_constants = np.concatenate([np.einsum("ni,ij,nj->n", one, covariance, one) for one in gradients])
     return np.sqrt(from_constants + profile.residual_log_sd**2)
 
 
-def log_gradient(work: Workload, profile: Profile, *, step: float = 1e-4) -> Numbers:
-    """Relative change of step seconds per relative change of each constant: (configurations, constants).
+def log_gradient(work: Workload, profile: Profile) -> Numbers:
+    """Relative change of step seconds per relative change of each constant: (configurations, constants)."""
+    return _log_gradient(step_terms(work, _moved(profile)).total)
 
-    All constants are moved at once, one per row of an extra axis in front of the configurations.
-    """
+
+def _moved(profile: Profile) -> Constants:
+    """The medians, then each constant moved by `LOG_STEP` alone: one per row of an axis before the configurations."""
     size = len(CONSTANT_NAMES)
-    moved = profile.values * np.exp(step * np.vstack([np.zeros(size), np.eye(size)]))
-    logs = np.log(step_terms(work, constants_of(moved[:, np.newaxis, :])).total)
-    return ((logs[1:] - logs[0]) / step).T
+    moved = profile.values * np.exp(LOG_STEP * np.vstack([np.zeros(size), np.eye(size)]))
+    return constants_of(moved[:, np.newaxis, :])
+
+
+def _log_gradient(totals: Numbers) -> Numbers:
+    logs = np.log(totals)
+    return ((logs[1:] - logs[0]) / LOG_STEP).T
 
 
 def bound_by(causes: Mapping[str, float]) -> str:

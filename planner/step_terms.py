@@ -11,7 +11,7 @@ import numpy as np
 from planner import collective, compute, offload
 from planner.memory import expert_ranks, held_params, kept_layer_bytes, layer_params, shard
 from planner.profile import Constants
-from planner.workload import Numbers, Workload
+from planner.workload import Numbers, Workload, has_experts
 
 SHARE_BACKWARD = 2.0 / 3.0  # of the compute of one micro-batch, forward plus backward
 
@@ -123,8 +123,8 @@ def _exposed_gather(work: Workload, k: Constants, *, layer_seconds: Numbers) -> 
 
 def _exposed_gradients(work: Workload, k: Constants, *, backward_seconds: Numbers) -> Numbers:
     layout = work.layout
-    experts, others = held_params(work, is_first=False)
-    shared = others + np.where(expert_ranks(work) > 1, experts, 0.0)
+    experts, others = held_params(work)
+    shared = others + np.where(expert_ranks(work) > 1, experts, 0.0) if has_experts(work) else others
     exchange = collective.gradient_seconds(work, k, gradient_bytes=shared * work.device.element_bytes)
     return np.where(layout.shards_weights > 0, 0.0, exposed(exchange, k, behind=backward_seconds))
 
@@ -145,7 +145,7 @@ def _head_share(work: Workload) -> Numbers:
 
 
 def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
-    experts, others = held_params(work, is_first=False)
+    experts, others = held_params(work)
     local = np.where(work.layout.shards_optimizer > 0, shard(work, experts=experts, others=others), experts + others)
     here = offload.UPDATE_BYTES * k.optimizer_passes * local / work.device.memory_bytes_per_s
     if not np.any(work.layout.offloads_optimizer > 0):

@@ -4,10 +4,10 @@ Everything here is a count, a size in base units, or a 0/1 switch, in float64; f
 formulas that read them are in `planner.compute`, `planner.collective`, `planner.memory` and `planner.step`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache, wraps
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,29 @@ class Workload:
     shape: ShapeNumbers
     layout: LayoutNumbers
     device: DeviceNumbers
+    kept: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `once` keeps."""
+
+
+Found = TypeVar("Found")
+
+
+def once(formula: Callable[[Workload], Found]) -> Callable[[Workload], Found]:
+    """The formula, worked out once for each workload: those of step and memory have many parts in common."""
+
+    @wraps(formula)
+    def kept(work: Workload) -> Found:
+        if formula not in work.kept:
+            work.kept[formula] = formula(work)
+        return cast("Found", work.kept[formula])
+
+    return kept
+
+
+@once
+def has_experts(work: Workload) -> bool:
+    """Whether any of the models has experts; where none has, formulas leave their terms out."""
+    return bool((work.shape.num_moe_layers > 0).any())
 
 
 class Configuration(NamedTuple):
@@ -148,11 +171,7 @@ def workload(
     Raises:
         UserError: the batch does not divide, the device lacks the precision, or its host is unknown and used.
     """
-    if layout.offload != "none" and cluster.hardware.host is None:
-        raise UserError(
-            f"the host around {cluster.hardware.name} is unknown, so nothing can be offloaded to it",
-            expected="offload=none, or its three host columns in hardware.toml",
-        )
+    _check_host(layout, cluster)
     return Workload(
         shape=shape_numbers(shape, seq_len=seq_len),
         layout=layout_numbers(layout, seq_len=seq_len, sequences_per_step=sequences_per_step, abilities=abilities),
@@ -168,18 +187,39 @@ def workloads(
     precision: ComputePrecision,
     abilities: Abilities = PLAIN,
 ) -> Workload:
-    """Many configurations on one cluster, one element each.
+    """Many configurations on one cluster, one element each; the device's numbers are one for all.
 
     Raises:
         UserError: as `workload`.
     """
-    settings = {"seq_len": seq_len, "precision": precision, "abilities": abilities}
-    return stacked(
-        [
-            workload(one.shape, one.layout, cluster, sequences_per_step=one.sequences_per_step, **settings)
-            for one in configurations
-        ]
+    for one in configurations:
+        _check_host(one.layout, cluster)
+    layouts = [one.layout for one in configurations]
+    sequences = [one.sequences_per_step for one in configurations]
+    return Workload(
+        shape=shapes_numbers([one.shape for one in configurations], seq_len=seq_len),
+        layout=layouts_numbers(layouts, seq_len=seq_len, sequences_per_step=sequences, abilities=abilities),
+        device=device_numbers(cluster, precision=precision),
     )
+
+
+def _check_host(layout: Layout, cluster: Cluster) -> None:
+    if layout.offload != "none" and cluster.hardware.host is None:
+        raise UserError(
+            f"the host around {cluster.hardware.name} is unknown, so nothing can be offloaded to it",
+            expected="offload=none, or its three host columns in hardware.toml",
+        )
+
+
+def shapes_numbers(shapes: Sequence[ModelShape], *, seq_len: int) -> ShapeNumbers:
+    """The sizes of many models, one element each."""
+    return ShapeNumbers(*np.stack([_shape_row(shape, seq_len=seq_len) for shape in shapes], axis=1))
+
+
+@lru_cache(maxsize=KEPT_SHAPES)
+def _shape_row(shape: ModelShape, *, seq_len: int) -> Numbers:
+    numbers = shape_numbers(shape, seq_len=seq_len)
+    return np.concatenate([getattr(numbers, one.name) for one in fields(ShapeNumbers)])
 
 
 @lru_cache(maxsize=KEPT_SHAPES)
@@ -227,30 +267,42 @@ def layout_numbers(
     Raises:
         UserError: the batch does not divide.
     """
+    return layouts_numbers([layout], seq_len=seq_len, sequences_per_step=[sequences_per_step], abilities=abilities)
+
+
+def layouts_numbers(
+    layouts: Sequence[Layout], *, seq_len: int, sequences_per_step: Sequence[int], abilities: Abilities = PLAIN
+) -> LayoutNumbers:
+    """The sizes of many layouts, each for its own batch, one element each.
+
+    Raises:
+        UserError: a batch does not divide.
+    """
+    batches = zip(layouts, sequences_per_step, strict=True)
     return LayoutNumbers(
-        seq_len=_one(seq_len),
-        micro_batch=_one(layout.micro_batch),
-        num_micro_batches=_one(num_micro_batches(layout, sequences_per_step=sequences_per_step)),
-        dp=_one(layout.dp),
-        tp=_one(layout.tp),
-        pp=_one(layout.pp),
-        cp=_one(layout.cp),
-        ep=_one(layout.ep),
-        num_model_chunks=_one(layout.num_model_chunks),
-        is_sequence_parallel=_one(layout.is_sequence_parallel and layout.tp > 1),
-        shards_optimizer=_one(layout.sharding != "none"),
-        shards_gradients=_one(layout.sharding in ("zero2", "fsdp", "hsdp")),
-        shards_weights=_one(layout.sharding in ("fsdp", "hsdp")),
-        shards_within_node=_one(layout.sharding == "hsdp"),
-        recomputed=_one(RECOMPUTED[layout.recompute]),
-        recomputes_core=_one(layout.recompute in ("selective", "full")),
-        has_flash=_one(abilities.has_flash),
-        is_own=_one(abilities.is_own),
-        has_fused_head=_one(layout.has_fused_head),
-        defers_weights=_one(layout.schedule != "1f1b"),
-        warms_up_twice=_one(layout.schedule == "zb-h2"),
-        offloads_optimizer=_one(layout.offload == "optimizer"),
-        offloads_activations=_one(layout.offload == "activations"),
+        seq_len=_column(seq_len for _ in layouts),
+        micro_batch=_column(one.micro_batch for one in layouts),
+        num_micro_batches=_column(num_micro_batches(one, sequences_per_step=number) for one, number in batches),
+        dp=_column(one.dp for one in layouts),
+        tp=_column(one.tp for one in layouts),
+        pp=_column(one.pp for one in layouts),
+        cp=_column(one.cp for one in layouts),
+        ep=_column(one.ep for one in layouts),
+        num_model_chunks=_column(one.num_model_chunks for one in layouts),
+        is_sequence_parallel=_column(one.is_sequence_parallel and one.tp > 1 for one in layouts),
+        shards_optimizer=_column(one.sharding != "none" for one in layouts),
+        shards_gradients=_column(one.sharding in ("zero2", "fsdp", "hsdp") for one in layouts),
+        shards_weights=_column(one.sharding in ("fsdp", "hsdp") for one in layouts),
+        shards_within_node=_column(one.sharding == "hsdp" for one in layouts),
+        recomputed=_column(RECOMPUTED[one.recompute] for one in layouts),
+        recomputes_core=_column(one.recompute in ("selective", "full") for one in layouts),
+        has_flash=_column(abilities.has_flash for _ in layouts),
+        is_own=_column(abilities.is_own for _ in layouts),
+        has_fused_head=_column(one.has_fused_head for one in layouts),
+        defers_weights=_column(one.schedule != "1f1b" for one in layouts),
+        warms_up_twice=_column(one.schedule == "zb-h2" for one in layouts),
+        offloads_optimizer=_column(one.offload == "optimizer" for one in layouts),
+        offloads_activations=_column(one.offload == "activations" for one in layouts),
     )
 
 
@@ -298,7 +350,11 @@ Part = TypeVar("Part", ShapeNumbers, LayoutNumbers, DeviceNumbers)
 def joined(parts: Sequence[Part]) -> Part:
     """The same numbers of many configurations, one after another."""
     kind = type(parts[0])
-    return kind(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(kind)))
+    return kind(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(kind)))
+
+
+def _column(values: Iterable[float]) -> Numbers:
+    return np.array(list(values), dtype=np.float64)
 
 
 def _one(value: float) -> Numbers:

@@ -6,9 +6,12 @@ from data.catalog.hardware import hardware
 from data.errors import UserError
 from planner.abilities import abilities_of
 from planner.cluster import Cluster, Layout, parse_layout
+from planner.fastest import Batch, fastest_layouts
 from planner.grid import Space, default_space, divisors, grid
 from planner.memory import memory_per_device
-from planner.search import Batch, Found, evaluated, fastest_layouts, search
+from planner.profiles import profile as profile_for
+from planner.search import Found, evaluated, search
+from planner.shapes import standard_shape
 from planner.step import step_breakdown
 from tests.planner.workloads import DEEPSEEK_V2, H100S, LLAMA_7B, MIXTRAL, PROFILE
 
@@ -119,6 +122,27 @@ def test_models_searched_together_have_the_answers_they_have_alone() -> None:
 
     assert fastest_layouts(batches, H100S, PROFILE, **common) == [alone(batch) for batch in batches]
     assert alone(batches[0]) != alone(batches[1])
+
+
+@pytest.mark.parametrize("stack", ["megatron-te", "megatron-unfused", "torch-fsdp2"])
+@pytest.mark.parametrize(("chip", "num_devices"), [("a100-sxm-40gb", 4), ("a100-sxm-80gb", 48)])
+def test_what_is_not_looked_at_is_never_the_fastest(stack: str, chip: str, num_devices: int) -> None:
+    cluster = Cluster(hardware=hardware(chip), num_devices=num_devices)
+    profile, seq_len = profile_for(chip, stack), 16_384
+    sizes = [
+        standard_shape(params, vocab_size=32_768, seq_len=seq_len) for params in (3e8, 1.4e9, 3e9, 7e9, 14e9, 40e9)
+    ]
+    batches = [Batch(shape, number * num_devices) for shape in (*sizes, MIXTRAL) for number in (1, 4, 48)]
+    found = fastest_layouts(batches, cluster, profile, seq_len=seq_len, precision="bf16")
+
+    def everything(batch: Batch) -> Found | None:
+        settings = {"seq_len": seq_len, "sequences_per_step": batch.sequences_per_step}
+        space = default_space(batch.shape, cluster, abilities=abilities_of(stack), **settings)
+        best = search(batch.shape, cluster, profile, space, precision="bf16", num_best=1, **settings).best
+        return best[0] if best else None
+
+    assert found == [everything(batch) for batch in batches]
+    assert num_devices > 4 or any(one and one.layout.recompute != "none" for one in found)  # four are short of memory
 
 
 def test_a_given_layout_is_evaluated_even_where_it_does_not_fit() -> None:

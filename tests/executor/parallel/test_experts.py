@@ -99,7 +99,7 @@ def planned_bytes(made: Job) -> tuple[MemoryBreakdown, float]:
     cluster = Cluster(hardware=hardware("h100-sxm"), num_devices=4)
     settings = {"seq_len": made.recipe.seq_len, "sequences_per_step": 8, "precision": "fp32"}
     of = workload(made.shape, made.layout, cluster, **settings)
-    experts, others = held_params(of, is_first=True)
+    experts, others = held_params(of)
     sharded = shard(of, experts=experts, others=others) - others / (made.layout.dp * made.layout.cp)
     routed = experts if made.layout.sharding == "none" else sharded
     return memory_per_device(made.shape, made.layout, cluster, **settings), 4.0 * routed.item()
