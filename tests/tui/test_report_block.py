@@ -19,11 +19,12 @@ class OneBlock(App[None]):
         yield ReportBlock([Text(text="seven words that fit on one line")])
 
 
-def heights_and_layouts(*texts: str) -> list[tuple[int, int]]:
+def heights_and_layouts(*texts: str, css: str = "") -> list[tuple[int, int]]:
     """After each text: the block's height, and how often the screen was laid out for it."""
 
     async def session() -> list[tuple[int, int]]:
         app, found, layouts = OneBlock(), [], []
+        app.stylesheet.add_source(css)
         async with app.run_test(size=(40, 10)) as pilot:
             await pilot.pause()
             block = app.query_one(ReportBlock)
@@ -58,6 +59,12 @@ def test_only_the_lines_that_differ_are_painted() -> None:
         return painted
 
     assert asyncio.run(session()) == [1]
+
+
+def test_room_that_a_style_sheet_reserves_takes_more_lines_without_a_layout() -> None:
+    reserved = heights_and_layouts("words " * 20, "one line again", css="ReportBlock { min-height: 6; }")
+
+    assert reserved == [(6, 0), (6, 0)]
 
 
 def test_a_text_that_needs_more_lines_gets_them() -> None:

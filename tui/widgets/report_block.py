@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from rich.text import Text
 from textual.geometry import Region, Size
@@ -25,17 +26,23 @@ class ReportBlock(Widget):
         self._folded: tuple[int, str] | None = None
 
     def show(self, blocks: Sequence[Block]) -> None:
-        """Show other blocks: of as many lines only those that differ are painted, else the screen is laid out anew."""
+        """Show other blocks: in as much room only lines that differ are painted, else the screen is laid out anew."""
         if tuple(blocks) == self._blocks:
             return
         width, height = self.content_size
         before = self._lines(width) if width else []
         self._blocks, self._folded = tuple(blocks), None
         after = self._lines(width) if width else []
-        if not len(before) == len(after) == height > 0:
+        if max(len(after), self._least_height) != height or len(before) > height:
             self.refresh(layout=True)
-        elif changed := [Region(0, y, width, 1) for y in range(height) if before[y] != after[y]]:
-            self.refresh(*changed)
+        elif changed := [y for y, (old, new) in enumerate(zip_longest(before, after, fillvalue="")) if old != new]:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    @property
+    def _least_height(self) -> int:
+        """Lines that a style sheet reserves, at least one."""
+        least = self.styles.min_height
+        return max(1, least.cells or 1) if least else 1
 
     @override
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
