@@ -55,7 +55,8 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
     steps = gate_steps(best.num_steps, request.gate_fraction)
     curve, at_gates = _along(best, facts, recipe, steps)
     outcome = _outcome(best, request, facts)
-    caps = _caps(best, request, facts, outcome, lines)
+    simulated = outcome.band()
+    caps = _caps(best, request, facts, simulated, lines)
     plan = Plan(
         created_at=facts.now,
         valid_until=facts.valid_until,
@@ -70,7 +71,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         rates=facts.rates,
         recipe=recipe,
         layout=best.layout,
-        predicted=_predicted(best, facts, curve, outcome, lines, caps),
+        predicted=_predicted(best, facts, curve, outcome, simulated, lines, caps),
         cost_lines=lines,
         caps=caps,
         gates=at_gates,
@@ -149,8 +150,8 @@ def _outcome(best: Candidate, request: Request, facts: Facts) -> Outcome:
     )
 
 
-def _caps(best: Candidate, request: Request, facts: Facts, outcome: Outcome, lines: Sequence[CostLine]) -> Caps:
-    slow = outcome.band().p90
+def _caps(best: Candidate, request: Request, facts: Facts, simulated: Band, lines: Sequence[CostLine]) -> Caps:
+    slow = simulated.p90
     stored = sum(line.usd for line in lines) - run_cost_usd(best.pace.wall_seconds(best.num_steps), facts.rates)
     return Caps(
         cost_usd=request.run_budget_usd or run_cost_usd(COST_CAP_OVER_P90 * slow, facts.rates) + max(0.0, stored),
@@ -164,11 +165,12 @@ def _predicted(
     facts: Facts,
     curve: tuple[TrajectoryPoint, ...],
     outcome: Outcome,
+    simulated: Band,
     lines: Sequence[CostLine],
     caps: Caps,
 ) -> Predicted:
     expected = best.pace.wall_seconds(best.num_steps)
-    wall = _around(expected, outcome.band())
+    wall = _around(expected, simulated)
     cost = sum(line.usd for line in lines)
     beside = cost - run_cost_usd(expected, facts.rates)
     costs = [run_cost_usd(seconds, facts.rates) + beside for seconds in (wall.p10, wall.p90)]

@@ -8,12 +8,15 @@ training-cost method (training-cost-trends @263c40a).
 
 import re
 from datetime import date
+from functools import lru_cache
 
 from data.catalog.hardware import DeviceKind, hardware
 from data.catalog.rows import catalog_rows
 from data.errors import UserError, nearest
 from data.units import FlopPerS, Watts
 from data.values import Value
+
+KEPT_NAMES = 256  # of a table of published runs, and the one that a sitting of what-if asks for at each key
 
 _USUAL = ((2024, "h100"), (2022, "a100"), (2018, "v100"), (0, "p100"))
 
@@ -56,6 +59,7 @@ def chip_named(text: str) -> Chip:
     return found[0]
 
 
+@lru_cache(maxsize=KEPT_NAMES)
 def chips_named(text: str) -> tuple[Chip, ...]:
     """Every chip a report names, one of each family: "A100 40GB / H100" are two.
 

@@ -4,6 +4,7 @@ Laws change and this is no legal advice: the rows carry their dates and the page
 """
 
 from datetime import date
+from functools import cache
 
 from data.catalog.rows import catalog_rows
 from data.source import Source
@@ -33,6 +34,7 @@ class Subcategory(Value):
     found_in: str
 
 
+@cache
 def regimes() -> tuple[Regime, ...]:
     """Every threshold, lowest first."""
     rows = (
@@ -51,6 +53,7 @@ def regimes() -> tuple[Regime, ...]:
     return tuple(sorted(rows, key=lambda one: one.threshold_flop))
 
 
+@cache
 def subcategories() -> tuple[Subcategory, ...]:
     """The subcategories that a pretraining budget can speak to, in NIST's order."""
     return tuple(
