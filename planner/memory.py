@@ -19,11 +19,11 @@ from data.values import Value
 from planner import compiled_memory, own_memory
 from planner.abilities import PLAIN, Abilities
 from planner.cluster import Cluster, ComputePrecision, Layout
-from planner.collective import shard_ranks
-from planner.compute import latent_width, norm_split, rebuilt_width, rows
+from planner.compute import latent_width, norm_split, rows
+from planner.held_params import embedding_params, held_params, layer_params, shard
 from planner.model import ModelShape
 from planner.offload import GRADIENT_BYTES, LAYERS_ON_DEVICE
-from planner.workload import Numbers, Workload, has_experts, once, workload
+from planner.workload import Numbers, Workload, once, workload
 
 ADAM_BYTES = 8.0  # two fp32 moments a parameter
 MASTER_BYTES = 4.0  # the fp32 weights an optimizer of 16-bit weights keeps
@@ -172,76 +172,6 @@ def fits(work: Workload, needed: MemoryTerms | Peak) -> NDArray[np.bool_]:
     device = work.device
     is_held = needed.total <= SAFE_FRACTION * device.memory_bytes
     return is_held & (needed.host * device.node_devices <= device.host_memory_bytes)
-
-
-@once
-def layer_params(work: Workload) -> Numbers:
-    """Weights of one average layer on one device, split by tensor and expert parallelism."""
-    shape = work.shape
-    dense = shape.num_mlp_matrices * shape.width * shape.ffn_width / work.layout.tp
-    if not has_experts(work):
-        return attention_params(work) + dense
-    moe_share = shape.num_moe_layers / shape.num_layers
-    return attention_params(work) + (1 - moe_share) * dense + moe_share * (expert_params(work) + _shared_params(work))
-
-
-@once
-def attention_params(work: Workload) -> Numbers:
-    """Weights of one layer's projections on one device; the way down to latents is whole on every one."""
-    shape, tp = work.shape, work.layout.tp
-    straight = shape.width * (shape.query_width + shape.key_width + shape.value_width) / tp
-    up = np.where(shape.query_rank > 0, shape.query_rank, shape.width) * shape.query_width
-    latent = shape.width * latent_width(work) + (up + shape.kv_rank * rebuilt_width(work)) / tp
-    return np.where(shape.kv_rank > 0, latent, straight) + shape.output_width * shape.width / tp
-
-
-@once
-def expert_params(work: Workload) -> Numbers:
-    """Expert weights of one expert layer on one device: whole experts over ep, or every expert split by tp."""
-    shape, layout = work.shape, work.layout
-    split = np.where(layout.ep > 1, layout.ep, layout.tp)
-    return shape.num_experts * shape.num_mlp_matrices * shape.width * shape.expert_ffn_width / split
-
-
-@once
-def _shared_params(work: Workload) -> Numbers:
-    shape = work.shape
-    shared = shape.num_mlp_matrices * shape.width * shape.shared_ffn_width / work.layout.tp
-    return shared + shape.width * shape.num_experts
-
-
-@once
-def embedding_params(work: Workload) -> Numbers:
-    """Weights of the embedding, or of the head, on one device."""
-    return work.shape.vocab_size * work.shape.width / work.layout.tp
-
-
-@once
-def held_params(work: Workload) -> tuple[Numbers, Numbers]:
-    """Weights that an end of the pipeline holds, before data-parallel sharding: the experts' and all others.
-
-    Both ends hold as many: the first has the embedding, the last the head, and a single stage has both.
-    """
-    shape, layout = work.shape, work.layout
-    tables = np.where(layout.pp > 1, 1.0, 2.0 - shape.is_head_tied) * embedding_params(work)
-    layers = shape.num_layers / layout.pp
-    if not has_experts(work):
-        return np.zeros(1), layers * layer_params(work) + tables
-    experts = layers * (shape.num_moe_layers / shape.num_layers) * expert_params(work)
-    return experts, layers * layer_params(work) - experts + tables
-
-
-@once
-def expert_ranks(work: Workload) -> Numbers:
-    """Ranks that hold the same experts and can share what is sharded."""
-    layout = work.layout
-    return np.maximum(shard_ranks(work) * np.where(layout.ep > 1, layout.tp / layout.ep, 1.0), 1.0)
-
-
-def shard(work: Workload, *, experts: Numbers, others: Numbers) -> Numbers:
-    """One rank's share of weights split over the ranks that hold copies of them."""
-    alike = others / shard_ranks(work)
-    return alike + experts / expert_ranks(work) if has_experts(work) else alike
 
 
 class _Held(NamedTuple):

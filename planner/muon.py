@@ -16,7 +16,8 @@ from data.values import Band
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.collective import exchange_seconds
 from planner.compute import product_seconds
-from planner.memory import ADAM_BYTES, FRAGMENTATION, MASTER_BYTES, MemoryBreakdown, held_params, shard
+from planner.held_params import held_params, shard
+from planner.memory import ADAM_BYTES, FRAGMENTATION, MASTER_BYTES, MemoryBreakdown
 from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from planner import collective, compute, offload
-from planner.memory import expert_ranks, held_params, kept_layer_bytes, layer_params, shard
+from planner.held_params import expert_ranks, held_params, layer_params, shard
+from planner.memory import kept_layer_bytes
 from planner.profile import Constants
 from planner.workload import Numbers, Workload, has_experts
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from planner import collective, compute, memory, offload
+from planner import collective, compute, held_params, memory, offload
 from planner.cluster import Layout
 from planner.memory import MemoryTerms, memory_terms
 from planner.profile import CONSTANT_NAMES, Constants, constants_of
@@ -47,8 +47,8 @@ PURE = [
     *named(compute, "_elements"),
     *named(compute, "_passes"),
     *named(compute, "_width"),
-    *named(memory, "_params"),
-    *named(memory, "_ranks"),
+    *named(held_params, "_params"),
+    *named(held_params, "_ranks"),
 ]
 
 

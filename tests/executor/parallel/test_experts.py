@@ -6,7 +6,8 @@ import pytest
 
 from data.catalog.hardware import hardware
 from planner.cluster import Cluster
-from planner.memory import MemoryBreakdown, held_params, memory_per_device, shard
+from planner.held_params import held_params, shard
+from planner.memory import MemoryBreakdown, memory_per_device
 from planner.model import ModelShape, MoeSpec
 from planner.recipe import Job
 from planner.workload import workload
