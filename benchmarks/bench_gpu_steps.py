@@ -165,9 +165,8 @@ def prediction(case: Case, chip: Hardware, profile: Profile) -> Prediction:
     """One case on one device under a profile."""
     cluster = Cluster(hardware=chip, num_devices=1)
     settings = {"seq_len": case.seq_len, "sequences_per_step": case.sequences, "precision": case.precision}
-    has = {"abilities": abilities_of(case.stack)}
-    step = step_breakdown(case.shape, case.layout, cluster, profile, **settings, **has)
-    memory = memory_per_device(case.shape, case.layout, cluster, **settings, **has)
+    step = step_breakdown(case.shape, case.layout, cluster, profile, **settings)
+    memory = memory_per_device(case.shape, case.layout, cluster, **settings, abilities=abilities_of(case.stack))
     if case.optimiser == "muon":
         step = step_under_muon(step, case.shape, case.layout, cluster, profile, **settings)
         memory = memory_under_muon(memory, case.shape, case.layout, cluster, **settings)

@@ -4,9 +4,8 @@ Other stacks keep what Korthikanti et al. count (`planner.memory`). Here the res
 products alone run in 16 bits (autocast), and the head's logits come in chunks and are never kept. A layer keeps the
 stream at its two norms, both normalised copies, queries, keys and values as the product gave them, queries and keys
 once more when they know their positions, what attention gives, and the feed-forward's products. Under FP8 torch's
-compiler makes again what only a product needs: the normalised copies and the activation. Measured beside: within 6 % of
-ten kinds of runs on an H200, mostly above (benchmarks/gpu.md). All functions return bytes of one micro-batch on one
-device.
+compiler makes again what only a product needs: the normalised copies and the activation. Measured beside: within 7 % of
+30 runs on an H200, mostly above (benchmarks/gpu.md). All functions return bytes of one micro-batch on one device.
 """
 
 import numpy as np

@@ -65,7 +65,6 @@ def _predicted(one: Configuration) -> tuple[StepBreakdown, MemoryBreakdown]:
         seq_len=one.seq_len,
         sequences_per_step=one.sequences_per_step,
         precision=one.precision,
-        abilities=one.abilities,
     )
     return step, _memory(one)
 

@@ -10,7 +10,7 @@ from data.catalog.hardware import DTYPES, Hardware, Peak, hardware, hardware_nam
 from data.catalog.profiles import ANY_CHIP, profile_rows
 from data.errors import UserError, nearest
 from data.source import Source
-from planner.abilities import OWN_STACK
+from planner.abilities import OWN_STACK, abilities_of
 from planner.calibrate import MeasuredStep, calibrated, profile_of
 from planner.cluster import Cluster, Layout
 from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe
@@ -188,6 +188,7 @@ def probe_step(probe: StepProbe, device: Hardware) -> MeasuredStep:
         seq_len=probe.seq_len,
         sequences_per_step=probe.micro_batch_sequences * probe.accumulation_steps,
         precision=probe.precision,
+        abilities=abilities_of(OWN_STACK),
     )
     return MeasuredStep(work=work, step_seconds=probe.step_seconds)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from data.units import Seconds
 from data.values import Band, Value
-from planner.abilities import PLAIN, Abilities
+from planner.abilities import abilities_of
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.compute import FLASH_PASSES
 from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
@@ -70,13 +70,13 @@ def step_breakdown(
     seq_len: int,
     sequences_per_step: int,
     precision: ComputePrecision,
-    abilities: Abilities = PLAIN,
 ) -> StepBreakdown:
-    """One configuration's step under one profile.
+    """One configuration's step under one profile, run by its stack.
 
     Raises:
         UserError: the batch does not divide over the layout, or the device lacks the precision.
     """
+    abilities = abilities_of(profile.stack)
     work = workload(
         shape,
         layout,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from data.catalog.hardware import hardware
 from data.errors import UserError
-from planner.abilities import OWN_STACK, PLAIN, Abilities, abilities_of
+from planner.abilities import OWN_STACK
 from planner.cluster import Cluster, Layout
 from planner.model import ModelShape, flop_per_token, num_params
-from planner.profile import CONSTANT_NAMES, Constants, Profile, constants_of
-from planner.profiles import profile, profile_for
+from planner.profile import CONSTANT_NAMES, Constants, Profile, StepProbe, constants_of
+from planner.profiles import probe_step, profile, profile_for
 from planner.step import StepBreakdown, step_breakdown
 from planner.step_terms import StepTerms, step_terms
 from planner.workload import DeviceNumbers, Workload, stacked
@@ -246,11 +246,21 @@ def test_the_executors_host_runs_ahead_of_its_accelerator() -> None:
         }
     )
 
-    def seconds(profile: Profile, tokens: int, abilities: Abilities) -> float:
-        settings = {"seq_len": tokens, "sequences_per_step": 1, "precision": "bf16", "abilities": abilities}
+    def seconds(profile: Profile, tokens: int) -> float:
+        settings = {"seq_len": tokens, "sequences_per_step": 1, "precision": "bf16"}
         return step_breakdown(LLAMA_7B, Layout(), alone, profile, **settings).step_seconds
 
-    own = abilities_of(OWN_STACK)
-    assert seconds(slow, 16_384, own) == seconds(by, 16_384, own)
-    assert seconds(slow, 128, own) > 5 * seconds(by, 128, own)
-    assert seconds(slow, 16_384, PLAIN) > seconds(by, 16_384, PLAIN)
+    def theirs(profile: Profile) -> Profile:
+        return profile.model_copy(update={"stack": "torch-fsdp2"})
+
+    assert seconds(slow, 16_384) == seconds(by, 16_384)
+    assert seconds(slow, 128) > 5 * seconds(by, 128)
+    assert seconds(theirs(slow), 16_384) > seconds(theirs(by), 16_384)
+
+
+def test_a_measured_step_of_ours_is_one_of_the_executors() -> None:
+    probe = StepProbe(shape=LLAMA_7B, seq_len=2048, micro_batch_sequences=1, precision="bf16", step_seconds=1.0)
+
+    work = probe_step(probe, hardware("h200-sxm")).work
+
+    assert (float(work.layout.is_own[0]), float(work.device.is_accelerator[0])) == (1.0, 1.0)
