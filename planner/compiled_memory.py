@@ -11,6 +11,7 @@ compiler makes again what only a product needs: the normalised copies and the ac
 import numpy as np
 
 from planner.compute import norm_split, rows
+from planner.layer_bytes import LayerBytes
 from planner.workload import Numbers, Workload, once
 
 STREAM_BYTES = 4.0
@@ -19,22 +20,14 @@ WORKSPACE_BYTES = 64 * 2**20  # assumption: cuBLAS's 32 MiB on Hopper (its docum
 
 
 @once
-def kept_layer_bytes(work: Workload) -> Numbers:
-    """Bytes one layer keeps for its backward pass: all, without the feed-forward's, or its input alone."""
-    again = work.layout.recomputed
-    some = np.where(again < 1, _attention_bytes(work) + _stream_bytes(work), _stream_bytes(work))
-    return np.where(again > 0, some, layer_bytes(work))
-
-
-@once
-def layer_bytes(work: Workload) -> Numbers:
-    """Bytes one layer keeps where nothing is computed again."""
-    return _attention_bytes(work) + _feed_forward_bytes(work)
+def layer(work: Workload) -> LayerBytes:
+    """What one layer keeps."""
+    return LayerBytes(_stream_bytes(work), _attention_bytes(work), _feed_forward_bytes(work))
 
 
 def backward_bytes(work: Workload) -> Numbers:
     """Bytes one layer's backward pass computes again."""
-    return layer_bytes(work) - kept_layer_bytes(work)
+    return layer(work).again(work)
 
 
 def weight_bytes(work: Workload) -> Numbers:

@@ -329,7 +329,12 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     everything = layer_activation_bytes(work)
     some = np.where(again < 1, np.minimum(every_second, everything), border)
     theirs = np.where(again > 0, some, everything)
-    return _by_stack(work, theirs, on_cpu=own_memory.kept_layer_bytes, compiled=compiled_memory.kept_layer_bytes)
+    return _by_stack(
+        work,
+        theirs,
+        on_cpu=lambda one: own_memory.layer(one).kept(one),
+        compiled=lambda one: compiled_memory.layer(one).kept(one),
+    )
 
 
 def _logits(work: Workload) -> Numbers:

@@ -13,6 +13,7 @@ gives is copied together. Masks of documents come on top (`planner.document_mask
 import numpy as np
 
 from planner.compute import norm_split, rows
+from planner.layer_bytes import LayerBytes
 from planner.workload import Numbers, ShapeNumbers, Workload, once
 
 FLOAT_BYTES = 4.0
@@ -20,17 +21,9 @@ CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.mod
 
 
 @once
-def kept_layer_bytes(work: Workload) -> Numbers:
-    """Bytes one layer keeps for its backward pass under the layout's recomputation."""
-    again = work.layout.recomputed
-    some = np.where(again < 1, _attention_bytes(work) + _stream_bytes(work), _stream_bytes(work))
-    return np.where(again > 0, some, layer_bytes(work))
-
-
-@once
-def layer_bytes(work: Workload) -> Numbers:
-    """Bytes one layer keeps where nothing is recomputed."""
-    return _attention_bytes(work) + _feed_forward_bytes(work)
+def layer(work: Workload) -> LayerBytes:
+    """What one layer keeps."""
+    return LayerBytes(_stream_bytes(work), _attention_bytes(work), _feed_forward_bytes(work))
 
 
 def backward_bytes(work: Workload) -> Numbers:
@@ -40,7 +33,7 @@ def backward_bytes(work: Workload) -> Numbers:
     go; at attention, where the feed-forward's own are gone, of all that attention saw and gave.
     """
     shape, tp = work.shape, work.layout.tp
-    again = layer_bytes(work) - kept_layer_bytes(work)
+    again = layer(work).again(work)
     products = np.where(
         shape.num_moe_layers > 0, _expert_gradients_width(shape), _gradients_per_width(shape) * shape.ffn_width
     )
