@@ -4,11 +4,12 @@
 
 Model: 6 layers of width 384, context 256, batch 16, about 10.7M parameters (nanoGPT's Shakespeare configuration).
 Peers: nanoGPT's train.py and model.py restated without logging (LayerNorm, learned positions, GELU, flash attention,
-plain cross-entropy, fused AdamW, clipping), and litgpt's own GPT and chunked loss with the executor's architecture but
-QK norm, where it is installed. The executor runs three models: its own, litgpt's, and the nearest to nanoGPT's it has
-(GELU, no QK norm). The ceiling is the best product of this machine at these shapes, measured between the steps. CPU
-seconds, so that other processes matter less; each loop's median is over the rounds. `--memory` measures instead the
-peak of each loop alone in a process of its own, over what the process holds before its first step.
+plain cross-entropy, fused AdamW, clipping); the same loop and style with the executor's architecture but QK norm; and
+litgpt's own GPT and chunked loss with that architecture, where it is installed. The executor runs three models: its
+own, that of the latter two, and the nearest to nanoGPT's it has (GELU, no QK norm). The ceiling is the best product of
+this machine at these shapes, measured between the steps. CPU seconds, so that other processes matter less; each loop's
+median is over the rounds. `--memory` measures instead the peak of each loop alone in a process of its own, over what
+the process holds before its first step.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
-from nanogpt import NanoGPT
+from nanogpt import Modernised, NanoGPT
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -72,6 +73,11 @@ def executor_step(vocab_size: int, options: argparse.Namespace, **changes: objec
 def nanogpt_step(vocab_size: int, options: argparse.Namespace) -> Loop:
     model = NanoGPT(vocab_size, num_layers=LAYERS, width=WIDTH, num_heads=HEADS, context=CONTEXT)
     return loop_of(model, model, vocab_size, options, unmultiplied=CONTEXT * WIDTH)
+
+
+def plain_step(vocab_size: int, options: argparse.Namespace) -> Loop:
+    model = Modernised(vocab_size, num_layers=LAYERS, width=WIDTH, num_heads=HEADS, ffn_width=1024, context=CONTEXT)
+    return loop_of(model, model, vocab_size, options, unmultiplied=0)
 
 
 def litgpt_step(vocab_size: int, options: argparse.Namespace) -> Loop:
@@ -126,9 +132,10 @@ def autocast(precision: Precision) -> AbstractContextManager[object]:
 
 LOOPS: dict[str, Callable[[int, argparse.Namespace], Loop]] = {
     "executor": executor_step,
-    "as litgpt's": partial(executor_step, has_qk_norm=False),
+    "without QK norm": partial(executor_step, has_qk_norm=False),
     "as nanoGPT's": partial(executor_step, has_qk_norm=False, mlp="gelu", ffn_width=4 * WIDTH),
     "nanoGPT loop": nanogpt_step,
+    "loop, our model": plain_step,
     **({"litgpt": litgpt_step} if find_spec("litgpt") else {}),
 }
 
@@ -159,7 +166,7 @@ def tell_alone(name: str, options: argparse.Namespace) -> None:
     before = peak_bytes()
     for _ in range(3):
         step()
-    print(f"{name:14} {size / 1e6:5.2f}M  peak over the model alone {(peak_bytes() - before) / 2**20:6.0f} MiB")
+    print(f"{name:15} {size / 1e6:5.2f}M  peak over the model alone {(peak_bytes() - before) / 2**20:6.0f} MiB")
 
 
 def tell_speed(options: argparse.Namespace) -> None:
@@ -182,7 +189,7 @@ def tell_speed(options: argparse.Namespace) -> None:
         rates = sorted(BATCH * CONTEXT / taken for taken in seconds[name])
         median = rates[len(rates) // 2]
         speed = f"{median:6.0f} tokens/CPU s (best {rates[-1]:.0f})"
-        print(f"{name:14} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
+        print(f"{name:15} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
 
 
 def main() -> None:
