@@ -61,14 +61,20 @@ class Adaptation(NamedTuple):
 
 
 def alternatives(
-    best: Candidate, others: Sequence[Candidate], request: Request, facts: Facts
+    best: Candidate,
+    others: Sequence[Candidate],
+    request: Request,
+    facts: Facts,
+    *,
+    elsewhere: Sequence[Alternative] = (),
 ) -> tuple[Alternative, ...]:
-    """Other models of the same limits first, then the ways around pretraining."""
+    """Other models of the same limits first, then what other clusters would train, then the ways around pretraining."""
     scope = request.scope or Scope()
     at = volume(scope, inference_tokens=request.inference_tokens)
     return (
         *_sizes(best, [one for one in others if _experts(one) == _experts(best)], facts, at, scope),
         *_other_kind(best, others, facts, at, scope),
+        *elsewhere,
         *_spot(best, request, facts),
         *_reserved(best, request, facts),
         *(_adapted(one, facts, at) for one in _adaptations(best)),
@@ -210,6 +216,8 @@ def _adaptations(best: Candidate) -> Iterator[Adaptation]:
     slower = 4.0 * base * tokens * QLORA_SLOWER
     yield Adaptation("QLoRA on an open 8B model", base, tokens, slower, "4-bit base on one device's memory")
     student, distilled = num_params(best.shape), max(1, round(DISTILLED_SHARE * best.num_tokens))
+    if student >= TEACHER_PARAMS:
+        return  # nothing to learn from a smaller one
     yield Adaptation(
         "distil an open 70B model into this size",
         student,

@@ -8,8 +8,7 @@ import numpy as np
 from data.values import Band
 from planner import hyperparameters
 from planner.alternatives import alternatives, sizes
-from planner.budget import cost_lines
-from planner.candidates import Candidate
+from planner.candidates import Candidate, expected_lines
 from planner.economics.assess import economics
 from planner.facts import Facts, is_compiled
 from planner.gates import eval_tokens, gate_steps, gates
@@ -17,6 +16,7 @@ from planner.governance import governance
 from planner.model import flop_per_token, num_active_params, num_params
 from planner.outside_view import outside_view
 from planner.plan import (
+    Alternative,
     Binding,
     CostLine,
     Plan,
@@ -41,17 +41,18 @@ OLD_PRICE_DAYS = 90
 """A one-year H100 contract rose by 38 % in five months (SemiAnalysis, 2025-10 to 2026-03)."""
 
 
-def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequence[Candidate], binding: Binding) -> Plan:
+def assemble(
+    best: Candidate,
+    request: Request,
+    facts: Facts,
+    *,
+    others: Sequence[Candidate],
+    binding: Binding,
+    elsewhere: tuple[Alternative, ...] = (),
+) -> Plan:
     """Return the sealed plan for the chosen candidate."""
     recipe = _recipe(best, request, facts)
-    lines = cost_lines(
-        best.pace,
-        num_steps=best.num_steps,
-        num_params=num_params(best.shape),
-        rates=facts.rates,
-        price=facts.price,
-        storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month,
-    )
+    lines = expected_lines(best, facts)
     steps = gate_steps(best.num_steps, request.gate_fraction)
     curve, at_gates = _along(best, facts, recipe, steps)
     outcome = _outcome(best, request, facts)
@@ -75,7 +76,7 @@ def assemble(best: Candidate, request: Request, facts: Facts, *, others: Sequenc
         cost_lines=lines,
         caps=caps,
         gates=at_gates,
-        alternatives=alternatives(best, others, request, facts),
+        alternatives=alternatives(best, others, request, facts, elsewhere=elsewhere),
         sizes=sizes(best, others),
         binding=binding,
         warnings=(*_choice_warning(request, facts), *_warnings(best, facts)),

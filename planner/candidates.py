@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from planner import hyperparameters
 from planner.belief import LawModel
-from planner.budget import storage_usd
+from planner.budget import cost_lines, storage_usd
 from planner.cluster import Layout
 from planner.document_masks import with_document_masks
 from planner.facts import Facts
@@ -21,6 +21,7 @@ from planner.health import probe_tokens
 from planner.memory import SAFE_FRACTION, MemoryBreakdown
 from planner.model import ModelShape, num_params
 from planner.muon import memory_under_muon, step_under_muon
+from planner.plan import CostLine
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import Z90, log_sd
@@ -100,6 +101,18 @@ def _aimed(start: Start, target_loss: float, facts: Facts) -> Start:
     model = facts.law.model(start.shape)
     reached = facts.law.tokens_for(target_loss, model)
     return Start(start.shape, reached or model.params * UNREACHED_TOKENS_PER_PARAM)
+
+
+def expected_lines(one: Candidate, facts: Facts) -> tuple[CostLine, ...]:
+    """What the candidate's run is expected to cost, line by line."""
+    return cost_lines(
+        one.pace,
+        num_steps=one.num_steps,
+        num_params=num_params(one.shape),
+        rates=facts.rates,
+        price=facts.price,
+        storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month,
+    )
 
 
 def slower(pace_of: Pace) -> float:

@@ -13,7 +13,7 @@ from planner.belief import LawModel
 from planner.candidates import Candidate, Start, candidate, candidates_from, min_steps
 from planner.facts import Facts
 from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params, num_params
-from planner.plan import Binding, Plan
+from planner.plan import Alternative, Binding, Plan
 from planner.recipe import run_cost_usd, seconds_for_cost
 from planner.relax import relaxations
 from planner.request import Request
@@ -43,18 +43,28 @@ STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
 
 
-def recommend(request: Request, facts: Facts) -> Plan:
-    """The plan for a request.
+def recommend(request: Request, facts: Facts, *, elsewhere: tuple[Alternative, ...] = ()) -> Plan:
+    """The plan for a request; `elsewhere` is what the same request would get on other clusters (`planner.clusters`).
 
     Raises:
         InfeasibleError: nothing fits; it lists the smallest changes that would make something fit.
+    """
+    best, feasible = best_candidate(request, facts)
+    binding = _binding(best, feasible, request, facts)
+    return assemble(best, request, facts, others=feasible, binding=binding, elsewhere=elsewhere)
+
+
+def best_candidate(request: Request, facts: Facts) -> tuple[Candidate, list[Candidate]]:
+    """What a plan for the request trains, and everything it was chosen from.
+
+    Raises:
+        InfeasibleError: as `recommend`.
     """
     found = candidates(request, facts)
     feasible = [one for one in found if is_worth_running(one, request)]
     if not feasible:
         raise _infeasible(request, facts, found)
-    best = choose(feasible, request, facts)
-    return assemble(best, request, facts, others=feasible, binding=_binding(best, feasible, request, facts))
+    return choose(feasible, request, facts), feasible
 
 
 def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
@@ -167,6 +177,11 @@ def _guess_flop(request: Request, facts: Facts) -> float:
         # Start-up first: what is left of a small limit after it is what a model can be trained in.
         training_seconds = max(seconds - facts.overheads.startup_seconds, SHORTEST_TRAINING_SECONDS)
         return training_seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * GUESS_MFU
+    return unlimited_flop(request, facts)
+
+
+def unlimited_flop(request: Request, facts: Facts) -> float:
+    """FLOP, roughly, of what is asked for where neither money nor time is."""
     if request.num_tokens is not None:
         return 6.0 * (request.num_params or request.num_tokens / GUESS_TOKENS_PER_PARAM) * request.num_tokens
     return _flop_for_loss(request.target_loss or 3.0, facts)

@@ -13,6 +13,9 @@ from planner.economics.scope import Scope
 from planner.health import PLANNED, PROBE_ITEMS, Health
 from planner.recipe import OptimiserKind, Precision
 
+LOCAL = "local"
+"""The device that is this machine."""
+
 RANGES: dict[str, tuple[float, float]] = {
     "budget_usd": (1e-6, 1e13),
     "deadline_seconds": (1e-3, 1e10),

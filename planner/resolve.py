@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from data.canonical import digest, read_strict
 from data.catalog.corpora import PublicCorpus, corpus, corpus_names
-from data.catalog.hardware import Hardware, hardware
-from data.catalog.prices import price
+from data.catalog.hardware import Hardware, all_hardware, hardware
+from data.catalog.prices import price, priced
 from data.code_version import code_version
 from data.corpus.manifest import FILE_NAME, load_manifest
 from data.errors import UserError
@@ -32,9 +32,9 @@ from planner.plan import PlannedHardware, PlannedPrice, as_json
 from planner.profile import Calibration, Profile
 from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
 from planner.recipe import CorpusRef, Precision, Rates
-from planner.request import Request
+from planner.request import LOCAL, Request
 
-LOCAL = "local"
+ANY = "any"
 KEPT_DEVICES = 64  # a profile and a digest each
 VALID_FOR = timedelta(days=7)
 
@@ -178,6 +178,24 @@ def _catalog_device(found: Hardware, precision: Precision, *, num_devices: int) 
         startup_seconds=None,
         digest=digest([as_json(found), as_json(profile)]),
         is_local=False,
+    )
+
+
+def devices_named(text: str, request: Request, sources: Sources) -> tuple[str, ...]:
+    """The devices that `text` names: one, several with commas between, or `any` that the request can rent."""
+    if text.strip() == ANY:
+        return _rentable(request, sources)
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _rentable(request: Request, sources: Sources) -> tuple[str, ...]:
+    """Every accelerator that has a price on the request's terms and computes in its precision."""
+    overlay = sources.hardware if sources.hardware.exists() else None
+    names = priced(provider=request.provider, tier=request.tier, overlay=sources.prices)
+    return tuple(
+        found.name
+        for found in all_hardware(overlay=overlay)
+        if found.name in names and found.kind != "cpu" and (not request.precision or found.has_peak(request.precision))
     )
 
 

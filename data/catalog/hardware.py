@@ -95,10 +95,23 @@ def hardware(name: str, *, overlay: Path | None = None) -> Hardware:
     Raises:
         UserError: no such device, or the overlay is broken.
     """
-    known = {**_catalog(), **(_read_overlay(overlay) if overlay else {})}
+    known = _known(overlay)
     if name not in known:
         raise _unknown(name, known)
     return known[name]
+
+
+def all_hardware(*, overlay: Path | None = None) -> tuple[Hardware, ...]:
+    """Every device of the catalog, then those that `overlay` adds.
+
+    Raises:
+        UserError: the overlay is broken.
+    """
+    return tuple(_known(overlay).values())
+
+
+def _known(overlay: Path | None) -> dict[str, Hardware]:
+    return {**_catalog(), **(_read_overlay(overlay) if overlay else {})}
 
 
 def _unknown(name: str, known: Iterable[str]) -> UserError:

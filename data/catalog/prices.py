@@ -65,6 +65,12 @@ def price(
     raise _unknown(hardware, provider=provider, tier=tier)
 
 
+def priced(*, provider: str | None = None, tier: Tier = "on-demand", overlay: Path | None = None) -> frozenset[str]:
+    """The devices of which `price` finds a row."""
+    rows = (*(_read_overlay(overlay) if overlay else ()), *_shipped())
+    return frozenset(row.hardware for row in rows if row.tier == tier and provider in (None, row.provider))
+
+
 def price_by_key(key: str, *, overlay: Path | None = None) -> Price:
     """The row that `Price.key` names, as the books have it now.
 

@@ -9,7 +9,7 @@ from data.values import Band
 from planner.compare import Comparison, Scored
 from planner.model import num_active_params
 from planner.plan import Alternative, Plan, PlannedLaw, PlannedModel
-from planner.request import Request
+from planner.request import LOCAL, Request
 
 SHARED_BY = 3
 """A clause in this many notes is said once for all."""
@@ -190,8 +190,9 @@ def reach(law: PlannedLaw) -> str:
 
 
 def shared_clauses(alternatives: Sequence[Alternative]) -> tuple[str, ...]:
-    """Return the clauses that several notes repeat; they are said once, below the table."""
-    clauses = [clause for one in alternatives for clause in dict.fromkeys(one.note.split("; "))]
+    """Return the clauses that several notes repeat where no loss is predicted; they are said once, below the table."""
+    unpredicted = [one for one in alternatives if one.loss_p50 is None]
+    clauses = [clause for one in unpredicted for clause in dict.fromkeys(one.note.split("; "))]
     return tuple(dict.fromkeys(clause for clause in clauses if clauses.count(clause) >= SHARED_BY))
 
 
@@ -200,12 +201,18 @@ def own_note(alternative: Alternative, shared: Sequence[str]) -> str:
     return "; ".join(clause for clause in alternative.note.split("; ") if clause not in shared)
 
 
-def plan_command(request: Request) -> str:
-    """Return the command line that asks this request again; its scope, where it has one, is a file the user keeps."""
+def plan_command(request: Request, *, has_devices: bool = True) -> str:
+    """Return the command line that asks this request again; its scope, where it has one, is a file the user keeps.
+
+    The command searches for a number of devices where none is given: it is left out where `has_devices` is off, and
+    where there is only this machine.
+    """
     words = ["isoplan", "plan"]
+    is_counted = has_devices and request.hardware != LOCAL
     for field, flag in FLAGS.items():
         value = getattr(request, field)
-        if value is not None and value != Request.model_fields[field].default:
+        is_said = is_counted if field == "num_devices" else value != Request.model_fields[field].default
+        if value is not None and is_said:
             words += [flag, shlex.quote(f"{value!r}s" if field == "deadline_seconds" else str(value))]
     words += [part for chosen in request.choices.words for part in ("--recipe", chosen)]
     scope = ("--scope", "SCOPE.toml") if request.scope is not None else ()

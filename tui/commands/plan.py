@@ -16,9 +16,14 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--budget", "budget_usd", type=USD, help="The most it may cost, everything included: 50, 250k, 1.5M.")
 @click.option("--deadline", "deadline_seconds", type=DURATION, help="The longest it may take: 90s, 6h, 42d.")
 @click.option("--target-loss", type=float, help="The held-out loss to reach, nats per token, at the least cost.")
-@click.option("--hardware", required=True, help="A device of the catalog (h100-sxm), of hardware.toml, or 'local'.")
+@click.option(
+    "--hardware",
+    required=True,
+    help="A device of the catalog (h100-sxm), of hardware.toml, or 'local'. Of several (h100-sxm,b200-sxm), or of "
+    "'any' with a price, the best is taken.",
+)
 @click.option("--profile", metavar="PROFILE.json", help="How fast your own runs showed it to be (isoplan calibrate).")
-@click.option("--num-devices", type=int, default=1, show_default=True)
+@click.option("--num-devices", type=int, help="Default: as many as serve the request best; 1 where it is local.")
 @click.option("--price", "price_usd_per_device_hour", type=USD, help="Your own price, dollars per device and hour.")
 @click.option("--provider", help="Take the price of this provider.")
 @click.option("--tier", type=click.Choice(["on-demand", "spot", "reserved"]), default="on-demand", show_default=True)
@@ -57,6 +62,8 @@ SHOWN = ("figures", "cost", "risk", "alternatives")
 @click.option("--json", "as_data", is_flag=True, help="Print the plan as JSON.")
 def plan(
     *,
+    hardware: str,
+    num_devices: int | None,
     scope_path: Path | None,
     law: str | None,
     moe: bool,
@@ -67,25 +74,29 @@ def plan(
     as_data: bool,
     **fields: object,
 ) -> None:
-    """Turn a budget, a deadline or a target loss into a plan: model, tokens, layout, time, cost, risk, gates.
+    """Turn a budget, a deadline or a target loss into a plan: model, tokens, cluster, layout, time, cost, risk.
 
     The plan is a file named by its content; nothing runs before a person approves it.
     """
     from executor.paths import Workspace
+    from planner.clusters import decide
     from planner.economics.scope import load_scope
     from planner.law.registry import DEFAULT_LAW, MOE_LAW
     from planner.plan import as_json, save_plan
-    from planner.recommend import recommend
     from planner.request import make_request
-    from planner.resolve import resolve
+    from planner.resolve import devices_named, resolve
 
     workspace = Workspace(Path.cwd())
     scope = load_scope(scope_path) if scope_path else None
     chosen = law or (MOE_LAW if moe else DEFAULT_LAW)
     health = {"on_spike": on_spike, "on_nonfinite": on_nonfinite, "on_regression": on_regression}
-    request = make_request(fields | {"scope": scope, "law": chosen, "moe": moe, "health": health})
-    facts = resolve(request, workspace.sources(), now=datetime.now(UTC))
-    decided = recommend(request, facts)
+    cluster = {"hardware": hardware, "num_devices": 1 if num_devices is None else num_devices}
+    request = make_request(fields | cluster | {"scope": scope, "law": chosen, "moe": moe, "health": health})
+    sources, now = workspace.sources(), datetime.now(UTC)
+    names = devices_named(hardware, request, sources)
+    if len(names) > 1:
+        say(f"Looking at {len(names)} kinds of devices")
+    decided = decide(request, names, lambda asked: resolve(asked, sources, now=now), num_devices=num_devices)
     path = save_plan(decided, out or workspace.plans)
     if as_data:
         emit_json(as_json(decided))

@@ -33,8 +33,8 @@ FIELDS = {
     "budget_usd": ("Budget, dollars", "75, 250k"),
     "deadline_seconds": ("Deadline", "6h, 42d"),
     "target_loss": ("Target loss", "2.7"),
-    "hardware": ("Hardware", "h100-sxm, local"),
-    "num_devices": ("Devices", "8"),
+    "hardware": ("Hardware", "h100-sxm, local, any"),
+    "num_devices": ("Devices", "as many as pay"),
     "price_usd_per_device_hour": ("Price an hour", "price book"),
     "unique_tokens": ("Distinct tokens", "30B"),
     "law": ("Law or fit", "fits/fit.json"),
@@ -50,10 +50,17 @@ PARSERS = {
 Blocks = tuple[Block, ...]
 
 
-class Answer(NamedTuple):
-    """A request, the plan that meets it, and what is shown of the plan, by the name of its place."""
+class Asked(NamedTuple):
+    """A request, and its number of devices where the form gives one; where not, the best is searched."""
 
     request: Request
+    num_devices: int | None
+
+
+class Answer(NamedTuple):
+    """What was asked, the plan that meets it, and what is shown of the plan, by the name of its place."""
+
+    asked: Asked
     plan: Plan
     shown: Mapping[str, Blocks]
 
@@ -66,14 +73,16 @@ class WhatIfPage(Page[Answer | None]):
     AUTO_FOCUS = "#field-budget_usd"
     REFRESH_SECONDS = 60.0
     HELP: ClassVar[str] = (
-        "Change a constraint and the plan follows. An empty field is no constraint. What limits the plan stands below "
-        "the alternatives, with what 10 % more of it would bring. ctrl+s saves the plan; esc leaves the fields."
+        "Change a constraint and the plan follows. An empty field is no constraint: without Devices, as many are taken "
+        "as serve best, and of several in Hardware (h100-sxm,b200-sxm), or of any, the best. What limits the plan "
+        "stands below the alternatives, with what 10 % more of it would bring. ctrl+s saves the plan; esc leaves the "
+        "fields."
     )
     BINDINGS: ClassVar[list[BindingType]] = bindings("what-if")
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._request: Request | None = None
+        self._asked: Asked | None = None
         self._answer: Answer | None = None
         self._pause: Timer | None = None
         self._wait: Timer | None = None
@@ -105,24 +114,26 @@ class WhatIfPage(Page[Answer | None]):
 
     @override
     def load(self) -> Answer | None:
-        request = self._request
-        if request is None or (self._answer and self._answer.request == request):
+        asked = self._asked
+        if asked is None or (self._answer and self._answer.asked == asked):
             return self._answer
         # Costs a second of imports, and only this screen plans.
-        from planner.recommend import recommend
-        from planner.resolve import resolve
+        from planner.clusters import decide
+        from planner.resolve import devices_named, resolve
 
-        plan = recommend(request, resolve(request, self.session.workspace.sources(), now=self.session.now()))
-        return Answer(request, plan, _shown(plan))
+        (request, num_devices), sources, now = asked, self.session.workspace.sources(), self.session.now()
+        names = devices_named(request.hardware, request, sources)
+        plan = decide(request, names, lambda one: resolve(one, sources, now=now), num_devices=num_devices)
+        return Answer(asked, plan, _shown(plan))
 
     @override
     def show(self, model: Answer | None) -> None:
-        if model is None or self._request is None:
+        if model is None or self._asked is None:
             return
         if self._answer is None:
             gc.freeze()  # the planner stays loaded: see `IsoplanApp`
         self._answer = model
-        if model.request != self._request:
+        if model.asked != self._asked:
             self.action_reload()
             return
         self._show_state("ready")
@@ -150,7 +161,7 @@ class WhatIfPage(Page[Answer | None]):
 
     def action_save(self) -> None:
         """Write the plan and look at it from now on."""
-        if self._answer is None or self._answer.request != self._request:
+        if self._answer is None or self._answer.asked != self._asked:
             self.notify("nothing to save: the fields and the plan do not agree", severity="warning", markup=False)
             return
         path = save_plan(self._answer.plan, self.session.workspace.plans)
@@ -159,21 +170,23 @@ class WhatIfPage(Page[Answer | None]):
 
     def _read_form(self) -> None:
         try:
-            self._request = make_request({"name": "what-if"} | dict(self._values()))
+            given = dict(self._values())
+            request = make_request({"name": "what-if"} | given)
         except UserError as error:
-            self._request = None
+            self._asked = None
             if self._answer:
                 self._show_state("stale", f"STALE · {error.found}")
             else:
                 self._show_state("error", str(error))
             return
-        self.twin = plan_command(self._request)
-        if self._answer and self._answer.request != self._request and self._wait is None:
+        self._asked = Asked(request, request.num_devices if "num_devices" in given else None)
+        self.twin = plan_command(request, has_devices="num_devices" in given)
+        if self._answer and self._answer.asked != self._asked and self._wait is None:
             self._wait = self.set_timer(WORTH_SAYING_SECONDS, self._say_planning)
         self.action_reload()
 
     def _say_planning(self) -> None:
-        if self._request is not None:
+        if self._asked is not None:
             self._show_state("stale", "planning")
 
     def _show_state(self, state: PanelState, words: str = "") -> None:
