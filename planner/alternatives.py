@@ -102,10 +102,12 @@ def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volum
     rows: list[Alternative] = []
     if smaller:
         nearest = max(smaller, key=lambda one: num_params(one.shape))
-        rows.append(_size(nearest, best, facts, at, scope, serving="cheaper to serve"))
+        name = "smaller model, more tokens" if nearest.num_tokens > best.num_tokens else "smaller model"
+        rows.append(_size(nearest, best, facts, at, scope, serving="cheaper to serve", name=name))
     if larger:
         nearest = min(larger, key=lambda one: num_params(one.shape))
-        rows.append(_size(nearest, best, facts, at, scope, serving="dearer to serve"))
+        name = "larger model, fewer tokens" if nearest.num_tokens < best.num_tokens else "larger model"
+        rows.append(_size(nearest, best, facts, at, scope, serving="dearer to serve", name=name))
     return rows
 
 
@@ -127,14 +129,14 @@ def _experts(one: Candidate) -> int:
 
 
 def _size(
-    one: Candidate, best: Candidate, facts: Facts, at: Volume, scope: Scope, *, serving: str, name: str | None = None
+    one: Candidate, best: Candidate, facts: Facts, at: Volume, scope: Scope, *, serving: str, name: str
 ) -> Alternative:
     params, active = num_params(one.shape), num_active_params(one.shape)
     ratio = active / num_active_params(best.shape)
     seconds = one.pace.wall_seconds(one.num_steps)
     usd = run_cost_usd(seconds, facts.rates)
     return Alternative(
-        name=name or ("smaller model, more tokens" if ratio < 1 else "larger model, fewer tokens"),
+        name=name,
         cost_usd=usd,
         wall_seconds=seconds,
         loss_p50=one.loss,

@@ -1,7 +1,7 @@
 """Which devices a request should take and how many: the best model on each cluster it leaves open, and the best of all.
 
 Few devices leave money unspent at the deadline; many spend it on traffic. So counts are climbed from the one that would
-just spend what there is, until neither neighbour is better. What was looked at becomes alternatives of the plan.
+just spend what there is, until no neighbour is better. What was looked at becomes alternatives of the plan.
 """
 
 import math
@@ -24,6 +24,12 @@ MAX_DEVICES = 16_384
 
 WAIT_SECONDS = 30 * 86_400.0
 """Assumption where the request has no deadline: devices are so many that a run takes no longer than this."""
+
+LOSS_GRAIN = 1e-4
+"""Nats: losses that are one on this scale are equal, a tenth of what any figure shows."""
+
+REACH = 2
+"""Counts looked at to either side: a count may be worse than both its neighbours, by how the batch divides over it."""
 
 MAX_OTHERS = 6
 """Other devices that stand among the alternatives, the best of each."""
@@ -71,14 +77,16 @@ def decide(request: Request, names: Sequence[str], facts_of: FactsOf, *, num_dev
         asked = _asking(request, hardware=names[0], num_devices=num_devices)
         return recommend(asked, facts_of(asked))
     climbs = [_Climb(_asking(request, hardware=name, num_devices=num_devices or 1), facts_of) for name in names]
-    for climb in climbs:
-        climb.look(num_devices)
-    reached = [(climb.best, climb) for climb in climbs if climb.best is not None]
-    if not reached:
+    begun = [climb for climb in climbs if climb.begin(num_devices)]
+    if not begun:
         raise climbs[0].problem
-    best, climbed = min(reached, key=lambda pair: _rank(pair[0]))
-    others = sorted((one for one, _ in reached if one is not best), key=_rank)[:MAX_OTHERS]
-    elsewhere = tuple(_alternative(one, best) for one in (*climbed.beside, *others))
+    # Where it begins, a kind is so near its best that the others beside it need no climb.
+    nearest = sorted(begun, key=lambda climb: _rank(climb.best))[: 1 + MAX_OTHERS]
+    for climb in nearest:
+        climb.go_on()
+    chosen, *others = sorted(nearest, key=lambda climb: _rank(climb.best))
+    best = chosen.best
+    elsewhere = tuple(_alternative(one, best) for one in (*chosen.beside, *(climb.best for climb in others)))
     assumptions = (*best.facts.assumptions, *_assumptions(best, is_searched=num_devices is None))
     return recommend(best.request, replace(best.facts, assumptions=assumptions), elsewhere=elsewhere)
 
@@ -104,11 +112,12 @@ def _rank(one: Trial) -> tuple[float, float, float, float]:
     """What is better sorts first: in time, then loss or cost, then cost, then fewer devices."""
     if one.request.deadline_seconds is None and one.wall_seconds > WAIT_SECONDS:
         return 1.0, one.wall_seconds, one.cost_usd, one.request.num_devices
+    loss = round(one.best.loss / LOSS_GRAIN)
     if one.request.target_loss is not None:
         is_reached = one.best.constraint == "target loss"
         wanted = lifetime_cost_usd(one.best, one.request, one.facts) if is_reached else math.inf
-        return 0.0, wanted, one.best.loss, one.request.num_devices
-    return 0.0, one.best.loss, one.cost_usd, one.request.num_devices
+        return 0.0, wanted, loss, one.request.num_devices
+    return 0.0, loss, one.cost_usd, one.request.num_devices
 
 
 class _Climb:
@@ -117,19 +126,20 @@ class _Climb:
     def __init__(self, request: Request, facts_of: FactsOf) -> None:
         self._request, self._facts_of = request, facts_of
         self._facts = facts_of(request)
+        self._counts: tuple[int, ...] = ()
         self._trials: dict[int, Trial | None] = {}
         self._problem: InfeasibleError | None = None
 
     @property
     def problem(self) -> InfeasibleError:
-        """Why nothing fits, of the largest count looked at."""
+        """Why nothing fits, at the count nearest to what is wanted."""
         assert self._problem is not None, "asked only where nothing was found"
         return self._problem
 
     @property
-    def best(self) -> Trial | None:
-        """The best count."""
-        return min((one for one in self._trials.values() if one is not None), key=_rank, default=None)
+    def best(self) -> Trial:
+        """The best count of those looked at; there is one once it has begun."""
+        return min((one for one in self._trials.values() if one is not None), key=_rank)
 
     @property
     def beside(self) -> list[Trial]:
@@ -137,22 +147,21 @@ class _Climb:
         found = [one for _, one in sorted(self._trials.items()) if one is not None]
         return [one for one in found if one is not self.best]
 
-    def look(self, num_devices: int | None) -> None:
-        """Try this count, or climb to the best."""
+    def begin(self, num_devices: int | None) -> bool:
+        """Look at this count only, or at the one nearest to what is wanted where something fits; whether any does."""
         hardware = self._facts.cluster.hardware
-        counts = (num_devices,) if num_devices else self._counts(hardware)
+        self._counts = (num_devices,) if num_devices else _counts(hardware)
         wanted = self._wanted(hardware)
-        nearest = sorted(range(len(counts)), key=lambda at: abs(math.log(counts[at] / wanted)))
-        at = next((at for at in nearest if self._tried(counts[at]) is not None), None)
-        while at is not None:
-            around = [one for one in (at - 1, at, at + 1) if 0 <= one < len(counts)]
-            ranks = {one: _rank(trial) for one in around if (trial := self._tried(counts[one])) is not None}
-            better = min(ranks, key=lambda one: ranks[one])
-            at = better if better != at else None
+        nearest = sorted(self._counts, key=lambda count: abs(math.log(count / wanted)))
+        return any(self._tried(count) is not None for count in nearest)
 
-    @staticmethod
-    def _counts(hardware: Hardware) -> tuple[int, ...]:
-        return (1,) if hardware.kind == "cpu" else device_counts(hardware, max_devices=MAX_DEVICES)
+    def go_on(self) -> None:
+        """Climb from there to the best."""
+        at = None
+        while at != (best := self._counts.index(self.best.request.num_devices)):
+            at = best
+            for count in self._counts[max(0, at - REACH) : at + REACH + 1]:
+                self._tried(count)
 
     def _wanted(self, hardware: Hardware) -> float:
         """Devices that would spend the budget, or do the work, just in time; only where the climb starts."""
@@ -174,10 +183,14 @@ class _Climb:
         try:
             best, _ = best_candidate(request, facts)
         except InfeasibleError as problem:
-            self._problem = problem
+            self._problem = self._problem or problem
             return None
         cost = sum(line.usd for line in expected_lines(best, facts))
         return Trial(request, facts, best, cost, best.pace.wall_seconds(best.num_steps))
+
+
+def _counts(hardware: Hardware) -> tuple[int, ...]:
+    return (1,) if hardware.kind == "cpu" else device_counts(hardware, max_devices=MAX_DEVICES)
 
 
 def _alternative(one: Trial, best: Trial) -> Alternative:

@@ -27,6 +27,9 @@ GUESS_MFU = 0.35
 
 GUESS_TOKENS_PER_PARAM = 20.0
 
+GUESS_MAX_REPEATS = 8.0
+"""Only where the search starts: at most the size that would want so many times the text there is, repeated."""
+
 GUESS_ROUNDING = 4.0
 """Only where the search starts: its budget of FLOP is a power of this, twice too much or too little at most."""
 
@@ -38,6 +41,9 @@ OUT_OF_REACH = 1e30
 
 EXPERT_COUNTS = (1, 2, 4, 8, 16, 32)
 """Dense, and the experts of the joint law's models (Ludziejewski et al. 2025, arXiv 2502.05172, table 1)."""
+
+SIZE_RATIO = 1.5
+"""As far as neighbouring sizes ever are apart."""
 
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
@@ -75,7 +81,8 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     them is better.
     """
     # Rounded, so that a little more money starts from the same sizes and finds most layouts already searched.
-    flop = GUESS_ROUNDING ** round(math.log(_guess_flop(request, facts), GUESS_ROUNDING))
+    guess = min(_guess_flop(request, facts), _flop_for_text(request, facts))
+    flop = GUESS_ROUNDING ** round(math.log(guess, GUESS_ROUNDING))
     shapes = _shapes(request, facts, centre=math.sqrt(flop / (6.0 * GUESS_TOKENS_PER_PARAM)))
     found: dict[tuple[int, int], Candidate] = {}
     ranks: dict[tuple[int, int], tuple[float, float]] = {}
@@ -187,6 +194,14 @@ def unlimited_flop(request: Request, facts: Facts) -> float:
     return _flop_for_loss(request.target_loss or 3.0, facts)
 
 
+def _flop_for_text(request: Request, facts: Facts) -> float:
+    """FLOP of the size that would want much more than the text: with more money than text, sizes follow the text."""
+    if facts.data.unique_tokens is None:
+        return math.inf
+    wanted = GUESS_MAX_REPEATS * request.max_epochs * facts.data.unique_tokens
+    return 6.0 * wanted * wanted / GUESS_TOKENS_PER_PARAM
+
+
 def _flop_for_loss(loss: float, facts: Facts) -> float:
     """6ND of the smallest 20-tokens-a-parameter run predicted to reach `loss`, within 1e9 to 1e30."""
     low, high = 9.0, 30.0
@@ -205,20 +220,27 @@ def _binding(best: Candidate, feasible: Sequence[Candidate], request: Request, f
         "deadline": {"deadline_seconds": (request.deadline_seconds or 0.0) * 1.1},
         "unique tokens": {"max_epochs": request.max_epochs * 1.1},
     }.get(best.constraint)
-    sizes = sorted(num_params(one.shape) for one in feasible if one.law_model.num_experts == best.law_model.num_experts)
-    at_edge = len(sizes) > 2 and num_params(best.shape) in (sizes[0], sizes[-1])
-    note = "the best size is the edge of the sizes searched" if at_edge else ""
+    note = _edge_note(best, feasible, request)
     if best.law_model.num_experts == EXPERT_COUNTS[-1]:
-        note = (
-            f"{EXPERT_COUNTS[-1]} experts are the most the law was fitted on: more may be better"
-            + f"; {note}" * at_edge
-        )
+        most = f"{EXPERT_COUNTS[-1]} experts are the most the law was fitted on: more may be better"
+        note = f"{most}; {note}" if note else most
     if loosened is None or request.target_loss is not None:
         return Binding(constraint=best.constraint, loss_change_for_10_percent_more=None, note=note)
     more = Request.model_validate(request.model_dump() | loosened)
     again = candidate(best.shape, more, facts, guess_tokens=best.num_tokens * 1.1)
     change = again.loss - best.loss if again is not None else None
     return Binding(constraint=best.constraint, loss_change_for_10_percent_more=change, note=note)
+
+
+def _edge_note(best: Candidate, feasible: Sequence[Candidate], request: Request) -> str:
+    """Why no larger or smaller size is better, where the best is the last of those that could be chosen."""
+    sizes = sorted(num_params(one.shape) for one in feasible if one.law_model.num_experts == best.law_model.num_experts)
+    if len(sizes) < 3 or num_params(best.shape) not in (sizes[0], sizes[-1]):
+        return ""
+    least = request.min_tokens_per_param
+    if num_params(best.shape) == sizes[-1] and best.num_tokens < SIZE_RATIO * least * num_active_params(best.shape):
+        return f"a larger model would read less than {least:g} tokens a parameter (--min-tokens-per-param)"
+    return "the best size is the edge of the sizes searched"
 
 
 def _infeasible(request: Request, facts: Facts, found: Sequence[Candidate]) -> InfeasibleError:

@@ -171,3 +171,11 @@ def test_this_machine_is_one(sources):
 
     with pytest.raises(UserError, match="has not been measured"):
         decide(request, [LOCAL], lambda one: resolve(one, sources, now=NOW), num_devices=None)
+
+
+def test_what_is_missing_is_said_for_the_count_that_needs_least(decided):
+    with pytest.raises(InfeasibleError) as caught:
+        decided("h100-sxm", budget_usd=0.001)
+
+    (needed,) = [change for change in caught.value.relaxations if change.startswith("--budget")]
+    assert float(needed.split()[1]) < 1.0

@@ -144,6 +144,23 @@ def test_what_cannot_be_done_lists_changes_that_would_each_do(sources, limits):
         assert recommend(relaxed, resolve(relaxed, sources, now=NOW)).predicted.loss.p50 > 0
 
 
+@pytest.mark.parametrize("unique_tokens", [30_000_000, 100_000_000, 1_000_000_000])
+def test_more_money_than_the_text_can_use_trains_what_the_text_allows(planned, unique_tokens):
+    rich, thrifty = (planned(budget_usd=usd, unique_tokens=unique_tokens, max_epochs=4.0) for usd in (1e6, 1e4))
+
+    assert rich.binding.constraint == "unique tokens"
+    assert rich.data.num_tokens <= 4 * unique_tokens
+    assert rich.predicted.loss.p50 == pytest.approx(thrifty.predicted.loss.p50, rel=0.02)
+    assert rich.predicted.cost_usd.p50 < 1e4
+
+
+def test_a_size_at_the_fewest_tokens_per_parameter_says_so(planned):
+    plan = planned(unique_tokens=1_000_000_000, max_epochs=4.0, min_tokens_per_param=5.0)
+
+    assert "fewer" not in plan.binding.note
+    assert "5 tokens a parameter" in plan.binding.note
+
+
 def test_an_unreachable_target_says_what_could_be_reached(sources):
     request = make_request(CLUSTER | {"target_loss": 1.9})
 

@@ -1,13 +1,18 @@
-"""The command a report gives for making its plan again asks exactly the plan's request."""
+"""A report's command for making its plan again asks exactly the plan's request; what is left out is searched."""
 
+import json
 import shlex
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from data.canonical import Json
+from planner.plan import Plan
 from planner.report.words import plan_command
 from planner.request import Request
 from tests.samples import sample_plan
+from tui.cli import root
 from tui.commands.plan import plan as plan_click
 
 EVERYTHING: dict[str, Json] = {
@@ -51,3 +56,35 @@ def test_the_command_asks_the_same_request(request_: Request) -> None:
 
     assert words[:2] == ["isoplan", "plan"]
     assert Request.model_validate(asked) == request_
+
+
+def planned(*words: str) -> Plan:
+    result = CliRunner().invoke(root, ["plan", *words, "--json"], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return Plan.model_validate(json.loads(result.stdout))
+
+
+def test_without_a_number_of_devices_as_many_as_serve_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    plan = planned("--budget", "20k", "--deadline", "4d", "--hardware", "a100-sxm-80gb,h100-sxm")
+    again = planned(*shlex.split(plan_command(plan.request))[2:])
+
+    assert plan.request.hardware == "h100-sxm"
+    assert plan.request.num_devices > 8
+    assert plan.binding.constraint == "budget"
+    assert any(row.name.endswith("a100-sxm-80gb") for row in plan.alternatives)
+    assert again.request == plan.request
+    assert again.predicted == plan.predicted
+
+
+def test_a_single_count_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    plan = planned("--budget", "75", "--hardware", "h100-sxm", "--num-devices", "1")
+
+    assert plan.request.num_devices == 1
+    assert not any(row.name.startswith("on ") for row in plan.alternatives)
+    assert "--num-devices 1" in plan_command(plan.request)
+    assert "--num-devices" not in plan_command(plan.request, has_devices=False)

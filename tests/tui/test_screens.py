@@ -18,7 +18,7 @@ from executor.paths import Workspace
 from executor.run_folder import RunFolder, locked
 from planner.approval import approval_path, load_approval
 from planner.ledger import read_ledger
-from planner.plan import save_plan
+from planner.plan import load_plan, save_plan
 from tests.samples import MADE, sample_plan
 from tests.tui.screens import drive, fill, screen_text, settle
 from tui.app import IsoplanApp
@@ -26,6 +26,7 @@ from tui.screens.confirm import ConfirmDialog
 from tui.screens.what_if import DEBOUNCE_SECONDS
 from tui.session import Session
 from tui.themes import THEMES
+from tui.widgets.field import Field
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = ((80, 24), (130, 40))
@@ -213,3 +214,27 @@ def test_what_if_follows_the_fields_and_says_when_it_is_stale(workspace: Workspa
     assert "STALE" in broken
     assert "the smallest changes that would do" in poor
     assert not list(workspace.plans.glob("p-*.json"))
+
+
+@pytest.mark.slow
+def test_what_if_without_devices_takes_as_many_as_serve_best(workspace: Workspace) -> None:
+    async def session() -> tuple[str, int]:
+        app = IsoplanApp(Session(workspace, now=lambda: MADE + timedelta(days=1)))
+        async with app.run_test(size=(130, 60)) as pilot:
+            await pilot.press("3")
+            await pilot.pause(2 * DEBOUNCE_SECONDS)
+            app.screen.query_one("#field-num_devices", Field).value = ""
+            app.screen.query_one("#field-budget_usd", Field).value = "90k"
+            await pilot.pause(2 * DEBOUNCE_SECONDS)
+            for _ in range(3):
+                await settle(app, pilot)
+            await pilot.press("ctrl+s")
+            await settle(app, pilot)
+            (saved,) = workspace.plans.glob("p-*.json")
+            return screen_text(app), load_plan(saved).request.num_devices
+
+    text, num_devices = asyncio.run(session())
+
+    assert num_devices > 8
+    assert f"{num_devices} × h100-sxm" in text
+    assert "--num-devices" not in text.split("$ isoplan plan")[1].split("\n")[0]
