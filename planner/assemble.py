@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.units import show_seconds
 from data.values import Band
 from planner import hyperparameters
 from planner.alternatives import alternatives, sizes
@@ -36,6 +37,9 @@ FIRST_TRAJECTORY_FRACTION = 0.02
 COST_CAP_OVER_P90 = 1.15
 WALL_CAP_OVER_P90 = 2.0
 """Caps where the request names no budget or deadline (choices of this tool): money tight, time only against hanging."""
+
+LONG_SECONDS = 365 * 86_400.0
+"""A run of more than a year is hardly what was meant; the longest published ones took a few months."""
 
 OLD_PRICE_DAYS = 90
 """A one-year H100 contract rose by 38 % in five months (SemiAnalysis, 2025-10 to 2026-03)."""
@@ -263,6 +267,12 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         if spread.p90 > 1.25 * spread.p50
         else ()
     )
+    taken = best.pace.wall_seconds(best.num_steps)
+    long = (
+        (f"it takes {show_seconds(taken)}: without --num-devices as many are taken as serve best",)
+        if taken > LONG_SECONDS
+        else ()
+    )
     outside = outside_view(best, facts, total_flop=flop_per_token(best.shape, seq_len=facts.seq_len) * best.num_tokens)
     age = (facts.now.date() - facts.price.as_of).days
     old = (f"price {facts.price.key} is {age} days old",) if age > OLD_PRICE_DAYS else ()
@@ -273,6 +283,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         *_muon_warning(facts),
         *_float8_warning(facts),
         *wide,
+        *long,
         *((outside,) if outside else ()),
         *old,
         *facts.assumptions,

@@ -24,7 +24,7 @@ from planner.muon import memory_under_muon, step_under_muon
 from planner.plan import CostLine
 from planner.recipe import seconds_for_cost
 from planner.request import Request
-from planner.risk import Z90, log_sd
+from planner.risk import log_sd
 from planner.search import Found
 from planner.step import StepBreakdown
 from planner.wall import Pace, pace
@@ -115,11 +115,6 @@ def expected_lines(one: Candidate, facts: Facts) -> tuple[CostLine, ...]:
     )
 
 
-def slower(pace_of: Pace) -> float:
-    """The factor on step time that is exceeded one time in ten."""
-    return math.exp(Z90 * pace_of.step_log_sd)
-
-
 def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple[Limit, ...]:
     """What each constraint of the request allows this model, in steps."""
     found: list[Limit] = []
@@ -133,9 +128,9 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     if request.run_budget_usd is not None:
         stored = storage_usd(num_params(shape), storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
         seconds = seconds_for_cost(max(0.0, request.run_budget_usd - stored), facts.rates)
-        found.append(Limit(at.steps_within(seconds, slower=slower(at)), "budget"))
+        found.append(Limit(at.steps_within(seconds), "budget"))
     if request.deadline_seconds is not None:
-        found.append(Limit(at.steps_within(request.deadline_seconds, slower=slower(at)), "deadline"))
+        found.append(Limit(at.steps_within(request.deadline_seconds), "deadline"))
     if facts.data.unique_tokens is not None:
         tokens = request.max_epochs * facts.data.unique_tokens
         found.append(Limit(math.floor(tokens / at.tokens_per_step), "unique tokens"))

@@ -16,8 +16,9 @@ from planner.facts import Facts
 from planner.frontier import device_counts
 from planner.model import num_params
 from planner.plan import Alternative, Plan
-from planner.recommend import GUESS_MFU, best_candidate, lifetime_cost_usd, recommend, unlimited_flop
+from planner.recommend import best_candidate, lifetime_cost_usd, recommend
 from planner.request import LOCAL, Request
+from planner.span import MFU, unlimited_flop
 
 MAX_DEVICES = 16_384
 """The largest cluster that a published dense run states (Llama 3 405B, arXiv 2407.21783, table 4)."""
@@ -170,7 +171,7 @@ class _Climb:
             hours = request.run_budget_usd / max(self._facts.rates.usd_per_device_hour, 1e-9)
             return max(1.0, hours * 3600.0 / seconds)
         peak = self._facts.hardware.peak_flop_per_s
-        return max(1.0, unlimited_flop(request, self._facts) / (GUESS_MFU * peak * seconds))
+        return max(1.0, unlimited_flop(request, self._facts) / (MFU * peak * seconds))
 
     def _tried(self, num_devices: int) -> Trial | None:
         if num_devices not in self._trials:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from data.units import show_seconds, show_usd
 from planner.budget import storage_usd
-from planner.candidates import Candidate, min_steps, slower
+from planner.candidates import Candidate, min_steps
 from planner.facts import Facts
 from planner.model import num_active_params, num_params
 from planner.recipe import run_cost_usd
@@ -61,7 +61,7 @@ def _steps(one: Candidate, request: Request) -> int:
 
 
 def _wall(one: Candidate, request: Request) -> float:
-    return one.pace.wall_seconds(_steps(one, request), slower=slower(one.pace))
+    return one.pace.late_seconds(_steps(one, request))
 
 
 def _cost(one: Candidate, request: Request, facts: Facts) -> float:

@@ -3,15 +3,16 @@
     wall = start-up + (steps x step time + evaluations) / useful share + the last write
 
 Checkpoints on the way hold training up by their copy alone (`planner.goodput`); the last is waited for.
-Evaluation is a forward pass, a third of a training step's work per token. The inverse, the steps that fit into a time,
-is closed form, so the search never iterates.
+Evaluation is a forward pass, a third of a training step's work per token. What is exceeded one time in ten adds both
+delays in quadrature, as independent ones add; its inverse, the steps that fit into a time, is closed form, so the
+search never iterates.
 """
 
 import math
 from dataclasses import dataclass
 
 from planner.goodput import CHECKPOINT_BYTES_PER_PARAM, Goodput, goodput
-from planner.risk import Work
+from planner.risk import START_LOG_SD, Z90, Work
 
 FORWARD_SHARE = 1.0 / 3.0
 """Forward FLOP over training FLOP of the same tokens: backward is twice forward."""
@@ -31,16 +32,41 @@ class Pace:
     restart_seconds: float
     goodput: Goodput
 
-    def wall_seconds(self, num_steps: float, *, slower: float = 1.0) -> float:
-        """Expected wall time of `num_steps` when every step takes `slower` times the median."""
-        busy = (num_steps * self.step_seconds + self.eval_seconds) * slower
-        return self.startup_seconds + busy / self.goodput.useful_fraction + self.write_seconds
+    def wall_seconds(self, num_steps: float) -> float:
+        """Expected wall time of `num_steps`."""
+        return self.startup_seconds + self._busy_seconds(num_steps) + self.write_seconds
 
-    def steps_within(self, wall_seconds: float, *, slower: float = 1.0) -> int:
-        """Whole steps that fit into `wall_seconds`; 0 when not even start-up does."""
-        training = wall_seconds - self.startup_seconds - self.write_seconds
-        busy = training * self.goodput.useful_fraction / slower
+    def late_seconds(self, num_steps: float) -> float:
+        """Wall time of `num_steps` that is exceeded one time in ten: start-up and steps are late on their own."""
+        late = math.hypot(self._late_start, self._busy_seconds(num_steps) * self._late_share)
+        return self.wall_seconds(num_steps) + late
+
+    def steps_within(self, wall_seconds: float) -> int:
+        """Whole steps whose `late_seconds` are `wall_seconds` at most; 0 when not even start-up fits."""
+        left, start, share = (
+            wall_seconds - self.startup_seconds - self.write_seconds,
+            self._late_start,
+            self._late_share,
+        )
+        if left <= start:
+            return 0
+        # left - busy = hypot(start, share * busy), solved for busy in the form that loses no digits where share is 1.
+        root = math.sqrt((share * left) ** 2 + (1.0 - share**2) * start**2)
+        busy = (left**2 - start**2) / (left + root) * self.goodput.useful_fraction
         return max(0, math.floor((busy - self.eval_seconds) / self.step_seconds))
+
+    def _busy_seconds(self, num_steps: float) -> float:
+        return (num_steps * self.step_seconds + self.eval_seconds) / self.goodput.useful_fraction
+
+    @property
+    def _late_start(self) -> float:
+        """Seconds that start-up takes longer one time in ten."""
+        return self.startup_seconds * math.expm1(Z90 * START_LOG_SD)
+
+    @property
+    def _late_share(self) -> float:
+        """How much longer steps take one time in ten, as a share."""
+        return math.expm1(Z90 * self.step_log_sd)
 
     def work(self, num_steps: float) -> Work:
         """The seconds of the run if nothing fails."""

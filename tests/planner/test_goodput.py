@@ -77,13 +77,23 @@ def pace(**changes):
     return Pace(**(case | changes))
 
 
-@given(st.integers(1, 10**7), st.floats(1.0, 2.0))
-def test_the_steps_that_fit_are_the_inverse_of_the_time_they_take(num_steps, slower):
-    at = pace()
-    wall = at.wall_seconds(num_steps, slower=slower)
+@given(st.integers(1, 10**7), st.floats(0.0, 1.2), st.floats(0.0, 900.0))
+def test_the_steps_that_fit_are_the_inverse_of_the_time_they_take_at_the_latest(num_steps, step_log_sd, startup):
+    at = pace(step_log_sd=step_log_sd, startup_seconds=startup)
 
     # The last step may be lost to rounding, never gained.
-    assert at.steps_within(wall, slower=slower) in (num_steps - 1, num_steps)
+    assert at.steps_within(at.late_seconds(num_steps)) in (num_steps - 1, num_steps)
+
+
+@pytest.mark.parametrize("num_steps", [10, 300, 2_000, 100_000])
+@pytest.mark.parametrize("step_log_sd", [0.02, 0.1, 0.3])
+def test_a_late_run_is_what_one_simulated_run_in_ten_exceeds(num_steps, step_log_sd):
+    at = pace(step_log_sd=step_log_sd, startup_seconds=600.0)
+    simulated = simulate(
+        at.work(num_steps), step_log_sd=step_log_sd, loss_of_time=at.goodput, rng=np.random.default_rng(1)
+    )
+
+    assert 0.07 < simulated.probability_above(at.late_seconds(num_steps)) < 0.13
 
 
 def test_no_step_fits_into_less_than_the_start():

@@ -154,6 +154,38 @@ def test_more_money_than_the_text_can_use_trains_what_the_text_allows(planned, u
     assert rich.predicted.cost_usd.p50 < 1e4
 
 
+@pytest.mark.parametrize(("budget_usd", "num_devices"), [(60.0, 64), (1_800.0, 2_048), (3.0, 8)])
+def test_a_run_that_is_mostly_start_stays_within_its_budget_too(planned, budget_usd, num_devices):
+    plan = planned(budget_usd=budget_usd, num_devices=num_devices)
+
+    assert plan.predicted.wall_seconds.p50 < 3 * 600
+    assert plan.predicted.cost_usd.p90 <= budget_usd * 1.02
+    assert plan.predicted.probability_over_cap == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("hardware", ["h100-sxm", "a100-sxm-40gb"])
+def test_more_money_than_one_device_has_memory_for(planned, hardware):
+    plan = planned(hardware=hardware, num_devices=1, budget_usd=20e6)
+
+    assert plan.predicted.memory_bytes < plan.predicted.memory_limit_bytes
+    assert "no larger model fits into the memory" in plan.binding.note
+    assert any("it takes" in warning and "--num-devices" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize("num_devices", [24, 96])
+def test_a_tenth_more_never_seems_to_cost_loss_where_another_batch_divides_worse(planned, num_devices):
+    for budget in (40.0, 64.0, 127.0, 260.0):
+        plan = planned(hardware="tpu-v4", num_devices=num_devices, budget_usd=budget * num_devices / 24)
+        assert plan.binding.loss_change_for_10_percent_more < 0
+
+
+@pytest.mark.parametrize("least", [100.0, 5_000.0])
+def test_many_tokens_per_parameter_are_met_by_a_small_model(planned, least):
+    for scarce in ({}, {"unique_tokens": 300_000_000, "vocab_size": 256}):
+        plan = planned(num_devices=1, budget_usd=2_000.0, min_tokens_per_param=least, **scarce)
+        assert plan.data.num_tokens >= least * plan.model.num_params
+
+
 def test_a_size_at_the_fewest_tokens_per_parameter_says_so(planned):
     plan = planned(unique_tokens=1_000_000_000, max_epochs=4.0, min_tokens_per_param=5.0)
 
