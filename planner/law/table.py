@@ -3,16 +3,21 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.errors import UserError, nearest
+from data.units import parse_count
 from planner.law.base import FLOP_PER_PARAM_TOKEN, Array
+from planner.law.usual_columns import OPTIONS, Role, Usual, usual_column
 
 _FINISHED = frozenset({"finished", "done", "completed", "complete", "success", "succeeded"})  # W&B, ours, schedulers
 USUAL_ID = "run"
+FEWEST_TOKENS_PER_PARAM, MOST_TOKENS_PER_PARAM, FEWEST_PARAMS = 0.05, 1e6, 1e4
+"""Beyond what runs have; where numbers in millions or billions lie."""
+
 _LISTED = 5
 _TENSORBOARD_HEADER = ("Wall time", "Step", "Value")
 _MISSING = frozenset({"", "na", "n/a", "none", "null"})
@@ -75,8 +80,8 @@ def parse_csv(text: str, columns: Columns, *, name: str) -> RunTable:
     header = next(reader, list[str]())
     if not header:
         raise UserError(f"{name} is empty", expected="a header and one run per row")
-    columns = _with_usual_id(columns, header)
-    wanted = [(key, header.index(key)) for key in _require(columns, header, name)]
+    reading = _reading(columns, header, name)
+    wanted = [(key, header.index(key)) for key in _require(reading.columns, header, name)]
     # Column by column: a million rows as a million dictionaries would be most of a gigabyte.
     cells = _Cells([], {key: [] for key, _ in wanted})
     for number, row in enumerate(reader, start=2):
@@ -84,7 +89,7 @@ def parse_csv(text: str, columns: Columns, *, name: str) -> RunTable:
             cells.numbers.append(number)
             for key, place in wanted:
                 cells.columns[key].append(row[place] if place < len(row) else "")
-    return _table(cells, columns, name=name)
+    return _table(cells, reading, name=name)
 
 
 def parse_tensorboard(text: str, *, params: float, tokens_per_step: float, name: str) -> RunTable:
@@ -124,11 +129,11 @@ def parse_jsonl(text: str, columns: Columns, *, name: str) -> RunTable:
             raise UserError(f"{name}, line {number} is not an object", expected='{"N": ..., "D": ..., "loss": ...}')
         rows.append({key: str(value) for key, value in record.items()})
     keys = sorted({key for row in rows for key in row})
-    columns = _with_usual_id(columns, keys)
-    wanted = _require(columns, keys, name)
+    reading = _reading(columns, keys, name)
+    wanted = _require(reading.columns, keys, name)
     filled = [(number, row) for number, row in enumerate(rows, start=2) if any(cell.strip() for cell in row.values())]
     columns_of = {key: [row.get(key, "") for _, row in filled] for key in wanted}
-    return _table(_Cells([number for number, _ in filled], columns_of), columns, name=name)
+    return _table(_Cells([number for number, _ in filled], columns_of), reading, name=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +144,35 @@ class _Cells:
     columns: dict[str, list[str]]
 
 
-def _with_usual_id(columns: Columns, present: Iterable[str]) -> Columns:
-    """The same, with runs named by the column our own tables name them in where no other was asked for."""
-    return columns if columns.run_id or USUAL_ID not in present else replace(columns, run_id=USUAL_ID)
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Which columns hold what in a table at hand, what their numbers are multiplied by, and what to say of it."""
+
+    columns: Columns
+    scales: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+def _reading(columns: Columns, present: Sequence[str], name: str) -> _Reading:
+    """The columns asked for where they are there, else those that are usually called so."""
+    if not columns.run_id and USUAL_ID in present:
+        columns = replace(columns, run_id=USUAL_ID)
+    asked: list[tuple[Role, str]] = [("N", columns.N), ("loss", columns.loss)]
+    asked.append(("C", columns.C) if columns.C else ("D", columns.D))
+    missing = [role for role, column in asked if column not in present]
+    found = {role: one for role in missing if (one := usual_column(role, present, name=name))}
+    if "D" in missing and "D" not in found and (compute := usual_column("C", present, name=name)):
+        found["C"] = compute
+    taken = {role: one.column for role, one in found.items()}
+    return _Reading(
+        replace(columns, **taken),
+        {one.column: one.scale for one in found.values()},
+        tuple(f"{name}: {one.column} taken for {role}{_times(one.scale)}" for role, one in found.items()),
+    )
+
+
+def _times(scale: float) -> str:
+    return f", times {scale:g}" if scale != 1 else ""
 
 
 def _require(columns: Columns, present: Iterable[str], name: str) -> tuple[str, ...]:
@@ -167,9 +198,11 @@ def _require(columns: Columns, present: Iterable[str], name: str) -> tuple[str, 
     return tuple(dict.fromkeys(column for _, column in wanted))
 
 
-def _table(cells: _Cells, columns: Columns, *, name: str) -> RunTable:
+def _table(cells: _Cells, reading: _Reading, *, name: str) -> RunTable:
+    columns = reading.columns
+
     def column(key: str) -> Array:
-        return _numbers(cells.columns[key], key, cells.numbers, name)
+        return _numbers(cells.columns[key], key, cells.numbers, name) * reading.scales.get(key, 1.0)
 
     N = column(columns.N)
     D = column(columns.C) / (FLOP_PER_PARAM_TOKEN * N) if columns.C else column(columns.D)
@@ -181,10 +214,28 @@ def _table(cells: _Cells, columns: Columns, *, name: str) -> RunTable:
         column(columns.loss),
         ids,
         tuple(cells.columns[columns.cluster]) if columns.cluster else (),
-        _unfinished(cells.columns[columns.state], ids) if columns.state else (),
+        (
+            *reading.notes,
+            *(_unfinished(cells.columns[columns.state], ids) if columns.state else ()),
+            *_doubtful(N, D, name),
+        ),
         column(columns.unique_tokens) if columns.unique_tokens else None,
         column(columns.num_experts) if columns.num_experts else None,
     )
+
+
+def _doubtful(N: Array, D: Array, name: str) -> tuple[str, ...]:
+    """A note where the numbers look like millions or billions: they are fitted as they are."""
+    if not len(N):
+        return ()
+    ratio, largest = float(np.median(D / N)), float(N.max())
+    if not FEWEST_TOKENS_PER_PARAM <= ratio <= MOST_TOKENS_PER_PARAM:
+        doubt = f"{ratio:.3g} tokens a parameter"
+    elif largest < FEWEST_PARAMS:
+        doubt = f"at most {largest:.4g} parameters"
+    else:
+        return ()
+    return (f"{name}: {doubt} in the middle run; N and D are read as single parameters and tokens, not millions",)
 
 
 def _unfinished(states: list[str], ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -212,10 +263,14 @@ def _number(cell: str | None, column: str, number: int, name: str) -> float:
         )
     try:
         return float(text)
-    except ValueError as error:
+    except ValueError:
+        pass
+    try:
+        return float(parse_count(text))
+    except UserError as error:
         raise UserError(
             f"{name}, line {number}: '{column}' is '{text}'",
-            expected="a number",
+            expected="a number, such as 22800000, 2.28e7 or 22.8M",
             next_step="correct it or remove the row",
         ) from error
 
@@ -241,13 +296,16 @@ def parse_points(text: str, n_col: str, d_col: str, *, name: str) -> Points:
         raise UserError(f"{name} is empty", expected="a header and one point per row")
     header = tuple(lines[0])
     found: list[Array] = []
-    for option, column in (("--n-col", n_col), ("--d-col", d_col)):
-        if column not in header:
+    asked: tuple[tuple[Role, str], ...] = (("N", n_col), ("D", d_col))
+    for role, wanted in asked:
+        one = Usual(wanted, 1.0) if wanted in header else usual_column(role, header, name=name)
+        if one is None:
             expected = f"its columns are {', '.join(header)}"
-            raise UserError(f"{name} has no column '{column}'", expected=expected, next_step=f"name it with {option}")
-        place = header.index(column)
+            option = OPTIONS[role]
+            raise UserError(f"{name} has no column '{wanted}'", expected=expected, next_step=f"name it with {option}")
+        place = header.index(one.column)
         cells = [(number, row[place] if place < len(row) else "") for number, row in enumerate(lines[1:], start=2)]
-        found.append(np.array([_positive(cell, column, number, name) for number, cell in cells]))
+        found.append(one.scale * np.array([_positive(cell, one.column, number, name) for number, cell in cells]))
     return Points(header, tuple(map(tuple, lines[1:])), found[0], found[1])
 
 

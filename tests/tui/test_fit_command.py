@@ -60,7 +60,7 @@ def test_a_noise_free_table_gives_back_its_law(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "edit", "rows", "match"),
     [
-        ("N,tokens,loss", None, 20, "has no column 'D'.*its columns are N, tokens, loss.*--d-col"),
+        ("N,steps,loss", None, 20, "has no column 'D'.*its columns are N, steps, loss.*--d-col"),
         ("N,D,loss", (4, 2, "high"), 20, "line 6: 'loss' is 'high'"),
         ("N,D,loss", (4, 2, "nan"), 20, "loss is not a number above zero in run 6: nan"),
         ("N,D,loss", (4, 0, ""), 20, "line 6: 'N' is empty"),

@@ -82,3 +82,82 @@ def test_many_rows_are_fitted_without_listing_them() -> None:
     assert any("2000 runs: their ids and residuals are not listed" in note for note in result.warnings)
     assert isinstance(result.law, ChinchillaLaw)
     assert result.law.alpha == pytest.approx(0.35, abs=0.01)
+
+
+ROWS = ((1e8, 2e9, 3.1), (2e8, 4e9, 2.9), (4e8, 2e9, 2.95))
+
+
+@pytest.mark.parametrize(
+    ("header", "scales"),
+    [
+        ("params,tokens,loss", (1, 1)),
+        ("Model Size,train_tokens,final_loss", (1, 1)),
+        ("N,Tokens (B),L", (1, 1e9)),
+        ("params_m,tokens_b,eval/loss", (1e6, 1e9)),
+        ("num_params,D,val_loss", (1, 1)),
+    ],
+)
+def test_columns_called_what_they_usually_are_are_found_and_named(header: str, scales: tuple[float, float]) -> None:
+    text = "\n".join([header, *(f"{N / scales[0]},{D / scales[1]},{loss}" for N, D, loss in ROWS)])
+
+    table = parse_csv(text, Columns(), name="runs.csv")
+
+    np.testing.assert_allclose(np.array([table.N, table.D, table.loss]).T, ROWS, rtol=1e-12)
+    for column in set(header.split(",")) - {"N", "D", "loss"}:
+        assert any(f"{column} taken for" in note for note in table.warnings)
+
+
+def test_compute_stands_in_for_tokens_only_where_there_are_none() -> None:
+    rows = [f"{N},{6 * N * D},{loss}" for N, D, loss in ROWS]
+    with_both = parse_csv("N,flops,loss,tokens\n1e8,9e99,3.1,2e9\n", Columns(), name="runs.csv")
+
+    table = parse_csv("\n".join(["N,flops,loss", *rows]), Columns(), name="runs.csv")
+
+    np.testing.assert_allclose(table.D, [D for _, D, _ in ROWS], rtol=1e-12)
+    assert with_both.D.tolist() == [2e9]
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [("N,D,val_loss,test_loss", "val_loss, test_loss.*--loss-col"), ("N,tokens,train_tokens,loss", "--d-col")],
+)
+def test_two_columns_that_could_be_meant_are_not_chosen_between(header: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        parse_csv(f"{header}\n1,2,3,4\n", Columns(), name="runs.csv")
+
+
+def test_a_column_that_is_asked_for_or_ours_goes_before_what_is_usual() -> None:
+    text = "N,params,D,loss,val_loss\n1e8,7,2e9,3.1,9\n"
+
+    ours = parse_csv(text, Columns(), name="runs.csv")
+    asked = parse_csv(text, Columns(loss="val_loss"), name="runs.csv")
+
+    assert (ours.N.tolist(), ours.loss.tolist(), ours.warnings) == ([1e8], [3.1], ())
+    assert asked.loss.tolist() == [9.0]
+
+
+def test_a_training_loss_is_not_taken_for_the_held_out_one() -> None:
+    with pytest.raises(UserError, match="no column 'loss'"):
+        parse_csv("N,D,train_loss\n1e8,2e9,3.1\n", Columns(), name="runs.csv")
+
+
+def test_counts_may_be_written_as_people_write_them() -> None:
+    table = parse_csv("N,D,loss\n22.8M,1.5B,3.1\n45m,3e9,2.9\n", Columns(), name="runs.csv")
+
+    assert table.N.tolist() == [22.8e6, 45e6]
+    assert table.D.tolist() == [1.5e9, 3e9]
+    with pytest.raises(UserError, match=r"'D' is '1\.5 GB'"):
+        parse_csv("N,D,loss\n22.8M,1.5 GB,3.1\n", Columns(), name="runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("scale_N", "scale_D", "is_doubted"), [(1, 1, False), (1, 1e9, True), (1e6, 1e9, True), (1e6, 1e6, True)]
+)
+def test_numbers_that_look_like_millions_are_fitted_as_they_are_and_doubted(
+    scale_N: float, scale_D: float, is_doubted: bool
+) -> None:
+    rows = [f"{N / scale_N},{D / scale_D},{loss}" for N, D, loss in ROWS]
+    table = parse_csv("\n".join(["N,D,loss", *rows]), Columns(), name="runs.csv")
+
+    np.testing.assert_allclose(table.N, [N / scale_N for N, _, _ in ROWS], rtol=1e-12)
+    assert any("not millions" in note for note in table.warnings) == is_doubted
