@@ -49,6 +49,18 @@ def parse_count(text: str) -> int:
     return round(_parse(text, _COUNT, what="a count", example="350M, 1.2B, 15T, 2e9"))
 
 
+def parse_cell(text: str) -> float:
+    """Read a number as tables have them: `2.28e7` as it is, whatever its sign, or a count such as `22.8M`.
+
+    Raises:
+        UserError: neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return float(parse_count(text))
+
+
 def parse_usd(text: str) -> float:
     """Read an amount of dollars such as `75`, `$250k`, `1.5M`.
 

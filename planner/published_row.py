@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware, hardware_names
 from data.errors import UserError
+from data.units import parse_cell
 from planner.abilities import OWN_STACK, Abilities, abilities_of
 from planner.attention import LatentAttention
 from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
@@ -305,8 +306,8 @@ def _count(row: Mapping[str, str], column: str, *, usual: int | None = None) -> 
     if not text:
         raise UserError(f"{column} is unknown")
     try:
-        value = float(text)
-    except ValueError as error:
+        value = parse_cell(text)
+    except UserError as error:
         raise UserError(f"{column} '{text}' is not a number") from error
     if not value.is_integer() or not 0 <= value <= _MOST or (value == 0 and usual is None):
         raise UserError(f"{column} {text} is not a count")

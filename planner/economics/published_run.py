@@ -11,12 +11,16 @@ from datetime import date, timedelta
 
 from data.catalog.chips import Chip, chip_named, chips_named, usual_chip
 from data.errors import UserError
+from data.units import parse_cell
 
 CONTRADICTION = 5.0
 """Device-hours and devices x days may differ by pauses and by devices that come and go, but not by this factor."""
 
 MOST_DAYS = 1e5
 """Longer than anybody has computed: ENIAC is younger."""
+
+COUNTS = frozenset({"params", "active_params", "tokens", "compute_flop"})
+"""Columns that may say 7B; days and hours are not counted so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +175,8 @@ def _number(row: Mapping[str, str], name: str) -> float | None:
     if not text:
         return None
     try:
-        value = float(text)
-    except ValueError as error:
+        value = parse_cell(text) if name in COUNTS else float(text)
+    except (UserError, ValueError) as error:
         raise UserError(f"{name} '{text}' is not a number") from error
     if not (math.isfinite(value) and value > 0):
         raise UserError(f"{name} {text} is not above zero", expected="a positive number, or blank for unknown")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.errors import UserError, nearest
-from data.units import parse_count
+from data.units import parse_cell
 from planner.law.base import FLOP_PER_PARAM_TOKEN, Array
 from planner.law.usual_columns import OPTIONS, Role, Usual, usual_column
 
@@ -167,12 +167,12 @@ def _reading(columns: Columns, present: Sequence[str], name: str) -> _Reading:
     return _Reading(
         replace(columns, **taken),
         {one.column: one.scale for one in found.values()},
-        tuple(f"{name}: {one.column} taken for {role}{_times(one.scale)}" for role, one in found.items()),
+        tuple(_taken(role, one, name) for role, one in found.items()),
     )
 
 
-def _times(scale: float) -> str:
-    return f", times {scale:g}" if scale != 1 else ""
+def _taken(role: Role, one: Usual, name: str) -> str:
+    return f"{name}: {one.column} taken for {role}" + (f", times {one.scale:g}" if one.scale != 1 else "")
 
 
 def _require(columns: Columns, present: Iterable[str], name: str) -> tuple[str, ...]:
@@ -262,11 +262,7 @@ def _number(cell: str | None, column: str, number: int, name: str) -> float:
             f"{name}, line {number}: '{column}' is empty", expected="a number", next_step="fill it in or remove the row"
         )
     try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return float(parse_count(text))
+        return parse_cell(text)
     except UserError as error:
         raise UserError(
             f"{name}, line {number}: '{column}' is '{text}'",
@@ -277,12 +273,13 @@ def _number(cell: str | None, column: str, number: int, name: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Where to predict: the rows of a table as they came, and their N and D (points,)."""
+    """Where to predict: the rows of a table as they came, their N and D (points,), and what to say of the columns."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     N: Array
     D: Array
+    notes: tuple[str, ...] = ()
 
 
 def parse_points(text: str, n_col: str, d_col: str, *, name: str) -> Points:
@@ -296,6 +293,7 @@ def parse_points(text: str, n_col: str, d_col: str, *, name: str) -> Points:
         raise UserError(f"{name} is empty", expected="a header and one point per row")
     header = tuple(lines[0])
     found: list[Array] = []
+    notes: list[str] = []
     asked: tuple[tuple[Role, str], ...] = (("N", n_col), ("D", d_col))
     for role, wanted in asked:
         one = Usual(wanted, 1.0) if wanted in header else usual_column(role, header, name=name)
@@ -303,10 +301,12 @@ def parse_points(text: str, n_col: str, d_col: str, *, name: str) -> Points:
             expected = f"its columns are {', '.join(header)}"
             option = OPTIONS[role]
             raise UserError(f"{name} has no column '{wanted}'", expected=expected, next_step=f"name it with {option}")
+        if one.column != wanted:
+            notes.append(_taken(role, one, name))
         place = header.index(one.column)
         cells = [(number, row[place] if place < len(row) else "") for number, row in enumerate(lines[1:], start=2)]
         found.append(one.scale * np.array([_positive(cell, one.column, number, name) for number, cell in cells]))
-    return Points(header, tuple(map(tuple, lines[1:])), found[0], found[1])
+    return Points(header, tuple(map(tuple, lines[1:])), found[0], found[1], tuple(notes))
 
 
 def joined(tables: Sequence[RunTable]) -> RunTable:

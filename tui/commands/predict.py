@@ -111,6 +111,8 @@ def _predict_table(by: "Predictor", path: Path, out: Path | None, n_col: str, d_
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}", expected="a CSV file of points") from error
     points = parse_points(text, n_col, d_col, name=str(path))
+    for note in points.notes:
+        say(f"warning: {note}")
     bands = predict_losses(by, Point(points.N, points.D))
     columns = (bands.p10.tolist(), bands.p50.tolist(), bands.p90.tolist())
     sheet = io.StringIO()

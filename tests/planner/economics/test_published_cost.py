@@ -48,6 +48,14 @@ def test_flop_are_six_per_active_parameter_and_token() -> None:
     assert sparse.usd == dense.usd
 
 
+def test_counts_may_be_written_as_people_write_them_and_days_may_not() -> None:
+    exact = {"hardware": "H100", "year": "2024", "params": "7e9", "tokens": "2e12"}
+
+    assert estimate_cost(exact | {"params": "7B", "tokens": "2T"}) == estimate_cost(exact)
+    with pytest.raises(UserError, match="wall_days '30m' is not a number"):
+        estimate_cost(HOURS | {"n_devices": "8", "wall_days": "30m"})
+
+
 def test_a_three_year_commitment_is_cheaper_than_a_list_price() -> None:
     committed = estimate_cost(HOURS | {"price_basis": "3-yr committed cloud price nearest training date"})
     on_demand = estimate_cost(HOURS | {"price_basis": "AWS on-demand"})

@@ -6,7 +6,7 @@ import pytest
 from data.errors import UserError
 from planner.law.fit import fit_chinchilla
 from planner.law.forms import ChinchillaLaw, law_loss
-from planner.law.table import Columns, joined, parse_csv, parse_jsonl, parse_tensorboard
+from planner.law.table import Columns, joined, parse_csv, parse_jsonl, parse_points, parse_tensorboard
 from tests.planner.law.ladders import LAW, noisy, sweep
 
 WANDB = """Name,State,config.n_params,tokens,eval/loss
@@ -161,3 +161,13 @@ def test_numbers_that_look_like_millions_are_fitted_as_they_are_and_doubted(
 
     np.testing.assert_allclose(table.N, [N / scale_N for N, _, _ in ROWS], rtol=1e-12)
     assert any("not millions" in note for note in table.warnings) == is_doubted
+
+
+def test_points_are_found_by_usual_names_too_and_named() -> None:
+    points = parse_points("params_m,tokens_b,mine\n70,1.4,x\n", "N", "D", name="p.csv")
+
+    assert (points.N.tolist(), points.D.tolist()) == ([70e6], [1.4e9])
+    assert points.notes == ("p.csv: params_m taken for N, times 1e+06", "p.csv: tokens_b taken for D, times 1e+09")
+    assert parse_points("N,D\n7,8\n", "N", "D", name="p.csv").notes == ()
+    with pytest.raises(UserError, match=r"no column 'D'.*--d-col"):
+        parse_points("params,steps\n7,8\n", "N", "D", name="p.csv")
