@@ -101,7 +101,9 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
         accumulation_steps=best.sequences_per_step // (layout.micro_batch * layout.dp),
         num_data_parallel=layout.dp,
         num_steps=best.num_steps,
-        optimiser=hyperparameters.optimiser(best.shape, num_tokens=best.num_tokens, kind=facts.optimiser),
+        optimiser=hyperparameters.optimiser(
+            best.shape, num_tokens=best.num_tokens, tokens_per_step=best.pace.tokens_per_step, kind=facts.optimiser
+        ),
         schedule=hyperparameters.schedule(best.num_steps),
         z_loss=request.choices.z_loss,
         masks_documents=request.choices.masks_documents,
@@ -261,6 +263,9 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
     tuned = hyperparameters.range_warning(
         num_params_non_embedding=num_active_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
     )
+    batch = hyperparameters.batch_warning(
+        tokens_per_step=best.pace.tokens_per_step, num_tokens=best.num_tokens, num_devices=facts.cluster.num_devices
+    )
     spread = best.step.step_seconds_band
     wide = (
         (f"step time is uncertain by {spread.p90 / spread.p50 - 1:.0%} upwards: measure one run",)
@@ -280,6 +285,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         *senseless,
         *facts.law.warnings(best.law_model, best.num_tokens),
         *((tuned,) if tuned else ()),
+        *((batch,) if batch else ()),
         *_muon_warning(facts),
         *_float8_warning(facts),
         *wide,

@@ -21,10 +21,14 @@ LEAST_TOKENS, MOST_TOKENS = 1e3, 1e18
 
 @dataclass(frozen=True, slots=True)
 class LawModel:
-    """A model as a law sees it: parameters in the law's convention, and experts (1 is dense)."""
+    """A model as a law sees it: parameters in the law's convention, and experts (1 is dense).
+
+    `loss_factor` is what its recipe makes of the loss beside that of the law's runs, whose batches were the best.
+    """
 
     params: float
     num_experts: int = 1
+    loss_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class LawBelief:
             unique_tokens=unique,
             num_experts=np.array([model.num_experts for model in models], dtype=np.float64),
         )
-        return [float(loss) for loss in median_losses(self.by, at)]
+        pairs = zip(models, median_losses(self.by, at), strict=True)
+        return [model.loss_factor * float(loss) for model, loss in pairs]
 
     def tokens_for(self, loss: float, model: LawModel) -> float | None:
         """The fewest tokens after which `model` is predicted to reach `loss`; None where it never does."""
@@ -84,7 +89,7 @@ class LawBelief:
     def loss(self, model: LawModel, tokens: float) -> Band:
         """Predicted held-out loss of one run, repetition priced in."""
         bands = predict_losses(self.by, self._point(model, tokens))
-        return Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0]))
+        return _scaled(Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0])), model)
 
     def along(self, model: LawModel, recipe: Recipe, fractions: Sequence[float]) -> tuple[Band, ...]:
         """Predicted held-out loss after each of `fractions` of a run under its schedule."""
@@ -99,7 +104,7 @@ class LawBelief:
             num_experts=model.num_experts,
             anneal=None if isinstance(self.by, PublishedLaw) else self.by.anneal,
         )
-        return tuple(point.loss for point in points)
+        return tuple(_scaled(point.loss, model) for point in points)
 
     def planned(self, model: LawModel, tokens: float) -> PlannedLaw:
         """The law as a plan states it, with how far the plan reaches beyond the law's runs."""
@@ -131,3 +136,8 @@ class LawBelief:
 
     def _point(self, model: LawModel, tokens: float) -> Point:
         return point(model.params, tokens, unique_tokens=self.unique_tokens, num_experts=model.num_experts)
+
+
+def _scaled(band: Band, model: LawModel) -> Band:
+    factor = model.loss_factor
+    return Band(p10=factor * band.p10, p50=factor * band.p50, p90=factor * band.p90)

@@ -35,6 +35,9 @@ MIN_STEPS = 100
 UNREACHED_TOKENS_PER_PARAM = 10_000.0
 """How far a model is followed that cannot reach a target loss however long it trains."""
 
+MORE_TOKENS, TOKENS_GRAIN = 1.1, 1e-6
+"""How a batch off the best one is made up for, and how closely."""
+
 BATCH_ROUNDS = 2
 """The batch depends on the tokens and the tokens on the batch's speed; two rounds settle it within a per cent."""
 
@@ -68,10 +71,23 @@ class Candidate:
 
 
 class Start(NamedTuple):
-    """A model, and the tokens from which the search for its batch starts; they need not be good."""
+    """A model, the tokens from which the search for its batch starts, which need not be good, or the batch itself."""
 
     shape: ModelShape
     guess_tokens: float
+    sequences_per_step: int | None = None
+
+
+def at_other_batches(one: Candidate, request: Request, facts: Facts) -> list[Candidate]:
+    """The candidate at each batch around its own that fits, trained to its limits."""
+    batches = hyperparameters.nearby_batches(
+        one.sequences_per_step,
+        num_tokens=one.num_tokens,
+        seq_len=facts.seq_len,
+        multiple=facts.cluster.num_devices,
+    )
+    found = _at_batches([Start(one.shape, one.num_tokens, batch) for batch in batches], request, facts)
+    return [other for other in found if other is not None]
 
 
 def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:
@@ -120,7 +136,7 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     found: list[Limit] = []
     if request.target_loss is not None:
         model = facts.law.model(shape)
-        tokens = facts.law.tokens_for(request.target_loss, model)
+        tokens = _tokens_to(request.target_loss, model, at, facts)
         name = "target loss" if tokens else "target out of reach"
         found.append(Limit(math.ceil((tokens or model.params * UNREACHED_TOKENS_PER_PARAM) / at.tokens_per_step), name))
     if request.num_tokens is not None:
@@ -137,6 +153,33 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     return tuple(found)
 
 
+def _tokens_to(loss: float, model: LawModel, at: Pace, facts: Facts) -> float | None:
+    """Tokens after which the model reaches the loss at this batch; None where it never does."""
+
+    def is_reached(num_tokens: float) -> bool:
+        return facts.law.median(_at_batch(model, at, num_tokens), num_tokens) <= loss
+
+    high = low = facts.law.tokens_for(loss, model)
+    if low is None or high is None:
+        return None
+    while not is_reached(high):
+        low, high = high, high * MORE_TOKENS
+        if high > UNREACHED_TOKENS_PER_PARAM * model.params:
+            return None
+    while high / low > 1.0 + TOKENS_GRAIN:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if is_reached(middle) else (middle, high)
+    return high
+
+
+def _at_batch(model: LawModel, at: Pace, num_tokens: float) -> LawModel:
+    """The model trained for so many tokens at this batch, which may be off the best one."""
+    if not num_tokens:
+        return model
+    factor = hyperparameters.batch_factor(tokens_per_step=at.tokens_per_step, num_tokens=num_tokens)
+    return replace(model, loss_factor=factor)
+
+
 def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
     """The fewest steps worth planning: `MIN_STEPS`, and the tokens per parameter the request insists on."""
     return max(MIN_STEPS, math.ceil(request.min_tokens_per_param * params / tokens_per_step))
@@ -146,7 +189,8 @@ def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list
     batches = [
         Batch(
             start.shape,
-            hyperparameters.sequences_per_step(
+            start.sequences_per_step
+            or hyperparameters.sequences_per_step(
                 num_tokens=start.guess_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
             ),
         )
@@ -173,9 +217,10 @@ def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, 
         return None
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
+    num_tokens = tightest.num_steps * at.tokens_per_step
     return Candidate(
         shape=shape,
-        law_model=facts.law.model(shape),
+        law_model=_at_batch(facts.law.model(shape), at, num_tokens),
         layout=best.layout,
         step=step,
         memory=memory,

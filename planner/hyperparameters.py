@@ -2,6 +2,9 @@
 the plan says so.
 """
 
+import math
+
+from data.units import show_count
 from planner.law.registry import hyperparameter_law
 from planner.model import ModelShape, num_active_params
 from planner.recipe import Optimiser, OptimiserKind, Schedule
@@ -20,6 +23,19 @@ EXPERTS_LR_EXPONENT = -0.25
 WARMUP_FRACTION = 0.05
 MAX_WARMUP_STEPS = 2_000
 """Step Law's own warm-up length, used wherever a twentieth of the run is longer."""
+
+BATCH_EXCESS, BATCH_EXCESS_EXPONENT = 3.05e-3, -0.186
+"""Logarithm of the loss over the best batch's, per squared octave at 1e10 tokens, and how it falls with tokens: from 17
+sizes and lengths of Step Law's runs, 4e9 to 1e11 tokens, batches to five octaves off; beyond, an extrapolation."""
+
+BATCH_LR_EXPONENT = 0.25
+"""The best rate grows so with a batch off the law's: median of the same 17, from 0.13 to 0.61 (benchmarks/batch.md)."""
+
+LARGER_BATCHES, SPLITS, FORCED = (2**0.5, 2.0), (2, 4, 8), 1.25
+"""What is looked at beside a law's batch; further off, the loss rises by more than fewer steps bring."""
+
+WORTH_SAYING = 0.003
+"""Of the loss: about what a twentieth more compute brings."""
 
 DECAY_FRACTION = 0.2
 """The last fifth decays linearly (Hägele et al. 2024, arXiv 2405.18392: 10 to 20 % matches a cosine)."""
@@ -43,26 +59,54 @@ def batch_tokens(num_tokens: float) -> float:
     return hyperparameter_law(STEP_LAW).batch_tokens.at(D=num_tokens)
 
 
+def batch_factor(*, tokens_per_step: float, num_tokens: float) -> float:
+    """What a batch off Step Law's makes of the loss: a factor of 1 and more.
+
+    The loss rises with the square of the octaves between them, larger or smaller alike, less so in long runs; both
+    constants are fitted to Step Law's published runs, at each batch's best learning rate (benchmarks/batch.md).
+    """
+    octaves = math.log2(tokens_per_step / batch_tokens(num_tokens))
+    return math.exp(BATCH_EXCESS * (num_tokens / 1e10) ** BATCH_EXCESS_EXPONENT * octaves**2)
+
+
 def sequences_per_step(*, num_tokens: float, seq_len: int, multiple: int) -> int:
     """Whole sequences a step near the law's batch that divide over `multiple` ranks, in quarters of an octave.
 
     So many sequences a rank as 1 to 8, 10, 12, 14, 16, 20, ...: at most an eighth off the law's batch (assumption, not
     measured: that costs no loss), with divisors for micro-batches, and seldom another one for a little more money.
     """
-    wanted = max(1, round(batch_tokens(num_tokens) / seq_len / multiple))
+    return _divisible(batch_tokens(num_tokens) / seq_len, multiple)
+
+
+def nearby_batches(sequences: int, *, num_tokens: float, seq_len: int, multiple: int) -> list[int]:
+    """Other batches worth a look: larger ones, which may divide better or start fewer steps, and the law's again where
+    as many ranks forced a larger one but fewer would do, each rank's model being split."""
+    wanted = batch_tokens(num_tokens) / seq_len
+    found = {_divisible(sequences * factor, multiple) for factor in LARGER_BATCHES}
+    if sequences > FORCED * wanted:
+        found |= {_divisible(wanted, multiple // split) for split in SPLITS if multiple % split == 0}
+    return sorted(found - {sequences})
+
+
+def _divisible(wanted_sequences: float, multiple: int) -> int:
+    wanted = max(1, round(wanted_sequences / multiple))
     step = 2 ** max(0, wanted.bit_length() - BATCH_BITS)
     return multiple * step * round(wanted / step)
 
 
-def optimiser(shape: ModelShape, *, num_tokens: float, kind: OptimiserKind = "adamw") -> Optimiser:
+def optimiser(
+    shape: ModelShape, *, num_tokens: float, tokens_per_step: float | None = None, kind: OptimiserKind = "adamw"
+) -> Optimiser:
     """AdamW at the law's learning rate for this model and so many tokens; with experts, for what a token visits.
 
-    Muon takes the same rate, its updates being as large as AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    `tokens_per_step` is of a batch that may be off the law's; a larger one wants a higher rate. Muon takes the same
+    rate, its updates being as large as AdamW's (Liu et al. 2025, arXiv 2502.16982, section 2.2).
     """
     size = num_active_params(shape, convention="non-embedding")
     rate = peak_lr(width=shape.width, num_params_non_embedding=size, num_tokens=num_tokens)
     num_experts = shape.moe.num_experts if shape.moe else 1
-    return Optimiser(kind=kind, peak_lr=rate * num_experts**EXPERTS_LR_EXPONENT)
+    off = tokens_per_step / batch_tokens(num_tokens) if tokens_per_step else 1.0
+    return Optimiser(kind=kind, peak_lr=rate * num_experts**EXPERTS_LR_EXPONENT * off**BATCH_LR_EXPONENT)
 
 
 def schedule(num_steps: int) -> Schedule:
@@ -73,6 +117,16 @@ def schedule(num_steps: int) -> Schedule:
 
 MUON_FLOP_FRACTION = 0.52
 """FLOP that Muon needs for AdamW's loss at compute-optimal sizes (Liu et al. 2025, arXiv 2502.16982, section 3.3)."""
+
+
+def batch_warning(*, tokens_per_step: float, num_tokens: float, num_devices: int) -> str | None:
+    """Say what a batch costs that is far off the law's, or None where it costs less than `WORTH_SAYING`."""
+    excess = batch_factor(tokens_per_step=tokens_per_step, num_tokens=num_tokens) - 1.0
+    if excess < WORTH_SAYING:
+        return None
+    times = tokens_per_step / batch_tokens(num_tokens)
+    step = f"a step of {show_count(tokens_per_step)} tokens on {num_devices:,} devices"
+    return f"{step} is {times:.2g}x the best batch, which is {excess:.1%} of the loss, counted in"
 
 
 def range_warning(*, num_params_non_embedding: float, num_tokens: float) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from data.errors import InfeasibleError
 from planner.assemble import assemble
 from planner.binding import binding
-from planner.candidates import Candidate, Start, candidates_from, min_steps
+from planner.candidates import Candidate, Start, at_other_batches, candidates_from, min_steps
 from planner.facts import Facts
 from planner.model import flop_per_token, num_active_matmul_params, num_active_params, num_params
 from planner.plan import Alternative, Plan
@@ -56,7 +56,7 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
 
     Predicted loss has one flat minimum along size, but what a device makes of a shape moves by a tenth from one size
     to the next: so every few sizes first, of every number of experts, then all sizes around the best until none of
-    them is better.
+    them is better; then other batches of the best.
     """
     flop, shapes = span(request, facts)
     found: dict[tuple[int, int], Candidate] = {}
@@ -85,6 +85,9 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
             break
         centre = best
         look(best[0], range(best[1] - STRIDE, best[1] + STRIDE + 1))
+    if centre is not None and found[centre].num_steps:
+        tried = [found[centre], *at_other_batches(found[centre], request, facts)]
+        found[centre] = min(tried, key=lambda one: _preference(one, request, facts))
     return tuple(sorted(found.values(), key=lambda one: num_params(one.shape)))
 
 

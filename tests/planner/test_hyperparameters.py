@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from data.values import Band
 from planner import hyperparameters
 from planner.gates import gate_steps, gates
+from planner.shapes import standard_shape
 
 
 def test_step_laws_published_optimum_for_1b_on_100b():
@@ -18,6 +21,44 @@ def test_step_laws_published_optimum_for_1b_on_100b():
 @pytest.mark.parametrize(("width", "rate"), [(32, 1e-2), (64, 0.5 / 64), (128, 0.5 / 128)])
 def test_small_models_are_capped_by_their_width(width, rate):
     assert hyperparameters.peak_lr(width=width, num_params_non_embedding=2e5, num_tokens=4e6) == rate
+
+
+@given(st.floats(1e6, 1e14), st.floats(-6, 6))
+def test_a_batch_off_the_laws_costs_loss_by_the_octave_and_less_in_long_runs(num_tokens, octaves):
+    def factor(tokens, off):
+        best = hyperparameters.batch_tokens(tokens)
+        return hyperparameters.batch_factor(tokens_per_step=best * 2.0**off, num_tokens=tokens)
+
+    assert factor(num_tokens, 0.0) == 1.0
+    assert factor(num_tokens, octaves) == pytest.approx(factor(num_tokens, -octaves), rel=1e-9)
+    assert factor(num_tokens, octaves) <= factor(num_tokens, 1.5 * octaves)
+    assert factor(10 * num_tokens, octaves) <= factor(num_tokens, octaves)
+    assert math.log(factor(1e10, 2.0)) == pytest.approx(4 * 3.05e-3, rel=1e-9)
+
+
+@given(st.floats(1e6, 1e13), st.sampled_from([128, 2048]), st.sampled_from([1, 8, 24, 100, 512, 4096]))
+def test_nearby_batches_divide_over_all_ranks_or_over_those_that_share_a_model(num_tokens, seq_len, ranks):
+    sequences = hyperparameters.sequences_per_step(num_tokens=num_tokens, seq_len=seq_len, multiple=ranks)
+    others = hyperparameters.nearby_batches(sequences, num_tokens=num_tokens, seq_len=seq_len, multiple=ranks)
+
+    assert sequences not in others
+    assert all(other % ranks == 0 for other in others if other > sequences)
+    assert all(
+        any(other % (ranks // split) == 0 for split in (2, 4, 8) if ranks % split == 0)
+        for other in others
+        if other < sequences
+    )
+    assert len(others) <= 5
+
+
+def test_a_larger_batch_is_given_a_higher_rate():
+    def rate(batch):
+        shape = standard_shape(1e9, vocab_size=32_768, seq_len=2_048)
+        return hyperparameters.optimiser(shape, num_tokens=2e10, tokens_per_step=batch).peak_lr
+
+    best = hyperparameters.batch_tokens(2e10)
+    assert rate(16 * best) == pytest.approx(2.0 * rate(best))
+    assert rate(best) == pytest.approx(rate(None))
 
 
 @given(st.floats(1e6, 1e13), st.sampled_from([128, 256, 2048, 4096]), st.integers(1, 4096))

@@ -4,9 +4,10 @@ from datetime import UTC, date, datetime
 import pytest
 
 from data.errors import InfeasibleError, UserError
+from planner.candidates import at_other_batches, candidate
 from planner.plan import load_plan, save_plan
 from planner.recipe import run_cost_usd
-from planner.recommend import recommend
+from planner.recommend import best_candidate, recommend
 from planner.request import Request, make_request
 from planner.resolve import Sources, resolve
 
@@ -184,6 +185,36 @@ def test_many_tokens_per_parameter_are_met_by_a_small_model(planned, least):
     for scarce in ({}, {"unique_tokens": 300_000_000, "vocab_size": 256}):
         plan = planned(num_devices=1, budget_usd=2_000.0, min_tokens_per_param=least, **scarce)
         assert plan.data.num_tokens >= least * plan.model.num_params
+
+
+def test_more_devices_than_the_batch_wants_cost_loss_and_it_is_said(planned):
+    few, many = (planned(budget_usd=20_000.0, num_devices=count) for count in (64, 4_096))
+    cost = next(warning for warning in many.warnings if "the best batch" in warning)
+
+    assert not any("the best batch" in warning for warning in few.warnings)
+    assert float(re.search(r"is ([0-9.]+)% of the loss", cost)[1]) > 0.3
+    assert many.predicted.trajectory[-1].loss.p50 == pytest.approx(many.predicted.loss.p50, rel=1e-9)
+    assert many.gates[-1].loss_p50 == pytest.approx(many.predicted.loss.p50, rel=1e-9)
+
+
+def test_a_target_is_reached_where_devices_force_a_large_batch(planned):
+    best, forced = (planned(target_loss=2.6, num_devices=count) for count in (8, 2_048))
+
+    assert forced.predicted.loss.p50 == pytest.approx(2.6, abs=2e-3)
+    assert forced.predicted.loss.p50 <= 2.6
+    assert forced.predicted.cost_usd.p50 > best.predicted.cost_usd.p50
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_devices": 2_048}, {"hardware": "gh200-96gb", "num_devices": 16}])
+def test_no_batch_nearby_ends_lower(sources, changes):
+    request = make_request(CLUSTER | {"budget_usd": 3_000.0} | changes)
+    facts = resolve(request, sources, now=NOW)
+    best, _ = best_candidate(request, facts)
+
+    at_laws = candidate(best.shape, request, facts, guess_tokens=best.num_tokens)
+    others = at_other_batches(at_laws, request, facts)
+    assert others
+    assert best.loss <= min(one.loss for one in (at_laws, *others) if one.num_steps)
 
 
 def test_a_size_at_the_fewest_tokens_per_parameter_says_so(planned):
