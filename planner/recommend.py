@@ -1,7 +1,7 @@
 """A request and the facts -> the plan: search the models, take the best, decide everything else, say what binds.
 
 The best is the lowest predicted loss within the limits; with a target loss, the cheapest that reaches it. Served tokens
-count as cost when the request names some. Losses closer than the law can tell apart go to the smaller model.
+count as cost when the request names some. Of equal losses the smaller model is taken.
 """
 
 import math

@@ -124,7 +124,7 @@ def quality(plan: Plan, record: RunRecord | None) -> Section:
 
 
 def _sizes(plan: Plan) -> tuple[SizeChart, ...]:
-    """Every size within the same limits; the chosen one is the lowest, or as low as the law can tell."""
+    """Every size within the same limits; the chosen one is the lowest."""
     if len(plan.sizes) < 3:
         return ()
     points = tuple(SizePoint(x=float(size.num_params), loss=size.loss_p50) for size in plan.sizes)

@@ -51,6 +51,15 @@ def test_nearby_batches_divide_over_all_ranks_or_over_those_that_share_a_model(n
     assert len(others) <= 5
 
 
+def test_a_batch_that_many_ranks_force_may_be_taken_by_fewer():
+    asked = {"num_tokens": 2e9, "seq_len": 2_048}
+    forced, free = (hyperparameters.sequences_per_step(**asked, multiple=ranks) for ranks in (4_096, 1))
+
+    assert forced == 4_096 > 10 * free
+    assert {512, 1_024, 2_048} < set(hyperparameters.nearby_batches(forced, **asked, multiple=4_096))
+    assert min(hyperparameters.nearby_batches(free, **asked, multiple=1)) > free
+
+
 def test_a_larger_batch_is_given_a_higher_rate():
     def rate(batch):
         shape = standard_shape(1e9, vocab_size=32_768, seq_len=2_048)
