@@ -264,7 +264,10 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         num_params_non_embedding=num_active_params(best.shape, convention="non-embedding"), num_tokens=best.num_tokens
     )
     batch = hyperparameters.batch_warning(
-        tokens_per_step=best.pace.tokens_per_step, num_tokens=best.num_tokens, num_devices=facts.cluster.num_devices
+        best.law_model.loss_factor,
+        tokens_per_step=best.pace.tokens_per_step,
+        num_tokens=best.num_tokens,
+        num_devices=facts.cluster.num_devices,
     )
     spread = best.step.step_seconds_band
     wide = (
@@ -274,8 +277,8 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
     )
     taken = best.pace.wall_seconds(best.num_steps)
     long = (
-        (f"it takes {show_seconds(taken)}: without --num-devices as many are taken as serve best",)
-        if taken > LONG_SECONDS
+        (f"it takes {show_seconds(taken)}: more --num-devices, or none for as many as serve best",)
+        if taken > LONG_SECONDS and facts.hardware.kind != "cpu"
         else ()
     )
     outside = outside_view(best, facts, total_flop=flop_per_token(best.shape, seq_len=facts.seq_len) * best.num_tokens)

@@ -119,14 +119,13 @@ MUON_FLOP_FRACTION = 0.52
 """FLOP that Muon needs for AdamW's loss at compute-optimal sizes (Liu et al. 2025, arXiv 2502.16982, section 3.3)."""
 
 
-def batch_warning(*, tokens_per_step: float, num_tokens: float, num_devices: int) -> str | None:
-    """Say what a batch costs that is far off the law's, or None where it costs less than `WORTH_SAYING`."""
-    excess = batch_factor(tokens_per_step=tokens_per_step, num_tokens=num_tokens) - 1.0
-    if excess < WORTH_SAYING:
+def batch_warning(loss_factor: float, *, tokens_per_step: float, num_tokens: float, num_devices: int) -> str | None:
+    """Say what a batch far off the law's makes of the loss, or None where it is less than `WORTH_SAYING`."""
+    if loss_factor - 1.0 < WORTH_SAYING:
         return None
     times = tokens_per_step / batch_tokens(num_tokens)
     step = f"a step of {show_count(tokens_per_step)} tokens on {num_devices:,} devices"
-    return f"{step} is {times:.2g}x the best batch, which is {excess:.1%} of the loss, counted in"
+    return f"{step} is {times:.2g}x the best batch, which is {loss_factor - 1.0:.1%} of the loss, counted in"
 
 
 def range_warning(*, num_params_non_embedding: float, num_tokens: float) -> str | None:

@@ -70,6 +70,7 @@ def test_the_plan_starts_from_the_checkpoint_and_from_what_it_scores(trained: De
     assert {gate.stop_above_loss for gate in plan.gates} == {plan.predicted.loss.p50 + WORSE_NATS}
     assert plan.model.shape == base.model.shape
     assert plan.alternatives == ()
+    assert not any("the best batch" in warning for warning in plan.warnings)  # its loss is measured, whatever the batch
 
 
 @pytest.mark.parametrize(("words", "factor"), [("--method lora --rank 4", 2 / 3), ("--method full", 1.0)])
