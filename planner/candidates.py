@@ -157,7 +157,7 @@ def _tokens_to(loss: float, model: LawModel, at: Pace, facts: Facts) -> float | 
     """Tokens after which the model reaches the loss at this batch; None where it never does."""
 
     def is_reached(num_tokens: float) -> bool:
-        return facts.law.median(_at_batch(model, at, num_tokens), num_tokens) <= loss
+        return facts.law.median(_with_batch_cost(model, at, num_tokens), num_tokens) <= loss
 
     high = low = facts.law.tokens_for(loss, model)
     if low is None or high is None:
@@ -172,7 +172,7 @@ def _tokens_to(loss: float, model: LawModel, at: Pace, facts: Facts) -> float | 
     return high
 
 
-def _at_batch(model: LawModel, at: Pace, num_tokens: float) -> LawModel:
+def _with_batch_cost(model: LawModel, at: Pace, num_tokens: float) -> LawModel:
     """The model trained for so many tokens at this batch, which may be off the best one."""
     if not num_tokens:
         return model
@@ -220,7 +220,7 @@ def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, 
     num_tokens = tightest.num_steps * at.tokens_per_step
     return Candidate(
         shape=shape,
-        law_model=_at_batch(facts.law.model(shape), at, num_tokens),
+        law_model=_with_batch_cost(facts.law.model(shape), at, num_tokens),
         layout=best.layout,
         step=step,
         memory=memory,

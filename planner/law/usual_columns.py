@@ -18,21 +18,12 @@ NAMES: Mapping[Role, frozenset[str]] = {
     "D": frozenset({"d", "tokens", "num_tokens", "n_tokens", "train_tokens", "training_tokens", "tokens_seen"}),
     "C": frozenset({"c", "flop", "flops", "train_flops", "training_flop", "training_flops", "compute", "compute_flop"}),
     "loss": frozenset(
-        {
-            "l",
-            "loss",
-            "final_loss",
-            "val_loss",
-            "valid_loss",
-            "validation_loss",
-            "eval_loss",
-            "test_loss",
-            "heldout_loss",
-        }
-        | {"held_out_loss"}
+        {"l", "loss", "final_loss", "val_loss", "valid_loss", "validation_loss", "eval_loss", "test_loss"}
+        | {"heldout_loss", "held_out_loss"}
     ),
 }
-"""As `_plain` writes them. A training loss is not among them: a law is of held-out loss."""
+"""In small letters, with one _ for whatever stands between. A training loss is not among them: a law is of held-out
+loss."""
 
 UNITS: Mapping[str, float] = {
     "k": 1e3, "thousands": 1e3, "m": 1e6, "millions": 1e6, "b": 1e9, "billions": 1e9, "t": 1e12, "trillions": 1e12,

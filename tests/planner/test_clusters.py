@@ -10,16 +10,10 @@ from planner.clusters import LOSS_GRAIN, WAIT_SECONDS, decide
 from planner.frontier import device_counts
 from planner.recommend import recommend
 from planner.request import LOCAL, make_request
-from planner.resolve import Sources, devices_named, resolve
+from planner.resolve import devices_named, resolve
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 DAY = 86_400.0
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("work")
-    return Sources(folder / "prices.csv", folder / "hardware.toml", folder / "calibration.json")
 
 
 @pytest.fixture(scope="module")

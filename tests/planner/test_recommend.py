@@ -9,16 +9,10 @@ from planner.plan import load_plan, save_plan
 from planner.recipe import run_cost_usd
 from planner.recommend import best_candidate, recommend
 from planner.request import Request, make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 CLUSTER = {"hardware": "h100-sxm", "num_devices": 64, "law": "epoch-2024", "budget_usd": 250_000.0}
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("work")
-    return Sources(folder / "prices.csv", folder / "hardware.toml", folder / "calibration.json")
 
 
 @pytest.fixture(scope="module")
