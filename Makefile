@@ -8,7 +8,7 @@ BIN := .venv/bin
 # CHAOS: CHAOS=--full for the counts of a release, CHAOS='--only training --seed 7' for a part.
 CHAOS ?=
 
-.PHONY: demo test check fix test-all chaos bench screens doctor clean
+.PHONY: demo test check fix test-all chaos bench screens doctor upgrade clean
 
 demo: .venv/ready
 	$(BIN)/isoplan demo
@@ -41,11 +41,19 @@ screens: .venv/ready
 doctor: .venv/ready
 	$(BIN)/isoplan doctor
 
-.venv/ready: pyproject.toml
+.venv/ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "isoplan needs Python 3.11 or newer on PATH (or make PYTHON=/path/to/python3)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[train,dev]"
+	touch .venv/ready
+
+# The newest versions of everything, written down as what the checks and tests run with from now on.
+upgrade: clean
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --editable ".[train,dev]"
+	$(BIN)/python -m pip freeze --exclude-editable | grep -v '^torch==' > constraints.txt
 	touch .venv/ready
 
 clean:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -42,7 +42,7 @@ def start(folder: Path, cache: Path | None) -> Terminal:
 
 
 @contextmanager
-def opened(folder: Path, cache: Path | None, *, until: bytes = FILLED) -> Iterator[Terminal]:
+def opened(folder: Path, cache: Path | None, *, until: bytes = FILLED) -> Generator[Terminal]:
     terminal = start(folder, cache)
     try:
         if until not in terminal.read(PAINT_LIMIT_SECONDS, until=until):

@@ -6,7 +6,7 @@ Each runs with an empty home, in an empty folder unless it has one of its own.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -73,7 +73,7 @@ def _first_paint(peer: Peer) -> tuple[float, float]:
 
 
 @contextmanager
-def _started(peer: Peer) -> Iterator[Terminal]:
+def _started(peer: Peer) -> Generator[Terminal]:
     # Bytecode is written where the program lies, as after any first start.
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:

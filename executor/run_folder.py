@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,7 @@ def read_assignment(folder: RunFolder) -> Assignment:
 
 
 @contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
+def locked(folder: RunFolder) -> Generator[None]:
     """Hold the run for this process. The kernel lets go when the process ends, however it ends.
 
     Raises:

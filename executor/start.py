@@ -1,6 +1,6 @@
 """From an assignment to a trainer that stands where the run stands: checks, device, ranks, text, checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Start:
 
 
 @contextmanager
-def start(folder: RunFolder, assignment: Assignment, world: World, *, warn: Callable[[str], None]) -> Iterator[Start]:
+def start(folder: RunFolder, assignment: Assignment, world: World, *, warn: Callable[[str], None]) -> Generator[Start]:
     """Get ready, together with the other ranks, which are left when the context ends.
 
     Raises:
@@ -55,7 +55,7 @@ def start(folder: RunFolder, assignment: Assignment, world: World, *, warn: Call
 
 
 @contextmanager
-def _ranks(world: World, device: torch.device) -> Iterator[Ranks]:
+def _ranks(world: World, device: torch.device) -> Generator[Ranks]:
     if world.size == 1:
         yield Alone()
         return

@@ -20,6 +20,8 @@ ADDED_COLUMNS = (
     "isoplan_status",
     "isoplan_reason",
 )
+# What a row that does not say what it recomputes may have done, least first.
+UNSAID = ({"recompute": "alternate"}, {"recompute": "full"}, {"recompute": "full", "sharding": "fsdp"})
 
 
 def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
@@ -74,14 +76,9 @@ def _memory(one: Configuration) -> MemoryBreakdown:
 
     A few such rows fit only with sharded weights, which their tables do not mention either.
     """
-    unsaid: tuple[dict[str, str], ...] = (
-        {},
-        {"recompute": "alternate"},
-        {"recompute": "full"},
-        {"recompute": "full", "sharding": "fsdp"},
-    )
-    for changes in unsaid if one.is_recompute_unknown else unsaid[:1]:
-        memory = memory_per_device(
+
+    def needed(**changes: str) -> MemoryBreakdown:
+        return memory_per_device(
             one.shape,
             Layout.model_validate({**one.layout.model_dump(), **changes}),
             one.cluster,
@@ -90,8 +87,12 @@ def _memory(one: Configuration) -> MemoryBreakdown:
             precision=one.precision,
             abilities=one.abilities,
         )
+
+    memory = needed()
+    for changes in UNSAID if one.is_recompute_unknown else ():
         if memory.total_bytes <= one.cluster.hardware.memory_bytes:
             break
+        memory = needed(**changes)
     return memory
 
 

@@ -171,7 +171,7 @@ def _finding(document: dict[str, Json], rule: Rule, *, is_waived: bool) -> Findi
         rule=rule.name,
         level=rule.level,
         field=rule.field,
-        found="unknown" if value is None else f"{value:,.6g}" if isinstance(value, float) else str(value),
+        found="unknown" if value is None else f"{value:,.6g}" if isinstance(value, float) else f"{value}",
         limit=_limit(rule),
         reason=rule.reason,
         is_waived=is_waived,

@@ -5,7 +5,7 @@ attention keeps what follows a passage out of it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Reader:
         return torch.empty(len(token_BT), 0, self.shape.vocab_size, device=token_BT.device)
 
     @contextmanager
-    def _turning(self, seq_len: int, device: torch.device) -> Iterator[None]:
+    def _turning(self, seq_len: int, device: torch.device) -> Generator[None]:
         """Have the decoder read sequences of another length."""
         decoder = self.share.decoder
         before = decoder.turns_T1P

@@ -6,6 +6,7 @@ form has none of those. `reach` is the standard deviation of a start, and eight 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Form:
 
 def batched(law: type[LawBase], draw_names: tuple[str, ...], rows: Array | Complex) -> LawBase:
     """One unvalidated law whose constants are columns (rows, 1), to evaluate many at once; complex stays complex."""
-    values: dict[str, Array | Complex] = {}
+    values: dict[str, Any] = {}
     for name, column in zip(draw_names, rows.T, strict=True):
         plain = name.removeprefix("log_")
         values[plain] = np.exp(column)[:, None] if name != plain else column[:, None]

@@ -7,7 +7,7 @@ keep Python's own buffering, so that a flush in the wrong place shows. What a C 
 import builtins
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ Hook = Callable[[Call], int | None]
 
 
 @contextmanager
-def interposed(root: Path, hook: Hook) -> Iterator[None]:
+def interposed(root: Path, hook: Hook) -> Generator[None]:
     """Send every change under `root` through `hook` while this context lasts."""
     layer = _Layer(os.path.realpath(root), hook)
     saved = {name: getattr(os, name) for name in layer.replacements}

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _LONGEST_SECONDS = 0.4  # some tens of saves
 
 
 @contextmanager
-def mounted(image: Path, at: Path) -> Iterator[None]:
+def mounted(image: Path, at: Path) -> Generator[None]:
     """An ext4 image as a folder.
 
     Raises:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def slurm(folder: Path) -> Iterator[Path]:
+def slurm(folder: Path) -> Generator[Path]:
     """Run it while the context lasts; yields its configuration, which `SLURM_CONF` must name."""
     folder.mkdir(parents=True)
     (folder / "state").mkdir()

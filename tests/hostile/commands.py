@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,7 @@ def lay_out(found: Bundle, root: Path) -> Workspace:
 
 
 @contextmanager
-def only_inside(root: Path) -> Iterator[list[str]]:
+def only_inside(root: Path) -> Generator[list[str]]:
     """Fill the list, at the end, with what appeared beside `root`."""
     before, outside = {*root.parent.iterdir()}, list[str]()
     yield outside

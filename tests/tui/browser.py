@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Page:
 
 
 @asynccontextmanager
-async def chromium(program: str, profile: Path) -> AsyncIterator[Page]:
+async def chromium(program: str, profile: Path) -> AsyncGenerator[Page]:
     """An empty page of a browser with a profile of its own."""
     words = (
         "--headless=new",

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_only_our_own_page_is_answered(host: str, origin: str | None, answered: 
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path) -> Generator[str]:
     """The address of the screens over a folder, once they answer."""
     pytest.importorskip("textual_serve", reason="the extra [serve] is not installed")
     with socket.socket() as free:

@@ -200,9 +200,8 @@ class WhatIfPage(Page[Answer | None]):
             text = self.query_one(f"#field-{name}", Field).value.strip()
             if not text:
                 continue
-            parse = PARSERS.get(name, str)
             try:
-                yield name, parse(text)
+                yield name, PARSERS[name](text) if name in PARSERS else text
             except ValueError as error:
                 raise UserError(f"{FIELDS[name][0]}: '{text}' is not a number") from error
 
