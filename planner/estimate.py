@@ -7,6 +7,7 @@ from planner.cluster import Layout
 from planner.conventions import FlopConvention, flop_per_token_by
 from planner.memory import FRAGMENTATION, MemoryBreakdown, memory_per_device
 from planner.profiles import profile_for
+from planner.published_columns import usual_row
 from planner.published_row import Configuration, configuration
 from planner.report.cells import inert
 from planner.step import StepBreakdown, step_breakdown
@@ -19,6 +20,7 @@ ADDED_COLUMNS = (
     "isoplan_memory_bytes",
     "isoplan_status",
     "isoplan_reason",
+    "isoplan_assumed",
 )
 # What a row that does not say what it recomputes may have done, least first.
 UNSAID = ({"recompute": "alternate"}, {"recompute": "full"}, {"recompute": "full", "sharding": "fsdp"})
@@ -27,12 +29,12 @@ UNSAID = ({"recompute": "alternate"}, {"recompute": "full"}, {"recompute": "full
 def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
     """The row with `ADDED_COLUMNS`; a row that cannot be understood is `refused` with its reason."""
     try:
-        described = configuration({name: text for name, text in row.items() if isinstance(text, str)})
-        step, memory = _predicted(described)
+        usual = usual_row({name: text for name, text in row.items() if isinstance(text, str)})
+        described, step, memory = _predicted(configuration(usual))
     except UserError as error:
         blank = dict.fromkeys(ADDED_COLUMNS, "")
         return {**row, **blank, "isoplan_status": "refused", "isoplan_reason": inert(str(error))}
-    counted = flop_convention(row)
+    counted = flop_convention(usual)
     flop = flop_per_token_by(counted, described.shape, seq_len=described.seq_len, layout=described.layout)
     band = step.step_seconds_band
     added = {
@@ -40,9 +42,10 @@ def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
         "isoplan_step_seconds_p10": f"{band.p10:.6g}",
         "isoplan_step_seconds_p90": f"{band.p90:.6g}",
         "isoplan_tflops_per_device": f"{flop * step.tokens_per_s_per_device / 1e12:.6g}",
-        "isoplan_memory_bytes": f"{reported_memory_bytes(row, memory):.6g}",
+        "isoplan_memory_bytes": f"{reported_memory_bytes(usual, memory):.6g}",
         "isoplan_status": "ok",
         "isoplan_reason": inert(_remark(described, memory)),
+        "isoplan_assumed": inert("; ".join(described.assumed)),
     }
     return {**row, **added}
 
@@ -57,18 +60,32 @@ def flop_convention(row: Mapping[str, str]) -> FlopConvention:
     return "full"
 
 
-def _predicted(one: Configuration) -> tuple[StepBreakdown, MemoryBreakdown]:
-    profile = profile_for(one.cluster.hardware, stack=one.stack)
-    step = step_breakdown(
+def _predicted(one: Configuration) -> tuple[Configuration, StepBreakdown, MemoryBreakdown]:
+    """The row with its step and memory; a micro-batch that it does not state is the fastest that fits."""
+    if not one.is_micro_batch_unknown:
+        return one, _step(one), _memory(one)
+    per_replica = one.sequences_per_step // one.layout.dp
+    tried = [
+        one.with_micro_batch(size)
+        for size in range(1, per_replica + 1)
+        if one.sequences_per_step % (size * one.layout.dp) == 0
+    ]
+    fitting = [(other, _step(other), memory) for other in tried if _remark(other, memory := _memory(other)) == ""]
+    if not fitting:
+        raise UserError("micro_batch is unknown, and none fits")
+    return min(fitting, key=lambda found: found[1].step_seconds)
+
+
+def _step(one: Configuration) -> StepBreakdown:
+    return step_breakdown(
         one.shape,
         one.layout,
         one.cluster,
-        profile,
+        profile_for(one.cluster.hardware, stack=one.stack),
         seq_len=one.seq_len,
         sequences_per_step=one.sequences_per_step,
         precision=one.precision,
     )
-    return step, _memory(one)
 
 
 def _memory(one: Configuration) -> MemoryBreakdown:

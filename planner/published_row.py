@@ -1,26 +1,29 @@
 """Reads one row of a table of measured runs, in the columns of published_train.csv, as a configuration.
 
-What is blank is unknown and takes the usual of its stack; what cannot be guessed is refused with its reason. The
-measured time, throughput and MFU of the row are never looked at.
+What is blank is unknown and takes the usual of its stack, or what is publicly known of the model it names; what cannot
+be guessed is refused with its reason. The measured time, throughput and MFU of the row are never looked at.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware, hardware_names
+from data.catalog.models import model_mentioned
 from data.errors import UserError
 from data.units import parse_cell
 from planner.abilities import OWN_STACK, Abilities, abilities_of
-from planner.attention import LatentAttention
+from planner.attention import AttentionSpec
 from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
 from planner.model import ModelShape, MoeSpec
+from planner.public_models import public_shape
+from planner.shapes import DEFAULT_VOCAB, standard_shape
 from planner.workload import Workload, workload
 
 CHIPS = {
@@ -44,7 +47,10 @@ CHIPS = {
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One row, understood: all that the time and memory models need, and the software stack it ran on."""
+    """One row, understood: all that the time and memory models need, and the software stack it ran on.
+
+    `assumed` says what the row does not state and was taken from elsewhere.
+    """
 
     shape: ModelShape
     layout: Layout
@@ -55,6 +61,8 @@ class Configuration:
     abilities: Abilities
     stack: str
     is_recompute_unknown: bool
+    is_micro_batch_unknown: bool
+    assumed: tuple[str, ...]
 
     @property
     def work(self) -> Workload:
@@ -69,6 +77,12 @@ class Configuration:
             abilities=self.abilities,
         )
 
+    def with_micro_batch(self, size: int) -> "Configuration":
+        """The same under a micro-batch that the row does not state."""
+        layout = Layout.model_validate({**self.layout.model_dump(), "micro_batch": size})
+        told = f"micro_batch {size}: the fastest that fits"
+        return replace(self, layout=layout, assumed=(*self.assumed, told))
+
 
 def configuration(row: Mapping[str, str]) -> Configuration:
     """The configuration a row describes.
@@ -76,6 +90,7 @@ def configuration(row: Mapping[str, str]) -> Configuration:
     Raises:
         UserError: a needed column is blank or unreadable, the chip is unknown, or the row contradicts itself.
     """
+    row, assumed = _completed(row)
     chip = _hardware(row)
     layout = _layout(row)
     num_devices = _count(row, "n_devices")
@@ -91,6 +106,8 @@ def configuration(row: Mapping[str, str]) -> Configuration:
         abilities=abilities_of(stack_of(row))._replace(has_flash="unfused" not in row.get("attention", "")),
         stack=stack_of(row),
         is_recompute_unknown=not (row.get("recompute") or "").strip(),
+        is_micro_batch_unknown=not (row.get("micro_batch") or "").strip(),
+        assumed=assumed,
     )
 
 
@@ -145,11 +162,77 @@ def _chip(named: str) -> Hardware:
     return hardware(plain)
 
 
+SHAPE_COLUMNS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "n_experts", "topk", "moe_ffn")
+NEEDED_SIZES = {"layers", "hidden", "heads", "ffn", "vocab"}
+_NUM_LAYERS = re.compile(r"\b(\d+)\s*(?:l|layers)\b", re.IGNORECASE)
+
+
+def _completed(row: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The row with what it leaves out of its model filled in, and what was filled in, in words.
+
+    Sizes are those of the public model it names, or of a conventional dense one where parameters are all that it
+    states; a feed-forward that is not four times the width has a gate.
+    """
+    filled, basis = _public_sizes(row)
+    assumed = [f"{', '.join(f'{column} {text}' for column, text in filled.items())}: {basis}"] if filled else []
+    row = {**row, **filled}
+    if not (row.get("swiglu") or "").strip() and (row.get("ffn") or "").strip():
+        is_gated = _count(row, "ffn") != 4 * _count(row, "hidden")
+        row["swiglu"] = str(int(is_gated))
+        assumed.append(f"swiglu {row['swiglu']}: its feed-forward is {'not ' * is_gated}four times the width")
+    return row, tuple(assumed)
+
+
+def _public_sizes(row: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """The sizes that a row does not state, and where they come from; none where it states all that are needed."""
+    stated = {column for column in (*SHAPE_COLUMNS, "swiglu") if (row.get(column) or "").strip()}
+    known, basis = _known(row), f"as published of {row.get('model_name')}"
+    if known is None and not stated - {"vocab"} and (row.get("n_params") or "").strip():
+        known, basis = _conventional(row), f"a conventional dense model of {row['n_params']} parameters"
+    if known is None:
+        return {}, ""
+    facts = _sizes(known) | {"swiglu": str(int(known.mlp == "swiglu"))}
+    if named := _NUM_LAYERS.search(row.get("model_name") or ""):
+        facts["layers"] = named[1]
+    blank = {column: text for column, text in facts.items() if column not in stated}
+    return (blank, basis) if blank.keys() & NEEDED_SIZES else ({}, "")
+
+
+def _conventional(row: Mapping[str, str]) -> ModelShape:
+    vocab_size = _count(row, "vocab", usual=DEFAULT_VOCAB)
+    return standard_shape(_count(row, "n_params"), vocab_size=vocab_size, seq_len=_count(row, "seq_len"))
+
+
+def _sizes(shape: ModelShape) -> dict[str, str]:
+    """The sizes of a shape in the columns of a row."""
+    sizes = (shape.num_layers, shape.width, shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.ffn_width)
+    columns = dict(zip(SHAPE_COLUMNS, (*sizes, shape.vocab_size), strict=False))
+    if shape.moe:
+        columns |= {"n_experts": shape.moe.num_experts, "topk": shape.moe.experts_per_token}
+        columns |= {"moe_ffn": shape.moe.expert_ffn_width}
+    return {column: str(size) for column, size in columns.items()}
+
+
+def _known(row: Mapping[str, str]) -> ModelShape | None:
+    """The public model a row names; None where there is none, or where the row's own widths are another's."""
+    model = model_mentioned(row.get("model_name") or "")
+    if model is None:
+        return None
+    shape = public_shape(model)
+    widths = {"hidden": shape.width, "heads": shape.num_heads, "ffn": shape.ffn_width}
+    stated = ((_count(row, column, usual=0), width) for column, width in widths.items())
+    return shape if all(count in (0, width) for count, width in stated) else None
+
+
+_GATED = frozenset({"1", "true", "yes", "swiglu", "silu", "geglu"})
+
+
 def _shape(row: Mapping[str, str]) -> ModelShape:
     heads, width = _count(row, "heads"), _count(row, "hidden")
     num_experts = _count(row, "n_experts", usual=0)
     ffn = _count(row, "ffn")
-    latent = DEEPSEEK_LATENT if _deepseek(row) else None
+    known = _known(row)
+    latent = known.latent if known else None
     dim = latent.head_dim if latent else _count(row, "head_dim", usual=max(2, round(width / heads / 2) * 2))
     try:
         return ModelShape(
@@ -160,38 +243,27 @@ def _shape(row: Mapping[str, str]) -> ModelShape:
             head_dim=dim,
             ffn_width=ffn,
             vocab_size=_count(row, "vocab"),
-            mlp="swiglu" if _text(row, "swiglu") in ("1", "True", "true") else "gelu",
+            mlp="swiglu" if _text(row, "swiglu").lower() in _GATED else "gelu",
             is_head_tied=False,
             has_qk_norm=False,
-            moe=_experts(row, num_experts, ffn=ffn) if num_experts > 1 else None,
+            attention=known.attention if known else AttentionSpec(),
+            moe=_experts(row, num_experts, ffn=ffn, known=known) if num_experts > 1 else None,
             latent=latent,
         )
     except ValidationError as error:
         raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
 
 
-KNOWN_EXPERTS = {7168: (2048, 2048, 3 / 61), 5120: (1536, 3072, 1 / 60)}
-"""By model width: expert width, shared width and share of dense layers of DeepSeek-V3 and V2, whose tables print the
-dense width only (config.json of both; technical reports arXiv 2412.19437 and 2405.04434)."""
-
-
-DEEPSEEK_LATENT = LatentAttention(query_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, value_dim=128)
-"""Attention of DeepSeek-V2 and V3 (section 2.1.2 of the first report, 4.2 of the second), which tables do not print."""
-
-
-def _deepseek(row: Mapping[str, str]) -> tuple[int, int, float] | None:
-    """Expert widths of a row of DeepSeek-V2 or V3; None for other models."""
-    return KNOWN_EXPERTS.get(_count(row, "hidden")) if "deepseek" in row.get("model_name", "").lower() else None
-
-
-def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int) -> MoeSpec:
-    width, shared, dense = _deepseek(row) or (ffn, 0, 0.0)
+def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int, known: ModelShape | None) -> MoeSpec:
+    """Its experts; tables print the dense width only, so a known model's own say what else there is."""
+    public = known.moe if known else None
+    dense_share = public.num_dense_layers / known.num_layers if known and public else 0.0
     return MoeSpec(
         num_experts=num_experts,
         experts_per_token=_count(row, "topk"),
-        expert_ffn_width=_count(row, "moe_ffn", usual=width),
-        shared_ffn_width=shared,
-        num_dense_layers=math.ceil(dense * _count(row, "layers")),
+        expert_ffn_width=_count(row, "moe_ffn", usual=public.expert_ffn_width if public else ffn),
+        shared_ffn_width=public.shared_ffn_width if public else 0,
+        num_dense_layers=math.ceil(dense_share * _count(row, "layers")),
     )
 
 
@@ -206,7 +278,7 @@ def _layout(row: Mapping[str, str]) -> Layout:
             pp=pp,
             cp=cp,
             ep=_count(row, "EP", usual=1),
-            micro_batch=_count(row, "micro_batch"),
+            micro_batch=_count(row, "micro_batch", usual=1),
             num_model_chunks=_count(row, "VP", usual=1) if pp > 1 else 1,
             sharding=_sharding(row),
             recompute=_recompute(row),

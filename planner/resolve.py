@@ -33,12 +33,12 @@ from planner.profile import Calibration, Profile
 from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
 from planner.recipe import CorpusRef, Precision, Rates
 from planner.request import LOCAL, Request
+from planner.shapes import DEFAULT_VOCAB
 
 ANY = "any"
 KEPT_DEVICES = 64  # a profile and a digest each
 VALID_FOR = timedelta(days=7)
 
-DEFAULT_VOCAB = 32_768
 DEFAULT_SEQ_LEN = 2_048
 LOCAL_SEQ_LEN = 256
 HYPERSCALER_PUE = 1.1

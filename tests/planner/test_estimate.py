@@ -67,7 +67,8 @@ def test_the_stack_follows_from_how_it_shards_and_where_it_is_from(changes: dict
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"heads": ""}, "heads is unknown"),
+        ({"heads": "", "model_name": "mine"}, "heads is unknown"),
+        ({"heads": "", "hidden": "5120"}, "heads is unknown"),
         ({"hardware": "H1000"}, "no hardware"),
         ({"DP": "3"}, "takes 6 devices, the row has 8"),
         ({"global_batch": "130"}, "do not divide"),
@@ -102,6 +103,65 @@ def test_what_was_measured_is_not_looked_at() -> None:
     plain = estimated_row(row())
 
     assert [told[column] for column in ADDED_COLUMNS] == [plain[column] for column in ADDED_COLUMNS]
+
+
+def test_the_sizes_of_a_public_model_need_not_be_stated() -> None:
+    blank = dict.fromkeys(("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "swiglu"), "")
+
+    stated, named = estimated_row(row()), estimated_row(row(**blank))
+    proxy = configuration(row(**blank, model_name="LLAMA3_8B proxy 4L"))
+
+    assert named["isoplan_step_seconds"] == stated["isoplan_step_seconds"]
+    assert stated["isoplan_assumed"] == ""
+    assert "hidden 4096" in named["isoplan_assumed"]
+    assert "as published of LLAMA3_8B" in named["isoplan_assumed"]
+    assert proxy.shape.num_layers == 4
+
+
+def test_experts_of_a_public_model_are_its_own() -> None:
+    blank = dict.fromkeys(("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "swiglu"), "")
+
+    whole = configuration(row(**blank, model_name="DeepSeek-V3")).shape
+    cut = configuration(row(**blank, model_name="DeepSeek-V3 (4 layers)", n_experts="64")).shape
+
+    assert whole.moe is not None and cut.moe is not None
+    assert (whole.moe.num_experts, whole.moe.shared_ffn_width, whole.moe.num_dense_layers) == (256, 2048, 3)
+    assert (cut.moe.num_experts, cut.moe.expert_ffn_width, cut.moe.num_dense_layers) == (64, 2048, 1)
+    assert whole.latent is not None
+
+
+def test_parameters_alone_are_a_conventional_dense_model() -> None:
+    blank = dict.fromkeys(("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "swiglu"), "")
+
+    answer = estimated_row(row(**blank, model_name="ours", n_params="7B"))
+
+    assert answer["isoplan_status"] == "ok"
+    assert "a conventional dense model of 7B parameters" in answer["isoplan_assumed"]
+
+
+def test_a_micro_batch_that_is_not_stated_is_the_fastest_that_fits() -> None:
+    answer = estimated_row(row(micro_batch="", recompute="none"))
+    tried = [estimated_row(row(micro_batch=str(size), recompute="none")) for size in (1, 2, 4, 8, 16, 32)]
+    fitting = [float(one["isoplan_step_seconds"]) for one in tried if not one["isoplan_reason"]]
+
+    assert len(fitting) < len(tried)
+    assert float(answer["isoplan_step_seconds"]) == min(fitting)
+    assert "the fastest that fits" in answer["isoplan_assumed"]
+
+
+def test_a_gate_is_assumed_from_the_width_of_the_feed_forward() -> None:
+    gated, plain = (configuration(row(swiglu="", ffn=ffn, model_name="mine")) for ffn in ("14336", "16384"))
+
+    assert (gated.shape.mlp, plain.shape.mlp) == ("swiglu", "gelu")
+    assert "four times the width" in plain.assumed[0]
+
+
+def test_a_table_in_usual_names_is_predicted_like_ours() -> None:
+    names = {"hardware": "gpu", "n_devices": "num_gpus", "global_batch": "GBS", "TP": "tp", "heads": "num_heads"}
+
+    theirs = estimated_row({names.get(column, column): text for column, text in row().items()})
+
+    assert theirs["isoplan_step_seconds"] == estimated_row(row())["isoplan_step_seconds"]
 
 
 def test_throughput_is_in_the_rows_own_convention() -> None:

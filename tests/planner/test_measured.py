@@ -38,6 +38,7 @@ def test_a_stated_step_time_and_tokens_per_second_mean_the_same() -> None:
     [
         ({"layers": ""}, "line 2: layers is unknown"),
         ({"step_time_s": ""}, "line 2: no step time"),
+        ({"micro_batch": ""}, "line 2: micro_batch is unknown"),
         ({"step_time_s": "fast"}, "step_time_s 'fast' is not a number"),
         ({"step_time_s": "-1"}, "step_time_s -1 is not above zero"),
     ],

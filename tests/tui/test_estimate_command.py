@@ -54,6 +54,8 @@ def test_a_table_comes_back_with_its_rows_and_predictions(tmp_path: Path) -> Non
     [
         ([], "no device is named"),
         (["--hardware", "h100-sxm"], "the model is not given"),
+        (["--hardware", "h100-sxm", "--model", "qwen3-8b", "--params", "3B"], "--model and --params"),
+        (["--hardware", "h100-sxm", "--model", "qwen3-8b", "--kv-heads", "8"], "--model and --kv-heads"),
         ([*SIZES, "--layout", "tp=3"], "takes 3 devices"),
         ([*SIZES, "--stack", "torch"], "no software stack"),
         (["--csv", "rows.csv"], "no place for the predictions"),
@@ -103,3 +105,13 @@ def test_a_search_over_counts_keeps_to_its_limits() -> None:
     assert bound == free[1:]
     with pytest.raises(UserError, match="--tokens is not given"):
         run(*FRONTIER)
+
+
+def test_a_public_model_is_named() -> None:
+    arguments = ("--hardware", "h100-sxm", "--num-devices", "8", "--seq-len", "4096", "--layout", "sharding=fsdp")
+
+    answer = json.loads(run(*arguments, "--model", "Qwen3-30B-A3B", "--json"))
+    smaller = json.loads(run(*arguments, "--model", "Qwen3-30B-A3B", "--vocab-size", "32768", "--json"))
+
+    assert (answer["shape"]["num_layers"], answer["shape"]["moe"]["num_experts"]) == (48, 128)
+    assert (answer["shape"]["vocab_size"], smaller["shape"]["vocab_size"]) == (151936, 32768)

@@ -27,6 +27,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4")
 @click.option("--num-devices", type=int, default=1, show_default=True)
 @click.option("--stack", help="Software: isoplan, torch-fsdp2, torch-fsdp1, torch-ddp, megatron-te, maxtext.")
 @click.option("--profile", metavar="PROFILE.json", help="Calibrated on your own runs (isoplan calibrate).")
+@click.option("--model", help="A public model's name (llama-3.1-8b, qwen3-30b-a3b), or a config.json.")
 @click.option("--params", help="Size of a conventional model (7B), instead of --layers and its like.")
 @click.option("--layers", type=int)
 @click.option("--width", type=int)
@@ -35,7 +36,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "fp8", "mxfp8", "nvfp4")
 @click.option("--ffn", type=int, help="Default: 8/3 of the width, rounded up to 256.")
 @click.option("--window", type=int, help="Keys a query sees under sliding-window attention; default: all earlier ones.")
 @click.option("--global-every", type=int, default=0, help="With --window: every k-th layer sees all.")
-@click.option("--vocab-size", type=int, default=32_768, show_default=True)
+@click.option("--vocab-size", type=int, help="Default: the model's, else 32768.")
 @click.option("--seq-len", type=int, default=2_048, show_default=True)
 @click.option("--batch", type=int, help="Sequences in one optimizer step; default one micro-batch a device.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="bf16", show_default=True)
@@ -55,8 +56,9 @@ def estimate(
     num_devices: int,
     stack: str | None,
     profile: str | None,
+    model: str | None,
     params: str | None,
-    vocab_size: int,
+    vocab_size: int | None,
     seq_len: int,
     batch: int | None,
     precision: "ComputePrecision",
@@ -77,6 +79,7 @@ def estimate(
     \b
     isoplan estimate --hardware h100-sxm --num-devices 64 --params 7B --seq-len 4096 --batch 512
     isoplan estimate --hardware a100-sxm-80gb --num-devices 512 --params 175B --batch 512 --layout tp=8,pp=16
+    isoplan estimate --hardware b200-sxm --num-devices 64 --model mixtral-8x7b --seq-len 4096 --batch 256
     isoplan estimate --hardware h100-sxm,a100-sxm-80gb --max-devices 512 --params 7B --tokens 140B --batch 512
     isoplan estimate --csv published_train.csv --out predicted.csv
     """
@@ -85,7 +88,7 @@ def estimate(
         return
     if hardware is None:
         raise UserError("no device is named", expected="--hardware NAME, or --csv TABLE")
-    shape = _shape(params, sizes, vocab_size=vocab_size, seq_len=seq_len)
+    shape = _shape(model, params, sizes, vocab_size=vocab_size, seq_len=seq_len)
     if max_devices is not None:
         limits = Limits(max_devices, tokens, deadline, budget)
         devices = [_device(name, stack, profile, num_devices=max_devices) for name in hardware.split(",")]
@@ -123,11 +126,16 @@ def _cluster(chip: "Hardware", num_devices: int) -> "Cluster":
     return Cluster(hardware=chip, num_devices=num_devices)
 
 
-def _shape(params: str | None, sizes: dict[str, int | None], *, vocab_size: int, seq_len: int) -> "ModelShape":
+def _shape(
+    model: str | None, params: str | None, sizes: dict[str, int | None], *, vocab_size: int | None, seq_len: int
+) -> "ModelShape":
     from planner.attention import AttentionSpec
     from planner.model import ModelShape
 
-    full = _full_shape(params, sizes, vocab_size=vocab_size, seq_len=seq_len)
+    if model is not None:
+        full = _public_shape(model, params, sizes, vocab_size=vocab_size)
+    else:
+        full = _full_shape(params, sizes, vocab_size=vocab_size, seq_len=seq_len)
     window, every = sizes["window"], sizes["global_every"] or 0
     if window is None:
         return full
@@ -135,14 +143,32 @@ def _shape(params: str | None, sizes: dict[str, int | None], *, vocab_size: int,
     return ModelShape.model_validate({**full.model_dump(), "attention": attention})
 
 
-def _full_shape(params: str | None, sizes: dict[str, int | None], *, vocab_size: int, seq_len: int) -> "ModelShape":
-    from planner.shapes import custom_shape, standard_shape
+def _public_shape(
+    model: str, params: str | None, sizes: dict[str, int | None], *, vocab_size: int | None
+) -> "ModelShape":
+    from planner.model import ModelShape
+    from planner.public_models import model_shape
 
+    also = [name for name in ("layers", "width", "heads", "kv_heads", "ffn") if sizes[name] is not None]
+    if params is not None or also:
+        raise UserError(f"--model and --{(also or ['params'])[0].replace('_', '-')}", expected="one of them")
+    shape = model_shape(model)
+    return shape if vocab_size is None else ModelShape.model_validate({**shape.model_dump(), "vocab_size": vocab_size})
+
+
+def _full_shape(
+    params: str | None, sizes: dict[str, int | None], *, vocab_size: int | None, seq_len: int
+) -> "ModelShape":
+    from planner.shapes import DEFAULT_VOCAB, custom_shape, standard_shape
+
+    vocab_size = vocab_size or DEFAULT_VOCAB
     if params is not None:
         return standard_shape(parse_count(params), vocab_size=vocab_size, seq_len=seq_len)
     layers, width, heads = sizes["layers"], sizes["width"], sizes["heads"]
     if layers is None or width is None or heads is None:
-        raise UserError("the model is not given", expected="--params 7B, or --layers, --width and --heads")
+        raise UserError(
+            "the model is not given", expected="--model NAME, --params 7B, or --layers, --width and --heads"
+        )
     return custom_shape(
         num_layers=layers,
         width=width,

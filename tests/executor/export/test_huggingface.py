@@ -19,6 +19,7 @@ from executor.run import execute
 from planner.attention import AttentionSpec
 from planner.model import ModelShape, MoeSpec
 from planner.positions import RopeSpec
+from planner.public_models import config_shape
 from tests.executor import runs
 
 BASE = {
@@ -46,6 +47,13 @@ STRETCHED = {
     scaling: {"rope": RopeSpec(base=100.0, scaling=scaling, factor=4.0, original_seq_len=64), "has_qk_norm": False}
     for scaling in ("linear", "llama3", "yarn")
 }
+
+
+@pytest.mark.parametrize("name", [name for name in SHAPES if "mup" not in name])
+def test_the_planner_reads_what_we_export(name: str) -> None:
+    shape = ModelShape.model_validate({**BASE, **SHAPES[name]})
+
+    assert config_shape(hf_config(shape, seq_len=16, end_id=0), name="config.json") == shape
 
 
 @pytest.fixture(params=SHAPES)
