@@ -36,5 +36,5 @@ def test_a_table_names_a_model_with_words_of_its_own_after_it(text: str, name: s
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="no model is known as 'lama-3.1-8b'.*llama-3.1-8b"):
+    with pytest.raises(UserError, match=r"no model is known as 'lama-3\.1-8b'.*llama-3\.1-8b"):
         public_model("lama-3.1-8b")
