@@ -83,6 +83,23 @@ def left_out(everything: Sequence[Run]) -> tuple[Predicted, Predicted, NDArray[n
     return plain, after, seen, scored
 
 
+def family_left_out(dense: Sequence[Run], moe: Sequence[Run]) -> Predicted:
+    """Mixtures of experts predicted after others of another family alone: DeepSeek, Qwen, Grok, GPT-OSS, Kimi."""
+    blocks, result = fit_profiles.fit(dense)
+    families = [run.row["model_name"][:4].lower() for run in moe]
+    found = Predicted(np.zeros(len(moe)), np.zeros(len(moe)))
+    for family in sorted(set(families)):
+        at = [index for index, one in enumerate(families) if one == family]
+        others = [run for run, one in zip(moe, families, strict=True) if one != family]
+        moved = fit_profiles.with_experts(blocks, result, others)
+
+        def known(chip: str, stack: str) -> Profile:
+            return fit_profiles.profile(blocks, moved, chip=chip, stack=stack, num_runs=1)  # noqa: B023 - used at once
+
+        _store(found, at, predicted([moe[index] for index in at], known))
+    return found
+
+
 def _after_one_run(
     after: Predicted,
     scored: NDArray[np.bool_],
@@ -128,8 +145,9 @@ def line(name: str, error: NDArray[np.float64], *, cover: str = "") -> str:
     return f"| {name} | {len(error)} | {figures} | {cover} |"
 
 
-def covered(found: Predicted, which: NDArray[np.bool_]) -> str:
-    inside = np.abs(found.log_error[which]) < P90_SIGMAS * found.log_sd[which]
+def covered(found: Predicted, which: NDArray[np.bool_] | None = None) -> str:
+    inside = np.abs(found.log_error) < P90_SIGMAS * found.log_sd
+    inside = inside if which is None else inside[which]
     return f"{inside.mean() * 100:.0f} %"
 
 
@@ -138,13 +156,18 @@ def accuracy_table() -> list[str]:
     dense = np.array([run.is_dense_16_bit for run in tested])
     shipped = predicted(tested, shipped_profile)
     plain, after, seen, scored = left_out(tested)
+    usual = [run for run in runs(completeness=("C",)) if not run.configuration.shape.moe]
     moe = [run for run in runs(completeness=ALL) if run.configuration.shape.moe]
+    unfitted, mixtures = predicted(usual, shipped_profile), predicted(moe, shipped_profile)
+    family_out = family_left_out(tested, moe)
     return [
         "| rows | n | median % | P90 % | max % | bias % | inside 80 % |",
         "|---|---|---|---|---|---|---|",
         line("dense 16-bit, shipped profiles (in-sample)", shipped.error[dense], cover=covered(shipped, dense)),
         line("FP8 and FP4, in-sample", shipped.error[~dense], cover=covered(shipped, ~dense)),
-        line("mixtures of experts (completeness C), in-sample", predicted(moe, shipped_profile).error),
+        line("dense, with a field missing (completeness C), never fitted", unfitted.error, cover=covered(unfitted)),
+        line("mixtures of experts (completeness C), in-sample", mixtures.error, cover=covered(mixtures)),
+        line("mixtures of experts, family of models left out", family_out.error, cover=covered(family_out)),
         line("dense 16-bit, one MFU per chip, same rows", one_mfu_per_chip([r for r in tested if r.is_dense_16_bit])),
         line(
             "dense, source left out, chip and stack seen", plain.error[dense & seen], cover=covered(plain, dense & seen)

@@ -48,4 +48,6 @@ def runs(path: Path = TABLE, *, completeness: tuple[str, ...] = FULL_ENOUGH) -> 
                 continue
             with suppress(UserError):
                 described = configuration(row)
+                if described.is_micro_batch_unknown:
+                    continue
                 yield Run(row, described, described.work, float(row["derived_step_time_s"]))

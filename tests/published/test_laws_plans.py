@@ -98,13 +98,13 @@ def test_experts_lower_the_loss_and_ask_for_fewer_active_parameters_on_more_toke
     compute = free.compute.six_nd_flop
     losses = law_loss(law("ludziejewski-2025-moe").law, sizes, compute / 6 / sizes, num_experts=experts.num_experts)
     # Larger models are slower for a dollar: the size is the best of those priced, worse ones on both sides of it, and
-    # below the paper's optimum at its compute, at a small price in loss.
+    # below the paper's optimum at its compute, at a price in loss that is small beside what experts gain.
     priced = {option.num_params: option.loss_p50 for option in free.sizes}
     total = free.model.num_params
     assert min(priced, key=priced.__getitem__) == total
     assert min(priced) < total < max(priced)
     assert num_active_params(free.model.shape) < sizes[losses.argmin()]
-    assert free.predicted.loss.p50 == pytest.approx(losses.min(), abs=0.003)
+    assert 0 <= free.predicted.loss.p50 - losses.min() < 0.2 * (dense.predicted.loss.p50 - losses.min())
     assert "dense model" in [alternative.name for alternative in free.alternatives]
     assert "experts are the most the law was fitted on" in free.binding.note or experts.num_experts < 32
 
