@@ -89,8 +89,9 @@ MISFIT_SD, UNSEEN_MISFIT_SD = 0.05, 0.10
 RUN_SD, UNSEEN_RUN_SD = 0.04, 0.08
 NEW_SOURCE_RUNS = 8.0  # assumption: the weight of sources not seen, in runs (a Chinese restaurant process)
 MOE_CONSTANTS = ("expert_fraction", "dispatch_passes")
-EXPERT_KERNELS_SD = 0.5  # of both at once, from one version of a stack to another, so that 80 % intervals hold 80 % of
-# 121 mixtures (83 % of them where their family was left out): Qwen3 30B on one node took 10.0 and, two months later, 6.4 s
+# Of both at once, from one version of a stack to another, so that 80 % intervals hold 80 % of 121 mixtures (83 % of them
+# where their family was left out): Qwen3 30B on one node took 10.0 s and, two months later, 6.4.
+EXPERT_KERNELS_SD = 0.5
 SOURCE_SD = 0.08  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
 NETWORK_SD = (
     0.75  # of `slowdown_per_doubling` on a cluster not seen: NVIDIA's lose 0.55 % a doubling, MaxText's 1.1 to 3.5
