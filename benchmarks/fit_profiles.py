@@ -89,8 +89,8 @@ MISFIT_SD, UNSEEN_MISFIT_SD = 0.05, 0.10
 RUN_SD, UNSEEN_RUN_SD = 0.04, 0.08
 NEW_SOURCE_RUNS = 8.0  # assumption: the weight of sources not seen, in runs (a Chinese restaurant process)
 MOE_CONSTANTS = ("expert_fraction", "dispatch_passes")
-# Of both at once, from one version of a stack to another, so that 80 % intervals hold 80 % of 121 mixtures (83 % of them
-# where their family was left out): Qwen3 30B on one node took 10.0 s and, two months later, 6.4.
+# Of both at once, from one version of a stack to another, so that 80 % intervals hold 80 % of 121 mixtures (83 % of
+# those whose family was left out): Qwen3 30B on one node took 10.0 s and, two months later, 6.4.
 EXPERT_KERNELS_SD = 0.5
 SOURCE_SD = 0.08  # of `slowness` between sources: versions 8 %, boards and thermals 5 % (reference, section 4)
 NETWORK_SD = (

@@ -7,7 +7,7 @@ from planner.cluster import Layout
 from planner.conventions import FlopConvention, flop_per_token_by
 from planner.memory import FRAGMENTATION, MemoryBreakdown, memory_per_device
 from planner.profiles import profile_for
-from planner.published_columns import usual_row
+from planner.published_columns import STEPS, usual_row
 from planner.published_row import Configuration, configuration
 from planner.report.cells import inert
 from planner.step import StepBreakdown, step_breakdown
@@ -29,7 +29,7 @@ UNSAID = ({"recompute": "alternate"}, {"recompute": "full"}, {"recompute": "full
 def estimated_row(row: Mapping[str, str]) -> dict[str, str]:
     """The row with `ADDED_COLUMNS`; a row that cannot be understood is `refused` with its reason."""
     try:
-        usual = usual_row({name: text for name, text in row.items() if isinstance(text, str)})
+        usual = usual_row({name: text for name, text in row.items() if isinstance(text, str)}, STEPS)
         described, step, memory = _predicted(configuration(usual))
     except UserError as error:
         blank = dict.fromkeys(ADDED_COLUMNS, "")

@@ -10,7 +10,7 @@ from data.catalog.hardware import Hardware
 from data.errors import UserError
 from planner.calibrate import MeasuredStep
 from planner.profile import Profile
-from planner.published_columns import usual_row
+from planner.published_columns import STEPS, usual_row
 from planner.published_row import Configuration, configuration
 from planner.step_terms import step_terms
 from planner.workload import stacked
@@ -59,7 +59,7 @@ def measured_rows(rows: Sequence[Mapping[str, str]]) -> MeasuredRows:
     refused: list[str] = []
     for line, row in enumerate(rows, start=2):
         try:
-            row = usual_row(row)
+            row = usual_row(row, STEPS)
             described = configuration(row)
             if described.is_micro_batch_unknown:
                 raise UserError("micro_batch is unknown")

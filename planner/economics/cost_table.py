@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from data.errors import UserError
 from planner.economics.published_cost import estimate_cost
+from planner.published_columns import COSTS, usual_row
 from planner.report.cells import inert
 
 ADDED = (
@@ -35,7 +36,7 @@ def cost_table(text: str, *, name: str) -> CostTable:
     """
     reader = csv.DictReader(io.StringIO(text, newline=""))
     header = list(reader.fieldnames or ())
-    if not {"device_hours", "hardware", "compute_flop", "params"} & set(header):
+    if not {"device_hours", "hardware", "compute_flop", "params"} & set(map(COSTS.ours, header)):
         raise UserError(
             f"{name} has none of the columns that a cost needs",
             expected="device_hours, hardware, n_devices, wall_days, params, tokens, compute_flop, price_basis, year",
@@ -61,7 +62,7 @@ def cost_table(text: str, *, name: str) -> CostTable:
 def _priced(row: dict[str, str]) -> dict[str, str]:
     known = {key: value for key, value in row.items() if key not in NEVER_READ and isinstance(value, str)}
     try:
-        found = estimate_cost(known)
+        found = estimate_cost(usual_row(known, COSTS))
     except UserError as error:
         refusal = error.found + (f" (expected: {error.expected})" if error.expected else "")
         return dict(zip(ADDED, ("", "", "", "", "refused", inert(refusal)), strict=True))
