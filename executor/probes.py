@@ -33,8 +33,8 @@ class Seen:
     position_P: Tensor
 
 
-See = Callable[[Tensor], Seen]
-"""From passages (B, T) to what this process sees of them."""
+See = Callable[[Tensor, int], Seen]
+"""From passages (B, T), and the first position that is asked about, to what this process sees of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,9 @@ class Probes:
     def whole_evidence(self, model: Decoder) -> Tensor:
         """Return what speaks for each answer of all questions, (K, I, A), as a whole model sees it."""
 
-        def see(token_BT: Tensor) -> Seen:
-            return Seen(model.logits(token_BT), torch.arange(token_BT.shape[1], device=token_BT.device))
+        def see(token_BT: Tensor, start: int) -> Seen:
+            position_P = torch.arange(start, token_BT.shape[1], device=token_BT.device)
+            return Seen(model.logits(token_BT, start=start), position_P)
 
         return torch.cat([self.evidence(see, item_I) for item_I in self.parts()], dim=1)
 
@@ -91,15 +92,20 @@ class Probes:
         """Return how likely, in nats, each continuation is after the prompt."""
         prompt = self.token_IT1[item_IA[:, :1], : self.prompt_tokens].expand(-1, NUM_ANSWERS, -1)
         passage = torch.cat((prompt, self.token_IT1[item_IA, self.prompt_tokens :]), dim=2).flatten(0, 1)
-        seen = see(passage[:, :-1])
+        seen = see(passage[:, :-1], self.prompt_tokens - 1)
         is_asked_P = (seen.position_P >= self.prompt_tokens - 1) & (seen.position_P < passage.shape[1] - 1)
-        target = passage[:, seen.position_P[is_asked_P] + 1]
-        loss = cross_entropy(seen.logits_BPV[:, is_asked_P].float().transpose(1, 2), target, reduction="none")
-        return -loss.double().sum(1).view_as(item_IA)
+        target_BP = passage[:, seen.position_P[is_asked_P] + 1]
+        # A question at a time: the logits are the largest thing in memory, and their loss copies them twice.
+        parts = zip(seen.logits_BPV.split(NUM_ANSWERS), target_BP.split(NUM_ANSWERS), strict=True)
+        losses = [
+            cross_entropy(logits_APV[:, is_asked_P].float().transpose(1, 2), target_AP, reduction="none")
+            for logits_APV, target_AP in parts
+        ]
+        return -torch.stack(losses).double().sum(2)
 
     def _cloze(self, see: See, item_IA: Tensor) -> Tensor:
         """Return the logit of each token that may end the prompt."""
         prompt = self.token_IT1[item_IA[:, 0], : self.prompt_tokens]
-        seen = see(prompt[:, :-1])
+        seen = see(prompt[:, :-1], self.prompt_tokens - 2)
         logits_IV = seen.logits_BPV[:, seen.position_P == self.prompt_tokens - 2].double().sum(1)
         return logits_IV.gather(1, self.token_IT1[item_IA, self.prompt_tokens - 1])

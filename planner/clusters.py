@@ -97,8 +97,7 @@ def _asking(request: Request, **changes: object) -> Request:
 
 
 def _has_price_to_pay(request: Request) -> bool:
-    is_fixed = request.num_params is not None and request.num_tokens is not None
-    return request.budget_usd is not None or request.target_loss is not None or is_fixed
+    return request.budget_usd is not None or request.target_loss is not None or request.is_fixed
 
 
 def _assumptions(best: Trial, *, is_searched: bool) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ class Facts:
     code_version: str
     assumptions: tuple[str, ...]
     optimiser: OptimiserKind = "adamw"
+    model: ModelShape | None = None
 
 
 def is_compiled(shape: ModelShape, facts: Facts) -> bool:

@@ -47,6 +47,7 @@ class Request(Value):
     budget_usd: Usd | None = None
     deadline_seconds: Seconds | None = None
     target_loss: float | None = Field(default=None, gt=0)
+    model: PathText | None = Field(default=None, description="a public model's name or a config.json: its exact shape")
     num_params: Params | None = Field(default=None, description="fix the model size instead of searching it")
     num_tokens: Tokens | None = Field(default=None, description="fix the training tokens instead of searching them")
     hardware: str
@@ -78,9 +79,10 @@ class Request(Value):
     @model_validator(mode="after")
     def _asks_something(self) -> "Request":
         limits = (self.budget_usd, self.deadline_seconds, self.target_loss)
-        is_fixed = self.num_params is not None and self.num_tokens is not None
-        if all(limit is None for limit in limits) and not is_fixed:
-            raise ValueError("give a budget, a deadline, a target loss, or both params and tokens")
+        if all(limit is None for limit in limits) and not self.is_fixed:
+            raise ValueError("give a budget, a deadline, a target loss, or both params (or a model) and tokens")
+        if self.model is not None and (self.num_params is not None or self.moe):
+            raise ValueError("a model has its own size and experts: give it without params and moe")
         for name, (least, most) in RANGES.items():
             value = getattr(self, name)
             is_free = name == "price_usd_per_device_hour" and value == 0
@@ -89,6 +91,11 @@ class Request(Value):
         if self.scope is not None and self.budget_usd is not None and self.scope.run_share_usd(self.budget_usd) <= 0:
             raise ValueError(f"the scope alone costs ${self.scope.fixed_usd:,.0f}, all of the budget")
         return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether size and tokens are both given, so that nothing is left to search but how to run it."""
+        return (self.num_params is not None or self.model is not None) and self.num_tokens is not None
 
     @property
     def asked_items(self) -> int:

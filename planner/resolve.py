@@ -27,10 +27,12 @@ from planner.facts import DataFacts, Facts, Overheads
 from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
 from planner.law.registry import MOE_LAW, law
 from planner.law.result import load_fit
+from planner.model import ModelShape
 from planner.offload import HOST_LINK_FRACTION
 from planner.plan import PlannedHardware, PlannedPrice, as_json
 from planner.profile import Calibration, Profile
 from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
+from planner.public_models import model_shape
 from planner.recipe import CorpusRef, Precision, Rates
 from planner.request import LOCAL, Request
 from planner.shapes import DEFAULT_VOCAB
@@ -121,7 +123,8 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
     cluster = Cluster(hardware=device.hardware, num_devices=request.num_devices)
     if device.is_local and request.num_devices != 1:
         raise UserError(f"{request.num_devices} local devices", expected="1: this machine", next_step="--num-devices 1")
-    vocab = request.vocab_size or corpus_vocab
+    model = _model(request, vocab_size=request.vocab_size or corpus_vocab)
+    vocab = model.vocab_size if model else request.vocab_size or corpus_vocab
     overheads = _overheads(device, cluster)
     return Facts(
         cluster=cluster,
@@ -139,9 +142,24 @@ def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
         now=now,
         valid_until=now + VALID_FOR,
         code_version=code_version(),
-        assumptions=_assumptions(device, overheads, data, vocab=vocab),
+        assumptions=_assumptions(device, overheads, data, vocab=vocab, model=request.model),
         optimiser=request.optimiser,
+        model=model,
     )
+
+
+def _model(request: Request, *, vocab_size: int | None) -> ModelShape | None:
+    """The shape that the request names, with the vocabulary of its text; None where it names none."""
+    if request.model is None:
+        return None
+    shape = model_shape(request.model)
+    if shape.moe is not None:
+        raise UserError(
+            f"{request.model} is a mixture of experts, of whose loss no law here knows enough",
+            expected="a dense model, or --moe for experts that a law was fitted on",
+            next_step=f"its time and memory: isoplan estimate --model {request.model}",
+        )
+    return shape if vocab_size is None else shape.model_copy(update={"vocab_size": vocab_size})
 
 
 def resolve_device(
@@ -381,8 +399,10 @@ def _overheads(device: Device, cluster: Cluster) -> Overheads:
     )
 
 
-def _assumptions(device: Device, overheads: Overheads, data: DataFacts, *, vocab: int | None) -> tuple[str, ...]:
-    found: list[str] = []
+def _assumptions(
+    device: Device, overheads: Overheads, data: DataFacts, *, vocab: int | None, model: str | None
+) -> tuple[str, ...]:
+    found = [] if model is None else [f"the model is {model} as it is: no other size or shape was looked at"]
     if data.corpus is None:
         found.append("no corpus: the plan cannot run; text is assumed to be like the law's")
     if data.unique_tokens is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from planner.belief import LawModel
 from planner.facts import Facts
-from planner.model import ModelShape
+from planner.model import ModelShape, num_params
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import START_LOG_SD, Z90
@@ -62,6 +62,8 @@ def _tokens_per_param(request: Request) -> float:
 
 
 def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelShape]:
+    if facts.model is not None:
+        return (facts.model,)
     if request.num_params is not None:
         return (standard_shape(request.num_params, vocab_size=facts.vocab_size, seq_len=facts.seq_len),)
     return candidate_shapes(
@@ -90,7 +92,8 @@ def _limited_flop(request: Request, facts: Facts) -> float:
 def unlimited_flop(request: Request, facts: Facts) -> float:
     """FLOP, roughly, of what is asked for where neither money nor time is."""
     if request.num_tokens is not None:
-        return 6.0 * (request.num_params or request.num_tokens / TOKENS_PER_PARAM) * request.num_tokens
+        known = num_params(facts.model) if facts.model is not None else request.num_params
+        return 6.0 * (known or request.num_tokens / TOKENS_PER_PARAM) * request.num_tokens
     return _flop_for_loss(request.target_loss or 3.0, facts)
 
 

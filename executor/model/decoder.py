@@ -136,9 +136,10 @@ class Decoder(nn.Module):
         hidden_SW = self.hidden(token_BT, document_BT).flatten(0, 1)
         return cross_entropy(hidden_SW, self._head_weight, target_BT.flatten(), self._rules)
 
-    def logits(self, token_BT: Tensor, document_BT: Tensor | None = None) -> Tensor:
-        """Return the logits (B, T, V)."""
-        return softcapped(linear(self.hidden(token_BT, document_BT), self._head_weight), self._rules.softcap)
+    def logits(self, token_BT: Tensor, document_BT: Tensor | None = None, *, start: int = 0) -> Tensor:
+        """Return the logits (B, T - start, V) at the positions from `start` on."""
+        hidden_BTW = self.hidden(token_BT, document_BT)[:, start:]
+        return softcapped(linear(hidden_BTW, self._head_weight), self._rules.softcap)
 
     def hidden(self, token_BT: Tensor, document_BT: Tensor | None) -> Tensor:
         """Return what the head multiplies (B, T, W), its scale included."""

@@ -28,8 +28,8 @@ class Reader:
     pipeline: Pipeline | None
     shape: ModelShape
 
-    def __call__(self, token_BT: Tensor) -> Seen:
-        """Return the logits at this rank's positions: none but on the last stage of a pipeline."""
+    def __call__(self, token_BT: Tensor, start: int) -> Seen:
+        """Return the logits at this rank's positions, before `start` too; none but on a pipeline's last stage."""
         grid, layout = self.share.grid, self.share.grid.layout
         multiple = math.lcm(2 * layout.cp, layout.cp * layout.tp) if layout.cp > 1 else layout.tp
         token_BT = pad(token_BT, (0, -token_BT.shape[1] % multiple))

@@ -7,6 +7,7 @@ from data.source import Source
 from data.units import show_count, show_delta, show_fraction, show_seconds, show_usd
 from data.values import Band
 from planner.compare import Comparison, Scored
+from planner.health import PLANNED
 from planner.model import num_active_params
 from planner.plan import Alternative, Plan, PlannedLaw, PlannedModel
 from planner.request import LOCAL, Request
@@ -22,9 +23,11 @@ FLAGS = {
     "budget_usd": "--budget",
     "deadline_seconds": "--deadline",
     "target_loss": "--target-loss",
+    "model": "--model",
     "num_params": "--params",
     "num_tokens": "--tokens",
     "hardware": "--hardware",
+    "profile": "--profile",
     "num_devices": "--num-devices",
     "price_usd_per_device_hour": "--price",
     "provider": "--provider",
@@ -38,8 +41,11 @@ FLAGS = {
     "vocab_size": "--vocab-size",
     "seq_len": "--seq-len",
     "precision": "--precision",
+    "optimiser": "--optimiser",
+    "probe_items": "--probe-items",
     "gate_fraction": "--gate-every",
     "min_tokens_per_param": "--min-tokens-per-param",
+    "author": "--author",
     "seed": "--seed",
 }
 """The option of `isoplan plan` that sets each field of a request."""
@@ -212,9 +218,14 @@ def plan_command(request: Request, *, has_devices: bool = True) -> str:
     for field, flag in FLAGS.items():
         value = getattr(request, field)
         is_said = is_counted if field == "num_devices" else value != Request.model_fields[field].default
-        if value is not None and is_said:
+        if value is True:
+            words.append(flag)
+        elif value is not None and is_said:
             words += [flag, shlex.quote(f"{value!r}s" if field == "deadline_seconds" else str(value))]
     words += [part for chosen in request.choices.words for part in ("--recipe", chosen)]
+    for name in ("on_spike", "on_nonfinite", "on_regression"):
+        if (chosen := getattr(request.health, name)) != getattr(PLANNED, name):
+            words += [f"--{name.replace('_', '-')}", chosen]
     scope = ("--scope", "SCOPE.toml") if request.scope is not None else ()
     return " ".join((*words, *scope))
 

@@ -3,9 +3,11 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from data.catalog.models import public_model
 from data.errors import InfeasibleError, UserError
 from planner.candidates import at_other_batches, candidate
 from planner.plan import load_plan, save_plan
+from planner.public_models import public_shape
 from planner.recipe import run_cost_usd
 from planner.recommend import best_candidate, recommend
 from planner.request import Request, make_request
@@ -107,6 +109,32 @@ def test_fixed_size_and_tokens_are_obeyed(planned):
 
     assert plan.model.num_params == pytest.approx(7e9, rel=0.05)
     assert plan.data.num_tokens == pytest.approx(140e9, rel=0.01)
+
+
+def test_a_model_that_exists_is_planned_as_it_is(planned):
+    plan = planned(model="meta-llama/Llama-3.2-1B", vocab_size=32_000)
+    public = public_shape(public_model("llama-3.2-1b"))
+    fixed = planned(model="llama-3.2-1b", num_tokens=100_000_000_000, budget_usd=None)
+
+    assert plan.model.shape == public.model_copy(update={"vocab_size": 32_000})
+    assert fixed.model.shape == public
+    assert fixed.data.num_tokens == pytest.approx(100e9, rel=1e-3)
+    assert any("Llama-3.2-1B" in note for note in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "qwen3-30b-a3b"}, "is a mixture of experts"),
+        ({"model": "llama-9"}, "no model is known as 'llama-9'"),
+        ({"model": "qwen3-8b", "num_params": 8_000_000_000}, "its own size and experts"),
+        ({"model": "qwen3-8b", "moe": True}, "its own size and experts"),
+        ({"model": "qwen3-8b", "budget_usd": None}, r"both params \(or a model\) and tokens"),
+    ],
+)
+def test_a_model_that_cannot_be_planned_is_refused(planned, fields, message):
+    with pytest.raises(UserError, match=message):
+        planned(**fields)
 
 
 def test_gates_stand_every_tenth_of_training_with_bands_around_the_prediction(planned):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from data.canonical import Json
+from planner.health import PLANNED
 from planner.plan import Plan
 from planner.report.words import plan_command
 from planner.request import Request
@@ -43,16 +44,34 @@ EVERYTHING: dict[str, Json] = {
         "masks_documents": True,
     },
     "min_tokens_per_param": 5.0,
+    "profile": "my profile.json",
+    "optimiser": "muon",
+    "probe_items": 8,
+    "author": "A. Planner",
+    "moe": True,
+    "health": {**PLANNED.model_dump(), "on_spike": "rollback", "on_nonfinite": "stop", "on_regression": "pause"},
     "seed": 9,
 }
 
 
-@pytest.mark.parametrize("request_", [sample_plan().request, Request.model_validate(EVERYTHING)], ids=["sample", "all"])
+OF_A_MODEL = {**EVERYTHING, "num_params": None, "moe": False, "model": "my models/config.json"}
+
+
+def test_every_field_of_a_request_is_in_these_tests() -> None:
+    assert {*EVERYTHING, *OF_A_MODEL, "scope"} == set(Request.model_fields)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [sample_plan().request, Request.model_validate(EVERYTHING), Request.model_validate(OF_A_MODEL)],
+    ids=["sample", "all", "model"],
+)
 def test_the_command_asks_the_same_request(request_: Request) -> None:
     words = shlex.split(plan_command(request_))
 
     fields = plan_click.make_context("plan", words[2:]).params
     asked = {name: fields[name] for name in fields if name in Request.model_fields}
+    asked["health"] = {**PLANNED.model_dump(), **{name: fields[name] for name in fields if name.startswith("on_")}}
 
     assert words[:2] == ["isoplan", "plan"]
     assert Request.model_validate(asked) == request_

@@ -146,14 +146,13 @@ def _shape(
 def _public_shape(
     model: str, params: str | None, sizes: dict[str, int | None], *, vocab_size: int | None
 ) -> "ModelShape":
-    from planner.model import ModelShape
     from planner.public_models import model_shape
 
     also = [name for name in ("layers", "width", "heads", "kv_heads", "ffn") if sizes[name] is not None]
     if params is not None or also:
         raise UserError(f"--model and --{(also or ['params'])[0].replace('_', '-')}", expected="one of them")
     shape = model_shape(model)
-    return shape if vocab_size is None else ModelShape.model_validate({**shape.model_dump(), "vocab_size": vocab_size})
+    return shape if vocab_size is None else shape.model_copy(update={"vocab_size": vocab_size})
 
 
 def _full_shape(
