@@ -90,14 +90,12 @@ def config_shape(config: Mapping[str, Json], *, name: str) -> ModelShape:
             f"{name} has layers that are neither attention nor feed-forward ({others[0]})",
             expected="a decoder of attention and feed-forward layers",
         )
-    width, heads = (
-        read.count("hidden_size", "n_embd", "d_model"),
-        read.count("num_attention_heads", "n_head", "n_heads"),
-    )
+    width = read.count("hidden_size", "n_embd", "d_model")
+    heads = read.count("num_attention_heads", "n_head", "n_heads")
     latent = _latent(read)
     try:
         return ModelShape(
-            num_layers=(layers := read.count("num_hidden_layers", "n_layer", "n_layers")),
+            num_layers=read.count("num_hidden_layers", "n_layer", "n_layers"),
             width=width,
             num_heads=heads,
             num_kv_heads=heads if latent else read.count("num_key_value_heads", "num_kv_heads", usual=heads),
@@ -109,7 +107,7 @@ def config_shape(config: Mapping[str, Json], *, name: str) -> ModelShape:
             mlp="gelu" if kind in NOT_GATED else "swiglu",
             is_head_tied=bool(config.get("tie_word_embeddings", kind in TIED)),
             has_qk_norm=latent is None and bool(config.get("use_qk_norm", kind in QK_NORMED)),
-            attention=_attention(read, kind, num_layers=layers),
+            attention=_attention(read, kind),
             moe=_experts(read),
             latent=latent,
         )
@@ -167,7 +165,7 @@ def _experts(read: _Config) -> MoeSpec | None:
     )
 
 
-def _attention(read: _Config, kind: str, *, num_layers: int) -> AttentionSpec:
+def _attention(read: _Config, kind: str) -> AttentionSpec:
     types, window = read.settings.get("layer_types"), read.settings.get("sliding_window")
     if not isinstance(window, int) or not window or read.settings.get("use_sliding_window") is False:
         return AttentionSpec()
@@ -183,7 +181,7 @@ def _attention(read: _Config, kind: str, *, num_layers: int) -> AttentionSpec:
 def _every(types: Sequence[Json]) -> int | None:
     """k where every k-th layer is of full attention, 0 where none is; None where the rest are of another kind."""
     full = [index + 1 for index, kind in enumerate(types) if kind == "full_attention"]
-    if set(types) - {"full_attention", "sliding_attention"}:
+    if any(kind not in ("full_attention", "sliding_attention") for kind in types):
         return None
     if not full:
         return 0

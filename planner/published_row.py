@@ -4,7 +4,6 @@ What is blank is unknown and takes the usual of its stack, or what is publicly k
 be guessed is refused with its reason. The measured time, throughput and MFU of the row are never looked at.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,15 +14,12 @@ from pydantic import ValidationError
 
 from data.catalog.chips import chip_named
 from data.catalog.hardware import Hardware, hardware, hardware_names
-from data.catalog.models import model_mentioned
 from data.errors import UserError
-from data.units import parse_cell
 from planner.abilities import OWN_STACK, Abilities, abilities_of
-from planner.attention import AttentionSpec
 from planner.cluster import Cluster, ComputePrecision, Layout, Recompute, Sharding
-from planner.model import ModelShape, MoeSpec
-from planner.public_models import public_shape
-from planner.shapes import DEFAULT_VOCAB, standard_shape
+from planner.model import ModelShape
+from planner.published_cells import count_of, text_of
+from planner.published_shape import completed, shape_of
 from planner.workload import Workload, workload
 
 CHIPS = {
@@ -90,18 +86,18 @@ def configuration(row: Mapping[str, str]) -> Configuration:
     Raises:
         UserError: a needed column is blank or unreadable, the chip is unknown, or the row contradicts itself.
     """
-    row, assumed = _completed(row)
+    row, assumed = completed(row)
     chip = _hardware(row)
     layout = _layout(row)
-    num_devices = _count(row, "n_devices")
+    num_devices = count_of(row, "n_devices")
     if layout.num_devices != num_devices:
         raise UserError(f"the layout takes {layout.num_devices} devices, the row has {num_devices}")
     return Configuration(
-        shape=_shape(row),
+        shape=shape_of(row),
         layout=layout,
         cluster=Cluster(hardware=chip, num_devices=num_devices),
-        seq_len=_count(row, "seq_len"),
-        sequences_per_step=_count(row, "global_batch"),
+        seq_len=count_of(row, "seq_len"),
+        sequences_per_step=count_of(row, "global_batch"),
         precision=_precision(row),
         abilities=abilities_of(stack_of(row))._replace(has_flash="unfused" not in row.get("attention", "")),
         stack=stack_of(row),
@@ -138,7 +134,7 @@ _MEGATRON = r"megatron|nemo|dgxc"
 
 
 def _hardware(row: Mapping[str, str]) -> Hardware:
-    named = _text(row, "hardware").lower()
+    named = text_of(row, "hardware").lower()
     chip = _chip(named)
     network = re.search(r"(\d+)\s*Gbps node-node", row.get("source", ""))
     if not network:
@@ -162,124 +158,19 @@ def _chip(named: str) -> Hardware:
     return hardware(plain)
 
 
-SHAPE_COLUMNS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "n_experts", "topk", "moe_ffn")
-NEEDED_SIZES = {"layers", "hidden", "heads", "ffn", "vocab"}
-_NUM_LAYERS = re.compile(r"\b(\d+)\s*(?:l|layers)\b", re.IGNORECASE)
-
-
-def _completed(row: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The row with what it leaves out of its model filled in, and what was filled in, in words.
-
-    Sizes are those of the public model it names, or of a conventional dense one where parameters are all that it
-    states; a feed-forward that is not four times the width has a gate.
-    """
-    filled, basis = _public_sizes(row)
-    assumed = [f"{', '.join(f'{column} {text}' for column, text in filled.items())}: {basis}"] if filled else []
-    row = {**row, **filled}
-    if not (row.get("swiglu") or "").strip() and (row.get("ffn") or "").strip():
-        is_gated = _count(row, "ffn") != 4 * _count(row, "hidden")
-        row["swiglu"] = str(int(is_gated))
-        assumed.append(f"swiglu {row['swiglu']}: its feed-forward is {'not ' * is_gated}four times the width")
-    return row, tuple(assumed)
-
-
-def _public_sizes(row: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """The sizes that a row does not state, and where they come from; none where it states all that are needed."""
-    stated = {column for column in (*SHAPE_COLUMNS, "swiglu") if (row.get(column) or "").strip()}
-    known, basis = _known(row), f"as published of {row.get('model_name')}"
-    if known is None and not stated - {"vocab"} and (row.get("n_params") or "").strip():
-        known, basis = _conventional(row), f"a conventional dense model of {row['n_params']} parameters"
-    if known is None:
-        return {}, ""
-    facts = _sizes(known) | {"swiglu": str(int(known.mlp == "swiglu"))}
-    if named := _NUM_LAYERS.search(row.get("model_name") or ""):
-        facts["layers"] = named[1]
-    blank = {column: text for column, text in facts.items() if column not in stated}
-    return (blank, basis) if blank.keys() & NEEDED_SIZES else ({}, "")
-
-
-def _conventional(row: Mapping[str, str]) -> ModelShape:
-    vocab_size = _count(row, "vocab", usual=DEFAULT_VOCAB)
-    return standard_shape(_count(row, "n_params"), vocab_size=vocab_size, seq_len=_count(row, "seq_len"))
-
-
-def _sizes(shape: ModelShape) -> dict[str, str]:
-    """The sizes of a shape in the columns of a row."""
-    sizes = (shape.num_layers, shape.width, shape.num_heads, shape.num_kv_heads, shape.head_dim, shape.ffn_width)
-    columns = dict(zip(SHAPE_COLUMNS, (*sizes, shape.vocab_size), strict=False))
-    if shape.moe:
-        columns |= {"n_experts": shape.moe.num_experts, "topk": shape.moe.experts_per_token}
-        columns |= {"moe_ffn": shape.moe.expert_ffn_width}
-    return {column: str(size) for column, size in columns.items()}
-
-
-def _known(row: Mapping[str, str]) -> ModelShape | None:
-    """The public model a row names; None where there is none, or where the row's own widths are another's."""
-    model = model_mentioned(row.get("model_name") or "")
-    if model is None:
-        return None
-    shape = public_shape(model)
-    widths = {"hidden": shape.width, "heads": shape.num_heads, "ffn": shape.ffn_width}
-    stated = ((_count(row, column, usual=0), width) for column, width in widths.items())
-    return shape if all(count in (0, width) for count, width in stated) else None
-
-
-_GATED = frozenset({"1", "true", "yes", "swiglu", "silu", "geglu"})
-
-
-def _shape(row: Mapping[str, str]) -> ModelShape:
-    heads, width = _count(row, "heads"), _count(row, "hidden")
-    num_experts = _count(row, "n_experts", usual=0)
-    ffn = _count(row, "ffn")
-    known = _known(row)
-    latent = known.latent if known else None
-    dim = latent.head_dim if latent else _count(row, "head_dim", usual=max(2, round(width / heads / 2) * 2))
-    try:
-        return ModelShape(
-            num_layers=_count(row, "layers"),
-            width=width,
-            num_heads=heads,
-            num_kv_heads=heads if latent else _count(row, "kv_heads", usual=heads),
-            head_dim=dim,
-            ffn_width=ffn,
-            vocab_size=_count(row, "vocab"),
-            mlp="swiglu" if _text(row, "swiglu").lower() in _GATED else "gelu",
-            is_head_tied=False,
-            has_qk_norm=False,
-            attention=known.attention if known else AttentionSpec(),
-            moe=_experts(row, num_experts, ffn=ffn, known=known) if num_experts > 1 else None,
-            latent=latent,
-        )
-    except ValidationError as error:
-        raise UserError(f"not a model: {error.errors()[0]['msg']}") from error
-
-
-def _experts(row: Mapping[str, str], num_experts: int, *, ffn: int, known: ModelShape | None) -> MoeSpec:
-    """Its experts; tables print the dense width only, so a known model's own say what else there is."""
-    public = known.moe if known else None
-    dense_share = public.num_dense_layers / known.num_layers if known and public else 0.0
-    return MoeSpec(
-        num_experts=num_experts,
-        experts_per_token=_count(row, "topk"),
-        expert_ffn_width=_count(row, "moe_ffn", usual=public.expert_ffn_width if public else ffn),
-        shared_ffn_width=public.shared_ffn_width if public else 0,
-        num_dense_layers=math.ceil(dense_share * _count(row, "layers")),
-    )
-
-
 def _layout(row: Mapping[str, str]) -> Layout:
-    tp, pp, cp = (_count(row, name, usual=1) for name in ("TP", "PP", "CP"))
-    num_devices = _count(row, "n_devices")
-    dp = _count(row, "DP", usual=max(1, num_devices // max(1, tp * pp * cp)))
+    tp, pp, cp = (count_of(row, name, usual=1) for name in ("TP", "PP", "CP"))
+    num_devices = count_of(row, "n_devices")
+    dp = count_of(row, "DP", usual=max(1, num_devices // max(1, tp * pp * cp)))
     try:
         return Layout(
             dp=dp,
             tp=tp,
             pp=pp,
             cp=cp,
-            ep=_count(row, "EP", usual=1),
-            micro_batch=_count(row, "micro_batch", usual=1),
-            num_model_chunks=_count(row, "VP", usual=1) if pp > 1 else 1,
+            ep=count_of(row, "EP", usual=1),
+            micro_batch=count_of(row, "micro_batch", usual=1),
+            num_model_chunks=count_of(row, "VP", usual=1) if pp > 1 else 1,
             sharding=_sharding(row),
             recompute=_recompute(row),
             is_sequence_parallel=row.get("SP", "") != "0",
@@ -325,7 +216,7 @@ def _recompute(row: Mapping[str, str]) -> Recompute:
 
 
 def _precision(row: Mapping[str, str]) -> ComputePrecision:
-    text = _text(row, "precision").lower()
+    text = text_of(row, "precision").lower()
     return _first_marked(text, _PRECISIONS, what="precision", expected="bf16, fp16, fp32, fp8, mxfp8 or nvfp4")
 
 
@@ -358,29 +249,3 @@ def _first_marked(text: str, marks: Sequence[tuple[str, T]], *, what: str, expec
         if re.search(mark, text):
             return meaning
     raise UserError(f"no {what} '{text}'", expected=expected)
-
-
-def _text(row: Mapping[str, str], column: str) -> str:
-    text = (row.get(column) or "").strip()
-    if not text:
-        raise UserError(f"{column} is unknown")
-    return text
-
-
-_MOST = 1e15
-"""More than any table means, tokens included, and whole in a float."""
-
-
-def _count(row: Mapping[str, str], column: str, *, usual: int | None = None) -> int:
-    text = (row.get(column) or "").strip()
-    if not text and usual is not None:
-        return usual
-    if not text:
-        raise UserError(f"{column} is unknown")
-    try:
-        value = parse_cell(text)
-    except UserError as error:
-        raise UserError(f"{column} '{text}' is not a number") from error
-    if not value.is_integer() or not 0 <= value <= _MOST or (value == 0 and usual is None):
-        raise UserError(f"{column} {text} is not a count")
-    return int(value)

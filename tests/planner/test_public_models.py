@@ -151,6 +151,7 @@ def test_a_config_says_what_the_catalog_says(config: dict[str, Json], name: str)
         ({"mamba_d_state": 128}, "neither attention nor feed-forward"),
         ({"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}, "follow no rhythm"),
         ({"sliding_window": 64, "layer_types": ["linear_attention"] * 32}, "follow no rhythm"),
+        ({"sliding_window": 64, "layer_types": [["full_attention"], {}]}, "follow no rhythm"),
     ],
 )
 def test_a_config_that_is_no_decoder_of_ours_is_refused(change: dict[str, Json], message: str) -> None:
