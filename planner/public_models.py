@@ -92,8 +92,8 @@ def config_shape(config: Mapping[str, Json], *, name: str) -> ModelShape:
         )
     width = read.count("hidden_size", "n_embd", "d_model")
     heads = read.count("num_attention_heads", "n_head", "n_heads")
-    latent = _latent(read)
     try:
+        latent = _latent(read)
         return ModelShape(
             num_layers=read.count("num_hidden_layers", "n_layer", "n_layers"),
             width=width,
@@ -126,9 +126,10 @@ class _Config:
         return any(self.settings.get(key) for key in keys)
 
     def count(self, *keys: str, usual: int | None = None) -> int:
+        """The first of these settings there is: above zero, or zero too where nothing else is `usual`."""
         for key in keys:
             value = self.settings.get(key)
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            if isinstance(value, int) and not isinstance(value, bool) and value >= (0 if usual == 0 else 1):
                 return value
             if value is not None:
                 raise UserError(f"{key} of {self.name} is {value!r}", expected="a count")

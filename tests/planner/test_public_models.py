@@ -147,6 +147,11 @@ def test_a_config_says_what_the_catalog_says(config: dict[str, Json], name: str)
     [
         ({"hidden_size": None}, "does not state hidden_size"),
         ({"num_hidden_layers": "32"}, "num_hidden_layers of config.json is '32'"),
+        ({"num_attention_heads": 0}, "num_attention_heads of config.json is 0"),
+        (
+            {"kv_lora_rank": 8, "qk_nope_head_dim": 3, "qk_rope_head_dim": 3, "v_head_dim": 4},
+            "even rope_dim",
+        ),
         ({"num_key_value_heads": 5}, "is no model"),
         ({"mamba_d_state": 128}, "neither attention nor feed-forward"),
         ({"sliding_window": 64, "layer_types": ["full_attention", "sliding_attention"]}, "follow no rhythm"),
