@@ -2,10 +2,11 @@
 
 import csv
 import io
+from contextlib import suppress
 from typing import NamedTuple
 
 from data.errors import UserError
-from planner.economics.published_cost import estimate_cost
+from planner.economics.published_cost import estimate_cost, run_footprint, run_kwh
 from planner.published_columns import COSTS, usual_row
 from planner.report.cells import inert
 
@@ -16,7 +17,10 @@ ADDED = (
     "isoplan_tier",
     "isoplan_status",
     "isoplan_reason",
+    "isoplan_energy_mwh",
+    "isoplan_tco2e",
 )
+"""CO2 where the row has a `region`; its boundary and energy's are `planner.economics.footprint.BOUNDARY`."""
 NEVER_READ = ("published_cost_usd", "cost_low", "cost_high")
 
 
@@ -62,9 +66,20 @@ def cost_table(text: str, *, name: str) -> CostTable:
 def _priced(row: dict[str, str]) -> dict[str, str]:
     known = {key: value for key, value in row.items() if key not in NEVER_READ and isinstance(value, str)}
     try:
-        found = estimate_cost(usual_row(known, COSTS))
+        row = usual_row(known, COSTS)
+        found = estimate_cost(row)
     except UserError as error:
         refusal = error.found + (f" (expected: {error.expected})" if error.expected else "")
-        return dict(zip(ADDED, ("", "", "", "", "refused", inert(refusal)), strict=True))
+        return dict.fromkeys(ADDED, "") | {"isoplan_status": "refused", "isoplan_reason": inert(refusal)}
     figures = (f"{usd:.6g}" for usd in (found.usd, found.p10_usd, found.p90_usd))
-    return dict(zip(ADDED, (*figures, found.tier, "ok", inert(found.basis)), strict=True))
+    return dict(zip(ADDED, (*figures, found.tier, "ok", inert(found.basis), *_footprint(row)), strict=True))
+
+
+def _footprint(row: dict[str, str]) -> tuple[str, str]:
+    """Megawatt-hours and tonnes of CO2, each blank where too little is known of it."""
+    energy = emitted = ""
+    with suppress(UserError):
+        energy = f"{run_kwh(row) / 1e3:.6g}"
+        if region := (row.get("region") or "").strip():
+            emitted = f"{run_footprint(row, region=region).co2_kg / 1e3:.6g}"
+    return energy, emitted

@@ -1,8 +1,8 @@
 """Energy and CO2 of device-hours, with the boundary they are counted in.
 
 Chip average draw x server ratio x PUE: the electricity of the hall while training. Left out: building the hardware,
-development runs (about half of a series' impact, OLMo: arXiv 2503.05804), idle time. Meta's cards count TDP x hours
-alone, about the same: server and average draw nearly cancel.
+development runs (about half of a series' impact, OLMo: arXiv 2503.05804), idle time. Cards that count TDP x hours
+alone (Meta's) state a little more than half of this.
 """
 
 from typing import NamedTuple

@@ -118,6 +118,20 @@ def _either(found: Sequence[CostEstimate]) -> CostEstimate:
     )
 
 
+def run_kwh(row: Mapping[str, str]) -> float:
+    """Kilowatt-hours at the wall of the run a row describes.
+
+    Raises:
+        UserError: too little is known.
+    """
+    run = read_run(row)
+    if not run.has_an_amount:
+        raise UserError(missing(run))
+    chip = needed_chip(run, next(iter(chips_of(run)), None))
+    hours, _ = _hours(run, chip, mfu=utilisation(chip, num_devices=run.num_devices))
+    return device_kwh(hours, average_watts=chip.average_watts, pue=PUE[chip.kind])
+
+
 def run_footprint(row: Mapping[str, str], *, region: str) -> Footprint:
     """Energy and CO2 of the run a row describes, in a region.
 
@@ -125,12 +139,8 @@ def run_footprint(row: Mapping[str, str], *, region: str) -> Footprint:
         UserError: too little is known, or no such region.
     """
     run = read_run(row)
-    if not run.has_an_amount:
-        raise UserError(missing(run))
     chip = needed_chip(run, next(iter(chips_of(run)), None))
-    hours, _ = _hours(run, chip, mfu=utilisation(chip, num_devices=run.num_devices))
-    kwh = device_kwh(hours, average_watts=chip.average_watts, pue=PUE[chip.kind])
-    return footprint(kwh, region=region, year=day_of(run, chip).year)
+    return footprint(run_kwh(row), region=region, year=day_of(run, chip).year)
 
 
 def _priced(run: PublishedRun, hours: float, usd_per_hour: float, chip: Chip | None) -> CostEstimate:

@@ -38,8 +38,8 @@ def test_json_holds_the_same_figures() -> None:
 def test_a_table_keeps_its_rows_and_gets_columns(tmp_path: Path) -> None:
     table, out = tmp_path / "rows.csv", tmp_path / "out.csv"
     table.write_text(
-        "\ufeffcase,hardware,device_hours,compute_flop,params,price_basis,year,published_cost_usd\n"
-        "a,H100,100,,,$3/h,2024,1\nb,,,,,,,\nc,A100,100,,,,2023\n",
+        "\ufeffcase,hardware,device_hours,compute_flop,params,price_basis,year,published_cost_usd,region\n"
+        "a,H100,100,,,$3/h,2024,1,us\nb,,,,,,,,\nc,A100,100,,,,2023\n",
         encoding="utf-8",
     )
     said = invoke("cost", "--csv", str(table), "--out", str(out))
@@ -49,6 +49,10 @@ def test_a_table_keeps_its_rows_and_gets_columns(tmp_path: Path) -> None:
     assert [row["isoplan_status"] for row in rows] == ["ok", "refused", "ok"]
     assert [row["isoplan_tier"] for row in rows] == ["priced-hours", "", "hours"]
     assert float(rows[0]["isoplan_cost_usd"]) == 300
+    # 100 h of an H100 at 956 W and a PUE of 1.25; 369 g a kWh in the USA.
+    assert float(rows[0]["isoplan_energy_mwh"]) == pytest.approx(0.1195, rel=0.01)
+    assert float(rows[0]["isoplan_tco2e"]) == pytest.approx(0.0441, rel=0.02)
+    assert rows[2]["isoplan_energy_mwh"] != "" == rows[2]["isoplan_tco2e"]
     assert "Priced 2 rows, refused 1" in said.stderr
 
 
