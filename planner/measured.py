@@ -21,11 +21,12 @@ RATE_COLUMN = "tokens_per_s_per_gpu"
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRow:
-    """One row of a table of runs: where it ran, under what, and what one step took."""
+    """One row of a table of runs: where it ran, under what, what one step took, and what it does not state itself."""
 
     hardware: Hardware
     stack: str
     step: MeasuredStep
+    assumed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def measured_rows(rows: Sequence[Mapping[str, str]]) -> MeasuredRows:
         except UserError as error:
             refused.append(f"line {line}: {error}")
         else:
-            used.append(MeasuredRow(hardware=described.cluster.hardware, stack=described.stack, step=step))
+            used.append(MeasuredRow(described.cluster.hardware, described.stack, step, described.assumed))
     return MeasuredRows(tuple(used), tuple(refused))
 
 

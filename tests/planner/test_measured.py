@@ -25,6 +25,15 @@ ROW = {
 }
 
 
+def test_what_a_row_does_not_state_is_said() -> None:
+    named = {**ROW, **dict.fromkeys(("layers", "heads", "hidden", "ffn", "vocab"), ""), "model_name": "llama-2-7b"}
+
+    stated, assumed = measured_rows([ROW, named]).used
+
+    assert stated.assumed == ()
+    assert "as published of llama-2-7b" in assumed.assumed[0]
+
+
 def test_a_stated_step_time_and_tokens_per_second_mean_the_same() -> None:
     rate = {**ROW, "step_time_s": "", "tokens_per_s_per_gpu": str(64 * 4096 / 4.0 / 8)}
     stated, derived = measured_rows([ROW, rate]).used

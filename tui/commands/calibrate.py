@@ -34,7 +34,8 @@ def calibrate(
 ) -> None:
     """Move the belief about a chip and stack by measured runs, and say what the runs cannot tell.
 
-    RUNS is one table (.csv) in the columns of published runs with a step time, or runs of ours: ids, folders, records.
+    RUNS is one table (.csv) with a step time, in the columns of published runs or under their usual names, or runs of
+    ours: ids, folders, records.
 
     \b
     isoplan calibrate mine.csv --hardware h100-sxm --stack torch-fsdp2
@@ -76,6 +77,8 @@ def _from_table(
     rows = found.of(hardware=hardware, stack=stack)
     if found.refused:
         say(f"{len(found.refused)} rows cannot be used; the first: {found.refused[0]}")
+    for assumed in dict.fromkeys(assumed for row in rows for assumed in row.assumed):
+        say(f"not stated: {assumed}")
     chip = rows[0].hardware
     prior = load_profile(Path(start), chip=chip.name) if start else profile_for(chip, stack=stack or rows[0].stack)
     return prior, [row.step for row in rows]
