@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from maxtext_configs import script_row
+
 from data.errors import UserError
 from planner.published_row import Configuration, configuration
 from planner.workload import Workload
@@ -43,7 +45,8 @@ class Run:
 def runs(path: Path = TABLE, *, completeness: tuple[str, ...] = FULL_ENOUGH) -> Iterator[Run]:
     """Every run of the table that is complete enough and can be understood."""
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+        for printed in csv.DictReader(file):
+            row = script_row(printed) or printed
             if row["completeness"] not in completeness or not row["derived_step_time_s"]:
                 continue
             with suppress(UserError):

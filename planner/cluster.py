@@ -52,6 +52,12 @@ class Cluster(Value):
         """Devices that share a node's network."""
         return min(self.num_devices, self.hardware.node_devices)
 
+    @property
+    def shard_domain(self) -> int:
+        """Devices that HSDP shards over: those of a node, as our executor does, or of a TPU's slice."""
+        is_slice = self.hardware.kind == "tpu"
+        return min(self.num_devices, self.hardware.link_domain) if is_slice else self.devices_per_node
+
 
 class Layout(Value):
     """How one optimizer step is spread. `micro_batch` counts the sequences one device group works on at a time.

@@ -119,12 +119,19 @@ def gradient_seconds(work: Workload, k: Constants, *, gradient_bytes: Numbers) -
     return all_reduce_seconds(work, k, gradient_bytes, group=group, inner=inner)
 
 
+def replica_gradient_seconds(work: Workload, k: Constants, *, gradient_bytes: Numbers) -> Numbers:
+    """Seconds of adding up a step's gradients over the copies that HSDP keeps, each rank its own share of them."""
+    sharing, everyone = shard_ranks(work), work.layout.dp * work.layout.cp
+    inner = work.layout.tp * sharing
+    return all_reduce_seconds(work, k, gradient_bytes / sharing, group=everyone / sharing, inner=inner)
+
+
 @once
 def shard_ranks(work: Workload) -> Numbers:
-    """Ranks that share one copy of what is sharded: all data and context ranks, or those of a node."""
+    """Ranks that share one copy of what is sharded: all data and context ranks; under HSDP those of a node or slice."""
     layout = work.layout
     everyone = layout.dp * layout.cp
-    local = np.clip(work.device.node_devices / layout.tp, 1.0, everyone)
+    local = np.clip(work.device.shard_domain / layout.tp, 1.0, everyone)
     return np.where(layout.shards_within_node > 0, local, everyone)
 
 

@@ -126,8 +126,13 @@ def _exposed_gradients(work: Workload, k: Constants, *, backward_seconds: Number
     layout = work.layout
     experts, others = held_params(work)
     shared = others + np.where(expert_ranks(work) > 1, experts, 0.0) if has_experts(work) else others
-    exchange = collective.gradient_seconds(work, k, gradient_bytes=shared * work.device.element_bytes)
-    return np.where(layout.shards_weights > 0, 0.0, exposed(exchange, k, behind=backward_seconds))
+    size = shared * work.device.element_bytes
+    exchange = exposed(collective.gradient_seconds(work, k, gradient_bytes=size), k, behind=backward_seconds)
+    if np.any(layout.shards_within_node > 0):
+        copies = collective.replica_gradient_seconds(work, k, gradient_bytes=size)
+        exchange = np.where(layout.shards_within_node > 0, exposed(copies, k, behind=backward_seconds), exchange)
+        return np.where(layout.shards_weights > layout.shards_within_node, 0.0, exchange)
+    return np.where(layout.shards_weights > 0, 0.0, exchange)
 
 
 def exposed(traffic_seconds: Numbers, k: Constants, *, behind: Numbers) -> Numbers:

@@ -95,8 +95,8 @@ class LayoutNumbers:
 class DeviceNumbers:
     """One device at one precision. `matmul_flop_per_s` is the dense peak of the products with weights.
 
-    `host_*` are those of the machine around it, of the whole node but for the link; infinite rates and no memory where
-    it is unknown.
+    `shard_domain` devices share one copy of the weights under HSDP. `host_*` are those of the machine around it, of the
+    whole node but for the link; infinite rates and no memory where it is unknown.
     """
 
     matmul_flop_per_s: Numbers
@@ -106,6 +106,7 @@ class DeviceNumbers:
     link_bytes_per_s: Numbers
     link_domain: Numbers
     node_devices: Numbers
+    shard_domain: Numbers
     network_bytes_per_s_per_node: Numbers
     host_link_bytes_per_s: Numbers
     host_memory_bytes: Numbers
@@ -324,6 +325,7 @@ def device_numbers(cluster: Cluster, *, precision: ComputePrecision) -> DeviceNu
         link_bytes_per_s=_one(hardware.link_bytes_per_s),
         link_domain=_one(hardware.link_domain),
         node_devices=_one(cluster.devices_per_node),
+        shard_domain=_one(cluster.shard_domain),
         network_bytes_per_s_per_node=_one(hardware.network_bytes_per_s_per_node),
         host_link_bytes_per_s=_one(host.link_bytes_per_s if host else np.inf),
         host_memory_bytes=_one(host.memory_bytes_per_node if host else 0.0),
