@@ -102,8 +102,8 @@ SLOWER_EXPERTS -= np.isin(CONSTANT_NAMES, "expert_fraction")
 
 
 TPU_STACK, TPU_MATMUL_SD = "maxtext", 0.2
-"""Of its products' fraction of the peak: nobody publishes the best product of a TPU, so the usual one of GPUs stands for
-it, and a systolic array under XLA is no GPU: 32B with all recomputed at 66.9 % MFU is 89 % of a v5e's peak."""
+"""Of its products' fraction of the peak: the best product of a TPU is not published, so the usual one of GPUs stands
+for it, and a systolic array under XLA is no GPU: 32B with all recomputed at 66.9 % MFU is 89 % of a v5e's peak."""
 
 FLASH_2_STACKS = ("torch-fsdp1", "torch-fsdp2", "torch-fsdp2-eager", "torch-ddp")
 FLASH_2_BEST, FLASH_2_BEST_SINCE_HOPPER = 0.73, 0.35

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from data.errors import UserError
 from planner.cluster import Layout
 from planner.conventions import FlopConvention, flop_per_token_by
+from planner.grid import default_space
 from planner.memory import FRAGMENTATION, MemoryBreakdown, memory_per_device
 from planner.profiles import profile_for
 from planner.published_columns import STEPS, usual_row
 from planner.published_row import Configuration, configuration
 from planner.report.cells import inert
+from planner.search import Found, search
 from planner.step import StepBreakdown, step_breakdown
 
 ADDED_COLUMNS = (
@@ -61,7 +63,14 @@ def flop_convention(row: Mapping[str, str]) -> FlopConvention:
 
 
 def _predicted(one: Configuration) -> tuple[Configuration, StepBreakdown, MemoryBreakdown]:
-    """The row with its step and memory; a micro-batch that it does not state is the fastest that fits."""
+    """The row with its step and memory; what it does not state of its layout is the fastest that fits."""
+    if one.is_layout_unknown:
+        best = _fastest(one)
+        return (
+            one.with_layout(best.layout, told=f"{best.layout.text}: the fastest layout found"),
+            best.step,
+            best.memory,
+        )
     if not one.is_micro_batch_unknown:
         return one, _step(one), _memory(one)
     per_replica = one.sequences_per_step // one.layout.dp
@@ -74,6 +83,16 @@ def _predicted(one: Configuration) -> tuple[Configuration, StepBreakdown, Memory
     if not fitting:
         raise UserError("micro_batch is unknown, and none fits")
     return min(fitting, key=lambda found: found[1].step_seconds)
+
+
+def _fastest(one: Configuration) -> Found:
+    batch = {"seq_len": one.seq_len, "sequences_per_step": one.sequences_per_step}
+    space = default_space(one.shape, one.cluster, abilities=one.abilities, **batch)
+    profile = profile_for(one.cluster.hardware, stack=one.stack)
+    found = search(one.shape, one.cluster, profile, space, precision=one.precision, num_best=1, **batch)
+    if not found.best:
+        raise UserError(f"the layout is unknown, and {found.reason(one.cluster)}")
+    return found.best[0]
 
 
 def _step(one: Configuration) -> StepBreakdown:

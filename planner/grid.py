@@ -55,11 +55,14 @@ def default_space(
 ) -> Space:
     """What frameworks run: tensor parallelism inside the fast links, pipelines, contexts of 2048 tokens and more.
 
-    Schedules and offloading are those of `abilities`, the latter where the device's host is known.
+    Weights are sharded over all ranks, or on several slices of TPUs within each. Schedules and offloading are those of
+    `abilities`, the latter where the device's host is known.
     """
     devices = cluster.num_devices
     fast = max(cluster.devices_per_node, min(8, cluster.hardware.link_domain, devices))
-    many = devices > 1
+    sharding = ("none",) if devices == 1 else ("none", "zero1", "fsdp")
+    if cluster.hardware.kind == "tpu" and devices > cluster.shard_domain:
+        sharding = (*sharding, "hsdp")
     return Space(
         tp=tuple(n for n in divisors(devices) if n <= fast and shape.num_kv_heads % n == 0),
         pp=tuple(n for n in divisors(devices) if n <= 64 and n <= shape.num_layers),
@@ -67,7 +70,7 @@ def default_space(
         ep=tuple(n for n in divisors(devices) if n <= 64) if shape.moe else (1,),
         micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= 64),
         num_model_chunks=tuple(sorted({n for k in (0, 2) for n in divisors(shape.num_layers + k) if n <= 16})),
-        sharding=("none", "zero1", "fsdp") if many else ("none",),
+        sharding=sharding,
         recompute=("none", "alternate", "full") if abilities.has_flash else ("none", "selective", "full"),
         schedule=abilities.schedules,
         offload=abilities.offloads if cluster.hardware.host else ("none",),

@@ -58,6 +58,7 @@ class Configuration:
     stack: str
     is_recompute_unknown: bool
     is_micro_batch_unknown: bool
+    is_layout_unknown: bool
     assumed: tuple[str, ...]
 
     @property
@@ -76,7 +77,10 @@ class Configuration:
     def with_micro_batch(self, size: int) -> "Configuration":
         """The same under a micro-batch that the row does not state."""
         layout = Layout.model_validate({**self.layout.model_dump(), "micro_batch": size})
-        told = f"micro_batch {size}: the fastest that fits"
+        return self.with_layout(layout, told=f"micro_batch {size}: the fastest that fits")
+
+    def with_layout(self, layout: Layout, *, told: str) -> "Configuration":
+        """The same in a layout that the row does not state, which `told` says in words."""
         return replace(self, layout=layout, assumed=(*self.assumed, told))
 
 
@@ -86,6 +90,8 @@ def configuration(row: Mapping[str, str]) -> Configuration:
     Raises:
         UserError: a needed column is blank or unreadable, the chip is unknown, or the row contradicts itself.
     """
+    is_layout_unknown = not any((row.get(column) or "").strip() for column in LAYOUT_COLUMNS)
+    row, batch = _with_usual_batch(row) if is_layout_unknown else (row, ())
     row, assumed = completed(row)
     chip = _hardware(row)
     layout = _layout(row)
@@ -103,8 +109,23 @@ def configuration(row: Mapping[str, str]) -> Configuration:
         stack=stack_of(row),
         is_recompute_unknown=not (row.get("recompute") or "").strip(),
         is_micro_batch_unknown=not (row.get("micro_batch") or "").strip(),
-        assumed=assumed,
+        is_layout_unknown=is_layout_unknown,
+        assumed=(*assumed, *batch),
     )
+
+
+LAYOUT_COLUMNS = ("TP", "PP", "CP", "EP", "DP", "VP", "FSDP", "micro_batch")
+USUAL_SEQ_LEN, USUAL_TOKENS_PER_DEVICE = 2_048, 8_192
+"""Where a row says nothing of how it ran: assumptions of this tool, said in `assumed`."""
+
+
+def _with_usual_batch(row: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The row with a sequence length and a batch, where it states none, and what was put there."""
+    seq_len = count_of(row, "seq_len", usual=USUAL_SEQ_LEN)
+    sequences = max(1, USUAL_TOKENS_PER_DEVICE // max(1, seq_len)) * count_of(row, "n_devices")
+    usual = {"seq_len": seq_len, "global_batch": sequences}
+    filled = {column: str(size) for column, size in usual.items() if not (row.get(column) or "").strip()}
+    return {**row, **filled}, tuple(f"{column} {text}: not stated, usual here" for column, text in filled.items())
 
 
 def stack_of(row: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ WIDTHS = (
 )
 DEPTH_STEPS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4, 1.6, 1.8, 2.0)
 """Of the usual depth of a width: the range over which Kaplan's loss stays within a percent."""
-MIN_PARAMS, MAX_PARAMS = 30_000, 1_000_000_000_000
+MIN_PARAMS, MAX_PARAMS = 30_000, 2_000_000_000_000
 DEFAULT_VOCAB = 32_768  # where nothing says
 
 KEPT_SHAPES = 2_048

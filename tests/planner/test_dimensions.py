@@ -26,6 +26,7 @@ WORK = stacked(
         work(MIXTRAL, Layout(dp=8, ep=8, tp=2, is_sequence_parallel=False)),
         work(DEEPSEEK_V2, Layout(dp=8, ep=8, tp=2, pp=4, schedule="zb-h2", offload="optimizer")),
         work(LLAMA_7B, Layout(dp=8, sharding="zero1", offload="activations")),
+        work(LLAMA_7B, Layout(dp=32, sharding="hsdp")),
     ]
 )
 SIZES = {"size": 1e9, "moved": 1e9, "layer_bytes": 1e8, "gradient_bytes": 1e9}  # arguments in bytes

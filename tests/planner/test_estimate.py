@@ -149,6 +149,17 @@ def test_a_micro_batch_that_is_not_stated_is_the_fastest_that_fits() -> None:
     assert "the fastest that fits" in answer["isoplan_assumed"]
 
 
+def test_a_row_that_says_nothing_of_how_it_ran_gets_the_fastest_layout() -> None:
+    bare = {"model_name": "ours", "n_params": "16e9", "hardware": "TPU-v5e", "n_devices": "512", "precision": "bf16"}
+
+    answer = estimated_row(bare)
+
+    assert answer["isoplan_status"] == "ok"
+    for told in ("seq_len 2048", "global_batch 2048", "sharding=hsdp", "the fastest layout found"):
+        assert told in answer["isoplan_assumed"]
+    assert estimated_row({**bare, "TP": "8"})["isoplan_reason"] == "seq_len is unknown"
+
+
 def test_a_gate_is_assumed_from_the_width_of_the_feed_forward() -> None:
     gated, plain = (configuration(row(swiglu="", ffn=ffn, model_name="mine")) for ffn in ("14336", "16384"))
 

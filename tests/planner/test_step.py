@@ -159,6 +159,35 @@ def test_products_alone_leave_a_third_of_the_bubble_and_none() -> None:
     assert h2 / plain == pytest.approx(0, abs=0.05)
 
 
+def on_tpus(num_devices: int, layout: Layout) -> StepBreakdown:
+    chip = hardware("tpu-v5e")
+    return step_breakdown(
+        LLAMA_7B,
+        layout,
+        Cluster(hardware=chip, num_devices=num_devices),
+        profile_for(chip, stack="maxtext"),
+        seq_len=2048,
+        sequences_per_step=4 * num_devices,
+        precision="bf16",
+    )
+
+
+def test_copies_of_sharded_weights_add_up_their_gradients_over_the_network() -> None:
+    one_slice, whole = (on_tpus(256, Layout(dp=256, micro_batch=4, sharding=kind)) for kind in ("hsdp", "fsdp"))
+    two_slices, across = (on_tpus(512, Layout(dp=512, micro_batch=4, sharding=kind)) for kind in ("hsdp", "fsdp"))
+
+    assert one_slice.data_seconds == pytest.approx(whole.data_seconds)  # a slice of 256 chips: nothing to add up
+    assert one_slice.data_seconds < two_slices.data_seconds < across.data_seconds
+    assert one_slice.step_seconds < two_slices.step_seconds < across.step_seconds
+
+
+def test_a_tpus_slice_holds_one_copy_and_a_node_of_gpus_does() -> None:
+    tpus = Cluster(hardware=hardware("tpu-v5e"), num_devices=512)
+
+    assert (tpus.shard_domain, H100S.shard_domain) == (256, 8)
+    assert Cluster(hardware=hardware("gb200-nvl72"), num_devices=72).shard_domain == 4
+
+
 def test_an_optimizer_on_the_host_costs_its_memory_and_its_link() -> None:
     here = breakdown(Layout(dp=64, sharding="zero1"), sequences=64)
     away = breakdown(Layout(dp=64, sharding="zero1", offload="optimizer"), sequences=64)

@@ -54,6 +54,40 @@ def test_mixtures_of_experts_are_within_ten_percent(rows: list[dict[str, str]]) 
     assert np.median(np.abs(error)) < 0.10
 
 
+def test_mixtures_that_the_table_only_names_are_inside_their_bands(rows: list[dict[str, str]]) -> None:
+    named = [row for row in rows if "n_experts" in row["isoplan_assumed"] and row["derived_step_time_s"]]
+    inside = [
+        float(row["isoplan_step_seconds_p10"])
+        < float(row["derived_step_time_s"])
+        < float(row["isoplan_step_seconds_p90"])
+        for row in named
+    ]
+
+    assert len(named) > 80
+    assert np.median(np.abs(errors(named))) < 0.20
+    assert 0.70 < np.mean(inside) < 0.95
+
+
+def test_dense_models_that_the_table_only_names_are_within_ten_percent(rows: list[dict[str, str]]) -> None:
+    named = [row for row in rows if "as published of Nemotron" in row["isoplan_assumed"]]
+    error = errors([row for row in named if row["derived_step_time_s"]])
+
+    # None of them is in the fit of the profiles.
+    assert len(error) > 15
+    assert np.median(np.abs(error)) < 0.10
+
+
+def test_tpu_runs_known_by_size_and_chips_alone_are_within_a_tenth(rows: list[dict[str, str]]) -> None:
+    tpus = [row for row in rows if row["model_name"].startswith("MaxText") and row["isoplan_status"] == "ok"]
+    measured = [float(row["mfu_pct"]) / 100 * {"TPU-v5p": 459, "TPU-v5e": 197}[row["hardware"]] for row in tpus]
+    ratios = np.array([float(row["isoplan_tflops_per_device"]) for row in tpus]) / measured
+
+    assert len(tpus) == 26
+    assert all("the fastest layout found" in row["isoplan_assumed"] for row in tpus)
+    assert np.median(np.abs(ratios - 1)) < 0.10
+    assert np.max(np.abs(ratios - 1)) < 0.20
+
+
 def test_no_complete_row_is_refused_and_every_refusal_has_a_reason(rows: list[dict[str, str]]) -> None:
     refused = [row for row in rows if row["isoplan_status"] == "refused"]
 
