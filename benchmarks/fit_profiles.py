@@ -112,6 +112,9 @@ asynchronous units it does not use (Shah et al. 2024, arXiv 2407.08608, abstract
 FIRST_HOPPER = "2022-09"  # released; what came later is assumed to suit it no better
 
 
+COMMON = ("common",)
+
+
 class Hierarchy(NamedTuple):
     """The blocks of a fit: their names in order, and their priors."""
 
@@ -128,7 +131,7 @@ class Hierarchy(NamedTuple):
 def block_names(chip: str, stack: str, *, source: str) -> list[tuple[str, ...]]:
     """What a run's constants are made of, from the common to the particular."""
     die = hardware(chip).silicon
-    names = [("common",), ("stack", stack), ("die", die), ("pair", chip, stack), ("chip", chip)]
+    names = [COMMON, ("stack", stack), ("die", die), ("pair", chip, stack), ("chip", chip)]
     return [*names, ("source", source, chip, stack)]
 
 
@@ -182,8 +185,44 @@ def _sd(level: str, rest: Sequence[str]) -> NDArray[np.float64]:
 
 
 def fit(fitted: Sequence[Run]) -> tuple[Hierarchy, Fit]:
-    """Every block at once."""
-    blocks = hierarchy(fitted)
+    """Every block at once; then those of TPUs, which may not move what GPUs have in common."""
+    gpus, tpus = ([run for run in fitted if (run.pair[1] == TPU_STACK) == is_tpu] for is_tpu in (False, True))
+    blocks, result = _fitted(gpus, hierarchy(gpus))
+    if not tpus:
+        return blocks, result
+    theirs = hierarchy(tpus)
+    at = theirs.names.index(COMMON)
+    theirs.mean[at], theirs.covariance[at] = result.blocks[blocks.names.index(COMMON)], 0.0
+    return _together((blocks, result), _fitted(tpus, theirs))
+
+
+def _together(first: tuple[Hierarchy, Fit], second: tuple[Hierarchy, Fit]) -> tuple[Hierarchy, Fit]:
+    """Two fits as one; what both have in common is the first's."""
+    (blocks, result), (others, found) = first, second
+    own = [index for index, name in enumerate(others.names) if name != COMMON]
+    size = len(CONSTANT_NAMES)
+    columns = np.concatenate([np.arange(index * size, (index + 1) * size) for index in own])
+    count = len(result.covariance)
+    covariance = np.zeros((count + len(columns), count + len(columns)))
+    covariance[:count, :count] = result.covariance
+    covariance[count:, count:] = found.covariance[np.ix_(columns, columns)]
+    return (
+        Hierarchy(
+            [*blocks.names, *(others.names[index] for index in own)],
+            blocks.counts + others.counts,
+            np.vstack([blocks.mean, others.mean[own]]),
+            np.concatenate([blocks.covariance, others.covariance[own]]),
+        ),
+        Fit(
+            blocks=np.vstack([result.blocks, found.blocks[own]]),
+            covariance=covariance,
+            residuals=np.concatenate([result.residuals, found.residuals]),
+            spread=np.concatenate([result.spread, found.spread]),
+        ),
+    )
+
+
+def _fitted(fitted: Sequence[Run], blocks: Hierarchy) -> tuple[Hierarchy, Fit]:
     result = map_fit(
         stacked([run.work for run in fitted]),
         np.array([run.step_seconds for run in fitted]),
@@ -217,7 +256,7 @@ def with_experts(blocks: Hierarchy, result: Fit, moe_runs: Sequence[Run]) -> Fit
         noise=MOE_NOISE,
     )
     new = result.blocks.copy()
-    new[blocks.names.index(("common",)), at] += moved.blocks[-1, at]
+    new[blocks.names.index(COMMON), at] += moved.blocks[-1, at]
     return replace(result, blocks=new)
 
 
@@ -228,7 +267,7 @@ def profile(blocks: Hierarchy, result: Fit, *, chip: str, stack: str, num_runs: 
     """
     size = len(CONSTANT_NAMES)
     die = hardware(chip).silicon if chip != "*" else "*"
-    wanted = [("common",), ("stack", stack), ("die", die), ("pair", chip, stack)]
+    wanted = [COMMON, ("stack", stack), ("die", die), ("pair", chip, stack)]
     mean, unseen = np.zeros(size), _sd("source", ()) ** 2
     unseen[CONSTANT_NAMES.index("slowdown_per_doubling")] = NETWORK_SD**2
     unseen[CONSTANT_NAMES.index("slowness")] += (MISFIT_SD if wanted[-1] in blocks.names else UNSEEN_MISFIT_SD) ** 2
