@@ -120,11 +120,12 @@ USUAL_SEQ_LEN, USUAL_TOKENS_PER_DEVICE = 2_048, 8_192
 
 
 def _with_usual_batch(row: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The row with a sequence length and a batch, where it states none, and what was put there."""
+    """The row with a sequence length, a batch and 16 bits, where it states none, and what was put there."""
     seq_len = count_of(row, "seq_len", usual=USUAL_SEQ_LEN)
     sequences = max(1, USUAL_TOKENS_PER_DEVICE // max(1, seq_len)) * count_of(row, "n_devices")
-    usual = {"seq_len": seq_len, "global_batch": sequences}
-    filled = {column: str(size) for column, size in usual.items() if not (row.get(column) or "").strip()}
+    precision = "bf16" if _hardware(row).has_peak("bf16") else "fp16"
+    usual = {"seq_len": seq_len, "global_batch": sequences, "precision": precision}
+    filled = {column: str(value) for column, value in usual.items() if not (row.get(column) or "").strip()}
     return {**row, **filled}, tuple(f"{column} {text}: not stated, usual here" for column, text in filled.items())
 
 
