@@ -209,3 +209,14 @@ def test_who_knows_the_text_answers_all_questions():
     assert (completion.accuracy, cloze.accuracy) == (1.0, 1.0)
     assert completion.num_items == 10
     assert Probes.of(passages[:3], num_items=10) is None
+
+
+def test_who_expects_what_follows_elsewhere_answers_none():
+    passages = torch.arange(10 * 101).view(10, 101)
+    probes = Probes.of(passages, num_items=10)
+    follows_in_the_next_passage = torch.tensor([(token, token + 102) for token in range(1500)])
+
+    assert probes is not None
+    completion, cloze = probes.judged(probes.whole_evidence(Knows(follows_in_the_next_passage)))
+    # The last passage has none after it: this model knows nothing of its question.
+    assert max(completion.accuracy, cloze.accuracy) <= 0.1
