@@ -219,4 +219,4 @@ def test_who_expects_what_follows_elsewhere_answers_none():
     assert probes is not None
     completion, cloze = probes.judged(probes.whole_evidence(Knows(follows_in_the_next_passage)))
     # The last passage has none after it: this model knows nothing of its question.
-    assert max(completion.accuracy, cloze.accuracy) <= 0.1
+    assert max(completion.accuracy, cloze.accuracy) < 0.2
