@@ -30,12 +30,13 @@ from planner.approval import (
     load_approval,
 )
 from planner.attestation import Envelope
+from planner.devices import resolve_device
 from planner.ledger import Entry, EntryKind, holds
 from planner.plan import Plan, as_json, find_plan, plan_bytes
 from planner.policy import check_approver, findings, require
 from planner.receipt import Receipt, check_receipts, make_receipt, num_starts
 from planner.recipe import Caps
-from planner.resolve import resolve_device, resolve_price
+from planner.resolve import resolve_price
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from data.errors import UserError
 
 if TYPE_CHECKING:
-    from planner.resolve import Sources
+    from planner.devices import Sources
 
 _RUN = re.compile(r"r-(\d{4,})")
 
@@ -58,7 +58,7 @@ class Workspace:
     def sources(self) -> "Sources":
         """The files a plan is resolved from, whether or not they exist."""
         # The catalogs and laws behind it cost half a second that listing runs does not need.
-        from planner.resolve import Sources
+        from planner.devices import Sources
 
         return Sources(prices=self.prices, hardware=self.hardware, calibration=self.calibration)
 

@@ -1,44 +1,36 @@
-"""From names to facts: catalogs, the user's own files, the calibration of this machine, the law, the text.
+"""From names to facts: the device, its price, the law, the text, and what stands around a run of them.
 
-The edge of the planner: it reads files, and nothing else here does. `run` resolves the same names again later and
+The edge of the planner: with `planner.devices` it reads files, and nothing else that plans does. `run` resolves the same names again later and
 compares, so a changed price, calibration or corpus is found before anything starts.
 """
 
 import math
 from calendar import monthrange
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from data.canonical import digest, read_strict
+from data.canonical import digest
 from data.catalog.corpora import PublicCorpus, corpus, corpus_names
-from data.catalog.hardware import Hardware, all_hardware, hardware
-from data.catalog.prices import price, priced
+from data.catalog.prices import price
 from data.code_version import code_version
 from data.corpus.manifest import FILE_NAME, load_manifest
 from data.errors import UserError
 from data.source import Source
 from planner.belief import LawBelief
 from planner.cluster import Cluster
+from planner.devices import Device, Sources, resolve_device
 from planner.facts import DataFacts, Facts, Overheads
 from planner.goodput import CLUSTER_RESTART_SECONDS, FAILURES_PER_NODE_DAY
 from planner.law.registry import MOE_LAW, law
 from planner.law.result import load_fit
 from planner.model import ModelShape
 from planner.offload import HOST_LINK_FRACTION
-from planner.plan import PlannedHardware, PlannedPrice, as_json
-from planner.profile import Calibration, Profile
-from planner.profiles import default_profile, hardware_from_calibration, profile_from_calibration
+from planner.plan import PlannedPrice, as_json
 from planner.public_models import model_shape
-from planner.recipe import CorpusRef, Precision, Rates
-from planner.request import LOCAL, Request
+from planner.recipe import CorpusRef, Rates
+from planner.request import Request
 from planner.shapes import DEFAULT_VOCAB
 
-ANY = "any"
-KEPT_DEVICES = 64  # a profile and a digest each
 VALID_FOR = timedelta(days=7)
 
 DEFAULT_SEQ_LEN = 2_048
@@ -68,41 +60,6 @@ LOCAL_WATTS_PER_THREAD = 10.0
 
 STORAGE_USD_PER_BYTE_MONTH = 0.023e-9
 """AWS S3 Standard, first 50 TB, us-east-1: https://aws.amazon.com/s3/pricing/."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The user's own files, which go before the catalogs; each may be missing."""
-
-    prices: Path
-    hardware: Path
-    calibration: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A resolved device: what it is, how fast its stack runs, and whether that was measured here."""
-
-    hardware: Hardware
-    profile: Profile
-    precision: Precision
-    num_threads: int
-    startup_seconds: float | None
-    digest: str
-    is_local: bool
-
-    def planned(self, num_devices: int) -> PlannedHardware:
-        """The device as a plan states it."""
-        return PlannedHardware(
-            name=self.hardware.name,
-            kind=self.hardware.kind,
-            num_devices=num_devices,
-            peak_flop_per_s=self.hardware.peak_flop_per_s(self.precision),
-            memory_bytes=self.hardware.memory_bytes,
-            profile=self.profile.name,
-            digest=self.digest,
-            source=self.hardware.source,
-        )
 
 
 def resolve(request: Request, sources: Sources, *, now: datetime) -> Facts:
@@ -160,93 +117,6 @@ def _model(request: Request, *, vocab_size: int | None) -> ModelShape | None:
             next_step=f"its time and memory: isoplan estimate --model {request.model}",
         )
     return shape if vocab_size is None else shape.model_copy(update={"vocab_size": vocab_size})
-
-
-def resolve_device(
-    name: str, sources: Sources, *, precision: Precision | None, profile: str | None = None, num_devices: int = 1
-) -> Device:
-    """The device called `name`: this machine (`local`, measured by `isoplan bench`), the user's, or the catalog's.
-
-    `profile` is the path of one to use in place of the shipped one (`isoplan calibrate`), which is of one device or of
-    several together; the digest then covers it.
-    """
-    found = _named_device(name, sources, precision=precision, num_devices=num_devices)
-    if profile is None:
-        return found
-    chosen = load_profile(Path(profile), chip=found.hardware.name)
-    return replace(found, profile=chosen, digest=digest([found.digest, as_json(chosen)]))
-
-
-def _named_device(name: str, sources: Sources, *, precision: Precision | None, num_devices: int) -> Device:
-    if name == LOCAL:
-        return _local_device(sources, precision=precision)
-    found = hardware(name, overlay=sources.hardware if sources.hardware.exists() else None)
-    usual: Precision = "bf16" if found.has_peak("bf16") else "fp32"
-    return _catalog_device(found, precision or usual, num_devices=num_devices)
-
-
-@lru_cache(maxsize=KEPT_DEVICES)
-def _catalog_device(found: Hardware, precision: Precision, *, num_devices: int) -> Device:
-    profile = default_profile(found, num_devices=num_devices)
-    return Device(
-        hardware=found,
-        profile=profile,
-        precision=precision,
-        num_threads=0,
-        startup_seconds=None,
-        digest=digest([as_json(found), as_json(profile)]),
-        is_local=False,
-    )
-
-
-def devices_named(text: str, request: Request, sources: Sources) -> tuple[str, ...]:
-    """The devices that `text` names: one, several with commas between, or `any` that the request can rent."""
-    if text.strip() == ANY:
-        return _rentable(request, sources)
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _rentable(request: Request, sources: Sources) -> tuple[str, ...]:
-    """Every accelerator that has a price on the request's terms and computes in its precision."""
-    overlay = sources.hardware if sources.hardware.exists() else None
-    names = priced(provider=request.provider, tier=request.tier, overlay=sources.prices)
-    return tuple(
-        found.name
-        for found in all_hardware(overlay=overlay)
-        if found.name in names and found.kind != "cpu" and (not request.precision or found.has_peak(request.precision))
-    )
-
-
-def load_profile(path: Path, *, chip: str) -> Profile:
-    """A profile file that `isoplan calibrate` wrote, of `chip`.
-
-    Raises:
-        UserError: unreadable, not a profile, or of another chip.
-    """
-    try:
-        found = Profile.model_validate(read_strict(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path} is not a profile: {first['msg']}", next_step="isoplan calibrate RUNS.csv") from error
-    if found.chip != chip:
-        raise UserError(f"{path} is a profile of {found.chip}", expected=f"one of {chip}")
-    return found
-
-
-def load_calibration(path: Path) -> Calibration:
-    """What `isoplan bench` measured.
-
-    Raises:
-        UserError: there is none, or the file is not one.
-    """
-    if not path.exists():
-        raise UserError("this machine has not been measured", next_step="isoplan bench")
-    try:
-        return Calibration.model_validate(read_strict(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path} is not a calibration: {where}: {first['msg']}", next_step="isoplan bench") from error
 
 
 def resolve_price(request: Request, sources: Sources, device: Device, *, now: datetime) -> PlannedPrice:
@@ -336,32 +206,6 @@ def _last_day(stated: str) -> date:
     year, month, day = (*map(int, stated.split("-")), 0, 0)[:3]
     month = month or 12
     return date(year, month, day or monthrange(year, month)[1])
-
-
-def _local_device(sources: Sources, *, precision: Precision | None) -> Device:
-    calibration = load_calibration(sources.calibration)
-    chosen = precision or _faster(calibration)
-    return Device(
-        hardware=hardware_from_calibration(calibration),
-        profile=profile_from_calibration(calibration, precision=chosen),
-        precision=chosen,
-        num_threads=calibration.num_threads,
-        startup_seconds=calibration.startup_seconds or None,
-        digest=digest(as_json(calibration)),
-        is_local=True,
-    )
-
-
-def _faster(calibration: Calibration) -> Precision:
-    """The precision whose best measured product is faster; fp32 where bf16 is not clearly so."""
-    rates = {name: [m.flop_per_s for m in calibration.matmuls if m.precision == name] for name in _BOTH}
-    best = {name: max(found, default=0.0) for name, found in rates.items()}
-    return "bf16" if best["bf16"] > BF16_MUST_GAIN * best["fp32"] else "fp32"
-
-
-_BOTH: tuple[Precision, ...] = ("fp32", "bf16")
-BF16_MUST_GAIN = 1.3
-"""Casts and the optimizer's fp32 traffic eat about this much of what faster bf16 products save (docs/log.md)."""
 
 
 def _rates(device: Device, paid: PlannedPrice, num_devices: int) -> Rates:

@@ -15,13 +15,14 @@ from data.catalog.chips import chip_named
 from data.catalog.prices import price_book, price_by_key
 from data.catalog.regions import electricity, grid
 from data.units import show_count, show_seconds, show_usd
+from planner.devices import Sources
 from planner.economics.owned import break_even_utilisation, owned_hour
 from planner.economics.scope import Ownership, Scope
 from planner.economics.values import Economics, Governance
 from planner.plan import Alternative, Plan
 from planner.recommend import recommend
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -23,6 +23,7 @@ from executor.events import (
     Warned,
 )
 from planner.approval import Approval
+from planner.devices import Sources
 from planner.economics.values import ServedCost
 from planner.ledger import Entry
 from planner.plan import Plan, as_json, seal
@@ -31,7 +32,7 @@ from planner.recipe import CorpusRef
 from planner.recommend import recommend
 from planner.record import GateResult, Intervention, RunRecord
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 from planner.safety import Safety
 from planner.suites import Suites
 from tests.hostile.fields import TextField, example, plant, text_fields

@@ -2,7 +2,7 @@
 
 import pytest
 
-from planner.resolve import Sources
+from planner.devices import Sources
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from data.catalog.prices import price
 from data.errors import InfeasibleError, UserError
 from planner import clusters
 from planner.clusters import LOSS_GRAIN, WAIT_SECONDS, decide
+from planner.devices import devices_named
 from planner.frontier import device_counts
 from planner.recommend import recommend
 from planner.request import LOCAL, make_request
-from planner.resolve import devices_named, resolve
+from planner.resolve import resolve
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 DAY = 86_400.0

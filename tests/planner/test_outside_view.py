@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from planner.devices import Sources
 from planner.plan import Plan
 from planner.recommend import recommend
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

@@ -10,12 +10,13 @@ from data.errors import InfeasibleError
 from planner.abilities import abilities_of
 from planner.choices import parse_choices
 from planner.cluster import Layout
+from planner.devices import Sources
 from planner.facts import Facts
 from planner.memory import memory_per_device
 from planner.pilots import COMPILED_SETUP_SECONDS, GATE_FRACTIONS, pilots
 from planner.recipe import CorpusRef
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

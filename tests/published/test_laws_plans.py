@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from planner.devices import Sources
 from planner.law.allocation import optimal_allocation
 from planner.law.forms import law_loss
 from planner.law.registry import law
@@ -17,7 +18,7 @@ from planner.model import num_active_params
 from planner.plan import Plan
 from planner.recommend import recommend
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 Planner = Callable[..., Plan]

@@ -65,9 +65,9 @@ def _from_table(
 ) -> "tuple[Profile, list[MeasuredStep]]":
     import csv
 
+    from planner.devices import load_profile
     from planner.measured import measured_rows
     from planner.profiles import profile_for
-    from planner.resolve import load_profile
 
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -86,9 +86,9 @@ def _from_table(
 
 def _from_records(names: "Sequence[str]", hardware: str, start: str | None) -> "tuple[Profile, list[MeasuredStep]]":
     from executor.paths import Workspace
+    from planner.devices import resolve_device
     from planner.feedback import MIN_STEPS, is_telling, run_probe
     from planner.profiles import probe_step
-    from planner.resolve import resolve_device
 
     workspace = Workspace(Path.cwd())
     records = [record for record in (_record(name, workspace) for name in names) if is_telling(record)]

@@ -107,8 +107,8 @@ def estimate(
 
 def _device(name: str, stack: str | None, profile: str | None, *, num_devices: int) -> "tuple[Hardware, Profile]":
     from executor.paths import Workspace
+    from planner.devices import resolve_device
     from planner.profiles import profile_for
-    from planner.resolve import resolve_device
 
     if stack is not None and profile is not None:
         raise UserError("both --stack and --profile", expected="one: a profile is of one stack")

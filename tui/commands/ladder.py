@@ -85,8 +85,8 @@ def run_ladder(*, seconds: float, target_seconds: float | None, as_data: bool, o
 def _remember(records: "Sequence[RunRecord]", workspace: "Workspace") -> None:
     """Put the measured steps into this machine's calibration."""
     from executor.value_files import write_value
+    from planner.devices import load_calibration
     from planner.feedback import with_runs
-    from planner.resolve import load_calibration
 
     write_value(workspace.calibration, with_runs(load_calibration(workspace.calibration), records))
     say(f"{workspace.calibration.name} now knows the steps of {len(records)} more runs")

@@ -81,11 +81,12 @@ def plan(
     """
     from executor.paths import Workspace
     from planner.clusters import decide
+    from planner.devices import devices_named
     from planner.economics.scope import load_scope
     from planner.law.registry import DEFAULT_LAW, MOE_LAW
     from planner.plan import as_json, save_plan
     from planner.request import make_request
-    from planner.resolve import devices_named, resolve
+    from planner.resolve import resolve
 
     workspace = Workspace(Path.cwd())
     scope = load_scope(scope_path) if scope_path else None

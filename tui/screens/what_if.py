@@ -119,7 +119,8 @@ class WhatIfPage(Page[Answer | None]):
             return self._answer
         # Costs a second of imports, and only this screen plans.
         from planner.clusters import decide
-        from planner.resolve import devices_named, resolve
+        from planner.devices import devices_named
+        from planner.resolve import resolve
 
         (request, num_devices), sources, now = asked, self.session.workspace.sources(), self.session.now()
         names = devices_named(request.hardware, request, sources)

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.errors import InfeasibleError, UserError
+from planner.devices import Sources
 from planner.economics.cash_flow import Payment, months
 from planner.economics.gate_spacing import gate_spacing
 from planner.economics.post_training import dpo_flop, sft_flop
@@ -23,7 +24,7 @@ from planner.plan import Plan
 from planner.recipe import Rates
 from planner.recommend import recommend
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 from planner.risk import NUM_DRAWS, Work
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from data.canonical import Json
+from planner.devices import Sources
 from planner.plan import Plan, as_json
 from planner.recommend import recommend
 from planner.report.audit import AuditError, audit
@@ -23,7 +24,7 @@ from planner.report.html import render_html
 from planner.report.markdown import render_markdown
 from planner.report.xlsx import render_xlsx
 from planner.request import make_request
-from planner.resolve import Sources, resolve
+from planner.resolve import resolve
 from tests.samples import sample_plan
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
