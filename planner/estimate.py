@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from data.errors import UserError
 from planner.cluster import Layout
 from planner.conventions import FlopConvention, flop_per_token_by
-from planner.grid import default_space
+from planner.grid import MOST_IN_MICRO_BATCH, default_space
 from planner.memory import FRAGMENTATION, MemoryBreakdown, memory_per_device
 from planner.profiles import profile_for
 from planner.published_columns import STEPS, usual_row
@@ -66,20 +66,13 @@ def _predicted(one: Configuration) -> tuple[Configuration, StepBreakdown, Memory
     """The row with its step and memory; what it does not state of its layout is the fastest that fits."""
     if one.is_layout_unknown:
         best = _fastest(one)
-        return (
-            one.with_layout(best.layout, told=f"{best.layout.text}: the fastest layout found"),
-            best.step,
-            best.memory,
-        )
+        known = one.with_layout(best.layout, told=f"{best.layout.text}: the fastest layout found")
+        return known, best.step, best.memory
     if not one.is_micro_batch_unknown:
         return one, _step(one), _memory(one)
-    per_replica = one.sequences_per_step // one.layout.dp
-    tried = [
-        one.with_micro_batch(size)
-        for size in range(1, per_replica + 1)
-        if one.sequences_per_step % (size * one.layout.dp) == 0
-    ]
-    fitting = [(other, _step(other), memory) for other in tried if _remark(other, memory := _memory(other)) == ""]
+    sizes = (size for size in range(1, MOST_IN_MICRO_BATCH + 1) if not one.sequences_per_step % (size * one.layout.dp))
+    tried = [one.with_micro_batch(size) for size in sizes]
+    fitting = [(other, _step(other), memory) for other in tried if not _remark(other, memory := _memory(other))]
     if not fitting:
         raise UserError("micro_batch is unknown, and none fits")
     return min(fitting, key=lambda found: found[1].step_seconds)

@@ -50,6 +50,10 @@ class Space:
         return tuple(len(axis) for axis in axes)
 
 
+MOST_IN_MICRO_BATCH = 64
+"""Sequences of a micro-batch that are looked at."""
+
+
 def default_space(
     shape: ModelShape, cluster: Cluster, *, seq_len: int, sequences_per_step: int, abilities: Abilities = PLAIN
 ) -> Space:
@@ -68,7 +72,7 @@ def default_space(
         pp=tuple(n for n in divisors(devices) if n <= 64 and n <= shape.num_layers),
         cp=tuple(n for n in divisors(devices) if n == 1 or (n <= 32 and seq_len // n >= 2048 and not seq_len % n)),
         ep=tuple(n for n in divisors(devices) if n <= 64) if shape.moe else (1,),
-        micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= 64),
+        micro_batch=tuple(n for n in divisors(sequences_per_step) if n <= MOST_IN_MICRO_BATCH),
         num_model_chunks=tuple(sorted({n for k in (0, 2) for n in divisors(shape.num_layers + k) if n <= 16})),
         sharding=sharding,
         recompute=("none", "alternate", "full") if abilities.has_flash else ("none", "selective", "full"),

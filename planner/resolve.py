@@ -1,7 +1,7 @@
 """From names to facts: the device, its price, the law, the text, and what stands around a run of them.
 
-The edge of the planner: with `planner.devices` it reads files, and nothing else that plans does. `run` resolves the same names again later and
-compares, so a changed price, calibration or corpus is found before anything starts.
+The edge of the planner: with `planner.devices` it reads files, and nothing else that plans does. `run` resolves the
+same names again later and compares, so a changed price, calibration or corpus is found before anything starts.
 """
 
 import math

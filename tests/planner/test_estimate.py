@@ -162,6 +162,13 @@ def test_a_row_that_says_nothing_of_how_it_ran_gets_the_fastest_layout() -> None
     assert estimated_row({**bare, "TP": "8"})["isoplan_reason"] == "seq_len is unknown"
 
 
+def test_a_batch_beyond_all_measure_takes_no_longer_than_another() -> None:
+    answer = estimated_row(row(micro_batch="", recompute="none", global_batch="1e13"))
+
+    assert answer["isoplan_status"] == "ok"
+    assert "micro_batch 1:" in answer["isoplan_assumed"]
+
+
 def test_a_gate_is_assumed_from_the_width_of_the_feed_forward() -> None:
     gated, plain = (configuration(row(swiglu="", ffn=ffn, model_name="mine")) for ffn in ("14336", "16384"))
 
