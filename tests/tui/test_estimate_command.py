@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -115,3 +116,8 @@ def test_a_public_model_is_named() -> None:
 
     assert (answer["shape"]["num_layers"], answer["shape"]["moe"]["num_experts"]) == (48, 128)
     assert (answer["shape"]["vocab_size"], smaller["shape"]["vocab_size"]) == (151936, 32768)
+
+
+def test_a_vocabulary_of_nothing_is_refused() -> None:
+    with pytest.raises(click.UsageError, match="not in the range"):
+        run("--hardware", "h100-sxm", "--model", "qwen3-8b", "--vocab-size", "0")
