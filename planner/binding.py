@@ -44,7 +44,7 @@ def _edge_note(best: Candidate, feasible: Sequence[Candidate], request: Request,
     least = request.min_tokens_per_param
     if best.num_tokens < SIZE_RATIO * least * num_active_params(best.shape):
         return f"a larger model would read less than {least:g} tokens a parameter (--min-tokens-per-param)"
-    larger = next((one for one in span(request, facts).shapes if num_params(one) > num_params(best.shape)), None)
+    larger = next((one for one in span(request, facts) if num_params(one) > num_params(best.shape)), None)
     if larger is None or best.law_model.num_experts > 1:
         return edge
     fits = candidate(request.choices.applied(larger), request, facts, guess_tokens=best.num_tokens)

@@ -4,6 +4,7 @@ A candidate's tokens are the most that budget, deadline and text allow at the 90
 that a cap at the budget rarely bites. The law then says which candidate ends lowest.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -78,16 +79,22 @@ class Start(NamedTuple):
     sequences_per_step: int | None = None
 
 
-def at_other_batches(one: Candidate, request: Request, facts: Facts) -> list[Candidate]:
-    """The candidate at each batch around its own that fits, trained to its limits."""
-    batches = hyperparameters.nearby_batches(
-        one.sequences_per_step,
-        num_tokens=one.num_tokens,
-        seq_len=facts.seq_len,
-        multiple=facts.cluster.num_devices,
-    )
-    found = _at_batches([Start(one.shape, one.num_tokens, batch) for batch in batches], request, facts)
-    return [other for other in found if other is not None]
+def at_other_batches(ones: Sequence[Candidate], request: Request, facts: Facts) -> list[list[Candidate]]:
+    """Each candidate at every batch around its own that fits, trained to its limits."""
+    batches = [
+        hyperparameters.nearby_batches(
+            one.sequences_per_step,
+            num_tokens=one.num_tokens,
+            seq_len=facts.seq_len,
+            multiple=facts.cluster.num_devices,
+        )
+        for one in ones
+    ]
+    starts = [
+        Start(one.shape, one.num_tokens, batch) for one, some in zip(ones, batches, strict=True) for batch in some
+    ]
+    found = iter(_at_batches(starts, request, facts))
+    return [[other for other in itertools.islice(found, len(some)) if other is not None] for some in batches]
 
 
 def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:

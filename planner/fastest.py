@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.cluster import Cluster, ComputePrecision
-from planner.grid import NUM_BEHIND, Grid, Space, Switches, default_space, grid_numbers, grid_of, grid_rows, some_of
+from planner.grid import NUM_BEHIND, Grid, Space, Switches, default_space, grid_numbers, grid_of, grid_parts, some_of
 from planner.memory import fits, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
@@ -73,15 +73,15 @@ def _kept(_setting: Setting) -> dict[Batch, Found | None]:
 
 def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
     spaces = [_space(batch, setting) for batch in batches]
-    tables = [
-        grid_rows(
+    parts = [
+        grid_parts(
             batch.shape, setting.cluster, space, seq_len=setting.seq_len, sequences_per_step=batch.sequences_per_step
         )
         for batch, space in zip(batches, spaces, strict=True)
     ]
     space = spaces[0]  # what stands behind the rows depends on the setting alone
-    joint = grid_of([row for table in tables for row in table], space)
-    owner = np.repeat(np.arange(len(batches)), [len(table) for table in tables])
+    joint, part = grid_of([one for some in parts for one in some], space)
+    owner = np.repeat(np.arange(len(batches)), [len(some) for some in parts])[part]
     shapes = shapes_numbers([batch.shape for batch in batches], seq_len=setting.seq_len)
     places = _Rows(joint, space, _one_a_row(shapes, owner), setting).fastest(owner, num_owners=len(batches))
     values = iter(

@@ -3,8 +3,6 @@
 "Mapped to", never "compliant with", and no legal advice: the thresholds are dated rows of data/catalog/governance.csv.
 """
 
-from collections.abc import Mapping
-
 from data.catalog.governance import regimes, subcategories
 from data.catalog.prices import price
 from data.errors import UserError
@@ -172,5 +170,5 @@ def _mapped(plan: Plan, economics: Economics) -> tuple[Mapped, ...]:
 def _has(value: object, path: str) -> bool:
     """Whether a field of a field of a value says anything; a path of no such field says nothing."""
     for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
     return value not in (None, 0, "", (), [], {})

@@ -6,9 +6,10 @@ the arrays. So a term that knows only of rows is computed once for all that stan
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ Switches = NDArray[np.bool_]
 
 KEPT_DIVISORS = 1_024
 
-NUM_COLUMNS = 8  # of a row
 NUM_BEHIND = 5  # axes behind a row: sharding, recompute, sequence parallelism, schedule, offload
 
 
@@ -88,8 +88,20 @@ def divisors(number: int) -> tuple[int, ...]:
     return tuple(sorted({*low, *(number // n for n in low)}))
 
 
-Row = tuple[int, int, int, int, int, int, int, int]
-"""What has to divide evenly: the fields of `Grid`, in their order."""
+class Part(NamedTuple):
+    """Rows of one division of the devices: the micro-batches of a rank's sequences, each with every count of chunks.
+
+    Of chunks, one, or what needs the micro-batches to divide over the pipeline.
+    """
+
+    dp: int
+    tp: int
+    pp: int
+    cp: int
+    ep: int
+    sequences_per_rank: int
+    micro_batches: tuple[int, ...]
+    num_model_chunks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,49 +150,67 @@ class Grid:
 
 def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> Grid:
     """Every combination of the space that divides devices, layers, heads, experts, sequence and batch evenly."""
-    rows = grid_rows(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
-    whole = grid_of(rows, space)
+    parts = grid_parts(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
+    whole, _ = grid_of(parts, space)
     return whole.part(some_of(whole.is_valid))
 
 
-def grid_rows(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> list[Row]:
+def grid_parts(
+    shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int
+) -> list[Part]:
     """What divides evenly, the last axis changing fastest; what stands behind a row may rule it out yet."""
-    # Lists, not arrays: a model has some hundred rows, and each call of NumPy costs as much as ten of them.
     chunks = {pp: _chunks(space.num_model_chunks, pp=pp, num_layers=shape.num_layers) for pp in space.pp}
-    found: list[Row] = []
+    found: list[Part] = []
     for tp, pp, cp in itertools.product(space.tp, space.pp, space.cp):
         if cluster.num_devices % (tp * pp * cp) or shape.num_heads % tp or seq_len % cp:
             continue
         dp = cluster.num_devices // (tp * pp * cp)
-        if sequences_per_step % dp:
+        if sequences_per_step % dp or not chunks[pp]:
             continue
         of_rank = sequences_per_step // dp
-        batches = [(micro, of_rank // micro) for micro in space.micro_batch if of_rank % micro == 0]
+        micro_batches = tuple(micro for micro in space.micro_batch if of_rank % micro == 0)
         found += [
-            (dp, tp, pp, cp, ep, micro, num_micro, count)
+            Part(dp, tp, pp, cp, ep, of_rank, micro_batches, chunks[pp])
             for ep in space.ep
             if (dp * cp * tp) % ep == 0 and (shape.moe is None or shape.moe.num_experts % ep == 0)
-            for micro, num_micro in batches
-            for count in chunks[pp]
-            if count == 1 or num_micro % pp == 0
         ]
     return found
 
 
-def _chunks(counts: Sequence[int], *, pp: int, num_layers: int) -> list[int]:
+def _chunks(counts: Sequence[int], *, pp: int, num_layers: int) -> tuple[int, ...]:
     """The numbers of chunks a stage can have: layers divide over all chunks, or do so once embedding and head count.
 
     Those count as one layer each (Llama 3, section 3.3.2).
     """
     counts = counts if pp > 1 else [count for count in counts if count == 1]
-    return [count for count in counts if num_layers % (pp * count) == 0 or (num_layers + 2) % (pp * count) == 0]
+    return tuple(count for count in counts if num_layers % (pp * count) == 0 or (num_layers + 2) % (pp * count) == 0)
 
 
-def grid_of(rows: Sequence[Row], space: Space) -> Grid:
-    """Rows as arrays, with what of the space can stand behind each."""
-    columns = np.array(rows, dtype=np.int64).reshape(-1, NUM_COLUMNS).T.reshape(NUM_COLUMNS, -1, *(1,) * NUM_BEHIND)
-    bare = Grid(*columns, is_valid=np.ones(columns.shape[1:], dtype=np.bool_))
-    return replace(bare, is_valid=np.broadcast_to(_allowed(bare, space), (len(rows), *space.behind)))
+def grid_of(parts: Sequence[Part], space: Space) -> tuple[Grid, Integers]:
+    """The rows of many parts as arrays, with what of the space can stand behind each; and the part of each."""
+    # Parts as tuples and rows as arrays: a model has a dozen of the former and some hundred of the latter.
+    num_micro = np.array([len(part.micro_batches) for part in parts], dtype=np.int64)
+    num_chunks = np.array([len(part.num_model_chunks) for part in parts], dtype=np.int64)
+    sizes = num_micro * num_chunks
+    of = np.repeat(np.arange(len(parts)), sizes)
+    place = np.arange(len(of)) - _starts(sizes)[of]
+    micro_batch = _joined(part.micro_batches for part in parts)[_starts(num_micro)[of] + place // num_chunks[of]]
+    count = _joined(part.num_model_chunks for part in parts)[_starts(num_chunks)[of] + place % num_chunks[of]]
+    dp, tp, pp, cp, ep, of_rank = np.array([part[:6] for part in parts], dtype=np.int64).reshape(-1, 6).T[:, of]
+    num_micro_batches = of_rank // micro_batch
+    is_row = (count == 1) | (num_micro_batches % pp == 0)
+    columns = (dp, tp, pp, cp, ep, micro_batch, num_micro_batches, count)
+    bare = Grid(*(column[is_row].reshape(-1, *(1,) * NUM_BEHIND) for column in columns), is_valid=np.ones(0, np.bool_))
+    is_valid = np.broadcast_to(_allowed(bare, space), (len(bare.dp), *space.behind))
+    return replace(bare, is_valid=is_valid), of[is_row]
+
+
+def _joined(tuples: Iterable[tuple[int, ...]]) -> Integers:
+    return np.fromiter(itertools.chain.from_iterable(tuples), dtype=np.int64)
+
+
+def _starts(sizes: Integers) -> Integers:
+    return np.cumsum(sizes) - sizes
 
 
 def some_of(switches: Switches) -> Switches:

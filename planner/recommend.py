@@ -6,25 +6,37 @@ count as cost when the request names some. Of equal losses the smaller model is 
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from data.errors import InfeasibleError
 from planner.assemble import assemble
 from planner.binding import binding
 from planner.candidates import Candidate, Start, at_other_batches, candidates_from, min_steps
 from planner.facts import Facts
-from planner.model import flop_per_token, num_active_matmul_params, num_active_params, num_params
+from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params, num_params
 from planner.plan import Alternative, Plan
 from planner.recipe import run_cost_usd
 from planner.relax import relaxations
 from planner.request import Request
 from planner.shapes import with_experts
-from planner.span import EXPERT_COUNTS, span
+from planner.span import EXPERT_COUNTS, guess_tokens, likely_place, span
 
 OUT_OF_REACH = 1e30
 """Added to the loss of what cannot reach the target, so that the nearest is still preferred among those."""
 
 STRIDE = 4
-"""Of the sizes, about 12 % apart, every fourth is looked at before the best one's neighbours."""
+"""Of the sizes, about 12 % apart, every fourth is looked at where only a rough picture is wanted."""
+
+NEAR, FAR = 5, 12
+"""Around the size that the law alone sees best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`."""
+
+NEIGHBOURS = 3
+"""Sizes on either side of the best that have to be no better."""
+
+COARSE = 2
+"""With so few sequences a rank the next batch is half as large again or twice as large: what that makes of a model
+decides between sizes, so that each is looked at in other batches; otherwise only the best is."""
 
 
 def recommend(request: Request, facts: Facts, *, elsewhere: tuple[Alternative, ...] = ()) -> Plan:
@@ -55,40 +67,93 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     """Models that fit into memory, trained to their limits, smallest first; dense, and with experts where asked for.
 
     Predicted loss has one flat minimum along size, but what a device makes of a shape moves by a tenth from one size
-    to the next: so every few sizes first, of every number of experts, then all sizes around the best until none of
-    them is better; then other batches of the best.
+    to the next: so the sizes around the likely one first, of every number of experts, or every few sizes where the law
+    alone knows no likely one; then all sizes around the best until none of them is better; then other batches of it.
     """
-    flop, shapes = span(request, facts)
-    found: dict[tuple[int, int], Candidate] = {}
-    ranks: dict[tuple[int, int], tuple[float, float]] = {}
-    seen: set[tuple[int, int]] = set()
+    seen = _Seen(request, facts, span(request, facts))
+    counts = EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]
+    for count in counts:
+        seen.look(count, seen.likely(count, with_all_near=len(counts) == 1))
+    reach = NEIGHBOURS if seen.found else STRIDE
+    if not seen.found:
+        for count in counts:
+            seen.look(count, range(len(seen.sizes) % STRIDE // 2, len(seen.sizes), STRIDE))
+    centre: Place | None = None
+    while seen.found and seen.best() != centre:
+        centre = seen.best()
+        seen.look(centre.num_experts, range(centre.index - reach, centre.index + reach + 1))
+    if centre is not None:
+        seen.try_other_batches([centre])
+    return tuple(sorted(seen.found.values(), key=lambda one: num_params(one.shape)))
 
-    def start(place: tuple[int, int]) -> Start:
-        shape = request.choices.applied(with_experts(shapes[place[1]], num_experts=place[0]))
-        return Start(shape, request.num_tokens or flop / (6.0 * num_active_params(shape)))
 
-    def look(num_experts: int, indices: Iterable[int]) -> None:
-        places = [(num_experts, index) for index in indices if 0 <= index < len(shapes)]
-        places = [place for place in places if place not in seen]
-        seen.update(places)
-        ones = candidates_from([start(place) for place in places], request, facts)
-        new = {place: one for place, one in zip(places, ones, strict=True) if one is not None}
-        found.update(new)
-        ranks.update((place, _preference(one, request, facts)) for place, one in new.items())
+class Place(NamedTuple):
+    """A number of experts, 1 for dense, and the place of a size among those of the search."""
 
-    for num_experts in EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]:
-        look(num_experts, range(len(shapes) % STRIDE // 2, len(shapes), STRIDE))
-    centre: tuple[int, int] | None = None
-    while found:
-        best = min(ranks, key=lambda place: ranks[place])
-        if best == centre:
-            break
-        centre = best
-        look(best[0], range(best[1] - STRIDE, best[1] + STRIDE + 1))
-    if centre is not None and found[centre].num_steps:
-        tried = [found[centre], *at_other_batches(found[centre], request, facts)]
-        found[centre] = min(tried, key=lambda one: _preference(one, request, facts))
-    return tuple(sorted(found.values(), key=lambda one: num_params(one.shape)))
+    num_experts: int
+    index: int
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The sizes of a search, smallest first, and what was found where it has looked."""
+
+    request: Request
+    facts: Facts
+    sizes: Sequence[ModelShape]
+    starts: dict[int, list[Start]] = field(default_factory=dict)
+    found: dict[Place, Candidate] = field(default_factory=dict)
+    ranks: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    looked: set[Place] = field(default_factory=set)
+
+    def look(self, num_experts: int, indices: Iterable[int]) -> None:
+        """Train those that exist and were not looked at before to their limits."""
+        some = (Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes))
+        places = [place for place in some if place not in self.looked]
+        self.looked.update(places)
+        starts = [self.starts_of(num_experts)[place.index] for place in places]
+        new = {
+            place: one
+            for place, one in zip(places, candidates_from(starts, self.request, self.facts), strict=True)
+            if one is not None
+        }
+        self.found.update(new)
+        self.ranks.update((place, _preference(one, self.request, self.facts)) for place, one in new.items())
+        coarse = COARSE * self.facts.cluster.num_devices
+        self.try_other_batches([place for place, one in new.items() if one.sequences_per_step <= coarse])
+
+    def likely(self, num_experts: int, *, with_all_near: bool) -> list[int]:
+        """Places around the size that the law alone sees best; none where it cannot say."""
+        starts = self.starts_of(num_experts)
+        shapes, tokens = [start.shape for start in starts], [start.guess_tokens for start in starts]
+        middle = likely_place(shapes, tokens, self.request, self.facts)
+        if middle is None:
+            return []
+        near = range(middle - NEAR, middle + NEAR + 1) if with_all_near else ()
+        return sorted({*near, *range(middle - FAR, middle + FAR + 1, STRIDE)})
+
+    def starts_of(self, num_experts: int) -> list[Start]:
+        """Every size with so many experts, and roughly the tokens that the limits leave it."""
+        if num_experts not in self.starts:
+            applied = self.request.choices.applied
+            shapes = [applied(with_experts(size, num_experts=num_experts)) for size in self.sizes]
+            tokens = guess_tokens(shapes, self.request, self.facts)
+            self.starts[num_experts] = [Start(*one) for one in zip(shapes, tokens, strict=True)]
+        return self.starts[num_experts]
+
+    def try_other_batches(self, places: Sequence[Place]) -> None:
+        """Take a better batch where there is one."""
+        places = [place for place in places if self.found[place].num_steps]
+        ones = [self.found[place] for place in places]
+        for place, others in zip(places, at_other_batches(ones, self.request, self.facts), strict=True):
+            for other in others:
+                rank = _preference(other, self.request, self.facts)
+                if rank < self.ranks[place]:
+                    self.found[place], self.ranks[place] = other, rank
+
+    def best(self) -> Place:
+        """Where the best of all found is."""
+        return min(self.ranks, key=lambda place: self.ranks[place])
 
 
 def is_worth_running(one: Candidate, request: Request) -> bool:

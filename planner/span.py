@@ -1,4 +1,4 @@
-"""Where the search for a model starts: which sizes are looked at, and the FLOP each is first given.
+"""Where the search for a model starts: which sizes are looked at, and the tokens each is first given.
 
 Guesses need not be good: sizes a thousandfold apart are looked at, and limits decide how long each is trained. But the
 span must hold what the limits allow, so it follows money and time, and text and memory where those allow less.
@@ -6,15 +6,18 @@ span must hold what the limits allow, so it follows money and time, and text and
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from planner.abilities import abilities_of
 from planner.belief import LawModel
+from planner.cluster import Layout
 from planner.facts import Facts
-from planner.model import ModelShape, num_params
+from planner.model import ModelShape, num_active_params, num_params
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import START_LOG_SD, Z90
 from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
+from planner.step_terms import step_terms
+from planner.workload import Workload, device_numbers, layout_numbers, shapes_numbers
 
 REACH = 32.0
 """Models from 1/32 to 32 times the size that the budget would train on 20 tokens per parameter."""
@@ -37,24 +40,62 @@ MAX_REPEATS = 8.0
 ROUNDING = 4.0
 """The budget of FLOP is a power of this, twice too much or too little at most."""
 
+ROUGH_TOKENS, ROUGH_MICRO_BATCHES = 16_384, 4
+"""Tokens of a micro-batch, and micro-batches of a step, from which a model's speed is guessed."""
+
+ROUGH_SHARE = 0.85
+"""Of the speed guessed so, what is left: dearer layouts, evaluations, checkpoints, and limits kept at the P90."""
+
 SHORTEST_TRAINING_SECONDS = 1.0
 """What is trained for when start-up alone fills the limits."""
 
 
-class Span(NamedTuple):
-    """The sizes looked at, smallest first, and the FLOP that starts the search for the tokens of each."""
-
-    flop: float
-    shapes: Sequence[ModelShape]
-
-
-def span(request: Request, facts: Facts) -> Span:
-    """The sizes worth looking at for a request."""
+def span(request: Request, facts: Facts) -> Sequence[ModelShape]:
+    """The sizes worth looking at for a request, smallest first."""
+    flop = min(_limited_flop(request, facts), _flop_for_text(request, facts))
     # Rounded, so that a little more money starts from the same sizes and finds most layouts already searched.
-    guess = min(_limited_flop(request, facts), _flop_for_text(request, facts))
-    flop = ROUNDING ** round(math.log(guess, ROUNDING))
+    flop = ROUNDING ** round(math.log(flop, ROUNDING))
     held = facts.cluster.num_devices * facts.hardware.memory_bytes / BYTES_PER_PARAM
-    return Span(flop, _shapes(request, facts, centre=min(held, math.sqrt(flop / (6.0 * _tokens_per_param(request))))))
+    return _shapes(request, facts, centre=min(held, math.sqrt(flop / (6.0 * _tokens_per_param(request)))))
+
+
+def guess_tokens(shapes: Sequence[ModelShape], request: Request, facts: Facts) -> list[float]:
+    """Roughly what the limits leave each model to read."""
+    if request.num_tokens is not None:
+        return [float(request.num_tokens)] * len(shapes)
+    text = math.inf if facts.data.unique_tokens is None else request.max_epochs * facts.data.unique_tokens
+    seconds = _limited_seconds(request, facts)
+    if math.isfinite(seconds):
+        return [min(text, seconds * rate) for rate in _rough_tokens_per_s(shapes, facts)]
+    flop = unlimited_flop(request, facts)
+    return [min(text, flop / (6.0 * num_active_params(shape))) for shape in shapes]
+
+
+def _rough_tokens_per_s(shapes: Sequence[ModelShape], facts: Facts) -> list[float]:
+    """Tokens a second of each, every device with a copy of its own, as if that had room."""
+    micro_batch = max(1, ROUGH_TOKENS // facts.seq_len)
+    layout = Layout(dp=facts.cluster.num_devices, micro_batch=micro_batch)
+    sequences = layout.dp * micro_batch * ROUGH_MICRO_BATCHES
+    abilities = abilities_of(facts.profile.stack)
+    work = Workload(
+        shapes_numbers(shapes, seq_len=facts.seq_len),
+        layout_numbers(layout, seq_len=facts.seq_len, sequences_per_step=sequences, abilities=abilities),
+        device_numbers(facts.cluster, precision=facts.precision),
+    )
+    rates: list[float] = (
+        ROUGH_SHARE * sequences * facts.seq_len / step_terms(work, facts.profile.constants).total
+    ).tolist()
+    return rates
+
+
+def likely_place(shapes: Sequence[ModelShape], tokens: Sequence[float], request: Request, facts: Facts) -> int | None:
+    """Where in `shapes` the law sees the lowest loss after `tokens` each; None where cost decides, not loss."""
+    if request.target_loss is not None or request.num_tokens is not None:
+        return None
+    losses = facts.law.medians([facts.law.model(shape) for shape in shapes], tokens)
+    sizes = [num_active_params(shape) for shape in shapes]
+    enough = [one >= request.min_tokens_per_param * size for one, size in zip(tokens, sizes, strict=True)]
+    return min(range(len(shapes)), key=lambda at: (not enough[at], losses[at] if enough[at] else sizes[at]))
 
 
 def _tokens_per_param(request: Request) -> float:
@@ -75,18 +116,22 @@ def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelS
 
 
 def _limited_flop(request: Request, facts: Facts) -> float:
-    seconds = min(
-        (
-            seconds_for_cost(request.run_budget_usd, facts.rates) if request.run_budget_usd is not None else math.inf,
-            request.deadline_seconds if request.deadline_seconds is not None else math.inf,
-        )
-    )
+    seconds = _limited_seconds(request, facts)
     if math.isfinite(seconds):
-        # Start-up first, a late one: what is left of a small limit after it is what a model can be trained in.
-        late_start_seconds = facts.overheads.startup_seconds * math.exp(Z90 * START_LOG_SD)
-        training_seconds = max(seconds - late_start_seconds, SHORTEST_TRAINING_SECONDS)
-        return training_seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * MFU
+        return seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * MFU
     return unlimited_flop(request, facts)
+
+
+def _limited_seconds(request: Request, facts: Facts) -> float:
+    """What money and time leave for training; infinite where neither is limited."""
+    budget, deadline = request.run_budget_usd, request.deadline_seconds
+    seconds = min(
+        seconds_for_cost(budget, facts.rates) if budget is not None else math.inf,
+        deadline if deadline is not None else math.inf,
+    )
+    # Start-up first, a late one: what is left of a small limit after it is what a model can be trained in.
+    late_start_seconds = facts.overheads.startup_seconds * math.exp(Z90 * START_LOG_SD)
+    return max(seconds - late_start_seconds, SHORTEST_TRAINING_SECONDS)
 
 
 def unlimited_flop(request: Request, facts: Facts) -> float:

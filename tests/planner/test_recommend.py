@@ -6,12 +6,14 @@ import pytest
 from data.catalog.models import public_model
 from data.errors import InfeasibleError, UserError
 from planner.candidates import at_other_batches, candidate
+from planner.model import num_params
 from planner.plan import load_plan, save_plan
 from planner.public_models import public_shape
 from planner.recipe import run_cost_usd
 from planner.recommend import best_candidate, recommend
 from planner.request import Request, make_request
 from planner.resolve import resolve
+from planner.shapes import candidate_shapes
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 CLUSTER = {"hardware": "h100-sxm", "num_devices": 64, "law": "epoch-2024", "budget_usd": 250_000.0}
@@ -152,7 +154,7 @@ def test_gates_stand_every_tenth_of_training_with_bands_around_the_prediction(pl
         {"budget_usd": 5.0},
         {"budget_usd": 1.0, "num_devices": 8},
         {"budget_usd": 250_000.0, "deadline_seconds": 300.0},
-        {"budget_usd": 250_000.0, "unique_tokens": 1_000_000},
+        {"budget_usd": 250_000.0, "unique_tokens": 100_000},
     ],
 )
 def test_what_cannot_be_done_lists_changes_that_would_each_do(sources, limits):
@@ -234,9 +236,23 @@ def test_no_batch_nearby_ends_lower(sources, changes):
     best, _ = best_candidate(request, facts)
 
     at_laws = candidate(best.shape, request, facts, guess_tokens=best.num_tokens)
-    others = at_other_batches(at_laws, request, facts)
+    (others,) = at_other_batches([at_laws], request, facts)
     assert others
     assert best.loss <= min(one.loss for one in (at_laws, *others) if one.num_steps)
+
+
+AT = {"vocab_size": 32_768, "seq_len": 2_048}
+
+
+def test_sizes_are_compared_each_at_its_best_batch_where_devices_force_one(sources):
+    request = make_request(CLUSTER | {"hardware": "b200-sxm", "law": "hoffmann-2022", "budget_usd": 143.0})
+    facts = resolve(request, sources, now=NOW)
+    best, _ = best_candidate(request, facts)
+
+    for shape in candidate_shapes(0.3 * num_params(best.shape), 3 * num_params(best.shape), **AT):
+        one = candidate(shape, request, facts, guess_tokens=best.num_tokens)
+        (others,) = at_other_batches([one], request, facts)
+        assert best.loss <= min(other.loss for other in (one, *others)) * 1.001
 
 
 def test_a_size_at_the_fewest_tokens_per_parameter_says_so(planned):
