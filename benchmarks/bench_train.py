@@ -1,4 +1,4 @@
-"""Tokens per CPU second of the executor and of its peers: same size, batch and tokens, one process, interleaved.
+"""Tokens per CPU second of the executor and of its peers: same size, batch and tokens, steps of each in turn.
 
     python benchmarks/bench_train.py [--threads 1] [--rounds 5] [--vocab 65] [--precision fp32] [--compiled] [--memory]
 
@@ -8,19 +8,20 @@ plain cross-entropy, fused AdamW, clipping); the same loop and style with the ex
 litgpt's own GPT and chunked loss with that architecture, where it is installed. The executor runs three models: its
 own, that of the latter two, and the nearest to nanoGPT's it has (GELU, no QK norm). The ceiling is the best product of
 this machine at these shapes, measured between the steps. CPU seconds, so that other processes matter less; each loop's
-median is over the rounds. `--memory` measures instead the peak of each loop alone in a process of its own, over what
-the process holds before its first step.
+median is over the rounds. Each loop has a process of its own, so that none has what another sets of the allocator.
+`--memory` measures instead the peak of each loop's process over what it holds before its first step.
 """
 
 import argparse
+import multiprocessing
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from planner.model import ModelShape, flop_per_token, num_params
 from planner.recipe import Optimiser, Precision, Recipe, Schedule
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 6, 384, 6, 256, 16
+WARM_STEPS = 3
 Loop = tuple[Callable[[], object], int, float]
 """A step, the model's parameters, and its FLOP per token by our convention."""
 
@@ -154,42 +156,69 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def tell_memory(options: argparse.Namespace) -> None:
-    """Print what each loop adds to its process at its peak, measured in processes of their own."""
-    for name in LOOPS:
-        command = [sys.executable, __file__, *sys.argv[1:], "--alone", name]
-        print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
+class Told(NamedTuple):
+    """What a loop's process says of itself after its first step."""
+
+    size: int
+    token_flop: float
+    peak_bytes: int
 
 
-def tell_alone(name: str, options: argparse.Namespace) -> None:
-    step, size, _ = LOOPS[name](options.vocab, options)
+class Alone:
+    """A loop in a process of its own, which takes a step whenever it is asked to."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        processes = multiprocessing.get_context("spawn")
+        self._here, there = processes.Pipe()
+        self._process = processes.Process(target=serve, args=(name, options, there), daemon=True)
+        self._process.start()
+        self.told: Told = self._here.recv()
+
+    def step_seconds(self) -> float:
+        """CPU seconds of one more step."""
+        self._here.send("step")
+        return self._here.recv()
+
+
+def serve(name: str, options: argparse.Namespace, asked: Connection) -> None:
+    torch.set_num_threads(options.threads)
+    step, size, token_flop = LOOPS[name](options.vocab, options)
     before = peak_bytes()
-    for _ in range(3):
+    for _ in range(WARM_STEPS):
         step()
-    print(f"{name:15} {size / 1e6:5.2f}M  peak over the model alone {(peak_bytes() - before) / 2**20:6.0f} MiB")
+    asked.send(Told(size, token_flop, peak_bytes() - before))
+    with suppress(EOFError):  # nobody asks any more
+        while asked.recv():
+            began = time.process_time()
+            step()
+            asked.send(time.process_time() - began)
+
+
+def tell_memory(options: argparse.Namespace) -> None:
+    """Print what each loop adds to its process at its peak."""
+    for name in LOOPS:
+        told = Alone(name, options).told
+        print(f"{name:15} {told.size / 1e6:5.2f}M  peak over the model alone {told.peak_bytes / 2**20:6.0f} MiB")
 
 
 def tell_speed(options: argparse.Namespace) -> None:
-    loops = {name: make(options.vocab, options) for name, make in LOOPS.items()}
+    loops = {name: Alone(name, options) for name in LOOPS}
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     ceilings = []
-    for step, *_ in loops.values():
-        step()
     for _ in range(options.rounds):
         ceilings.append(ceiling_flop_per_s(options.precision))
-        for name, (step, *_) in loops.items():
-            began = time.process_time()
-            step()
-            seconds[name].append(time.process_time() - began)
+        for name, loop in loops.items():
+            seconds[name].append(loop.step_seconds())
     ceiling = max(ceilings)
     kind = f"{options.precision}, {'compiled' if options.compiled else 'eager'}, vocabulary {options.vocab}"
     machine = f"torch {torch.__version__}, {runtime.cpu_name()}, {options.threads} threads"
     print(f"{machine}; {kind}; ceiling {ceiling / 1e9:.0f} GFLOP/s per CPU s")
-    for name, (_, size, token_flop) in loops.items():
+    for name, loop in loops.items():
         rates = sorted(BATCH * CONTEXT / taken for taken in seconds[name])
         median = rates[len(rates) // 2]
         speed = f"{median:6.0f} tokens/CPU s (best {rates[-1]:.0f})"
-        print(f"{name:15} {size / 1e6:5.2f}M  {speed}  {median * token_flop / ceiling:.0%} of the ceiling")
+        share = median * loop.told.token_flop / ceiling
+        print(f"{name:15} {loop.told.size / 1e6:5.2f}M  {speed}  {share:.0%} of the ceiling")
 
 
 def main() -> None:
@@ -200,12 +229,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--alone", choices=sorted(LOOPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.alone:
-        tell_alone(options.alone, options)
-    elif options.memory:
+    if options.memory:
         tell_memory(options)
     else:
         tell_speed(options)

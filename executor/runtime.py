@@ -13,7 +13,7 @@ from planner.recipe import Recipe
 # glibc's mallopt parameters (malloc.h). Without these, each large tensor is fresh memory from the kernel, page by page,
 # every step: plain cross-entropy at 4096 ids took 551 ms instead of 314 ms (1 thread, best of 8).
 _M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
 _KEEP_BYTES = (1 << 31) - 1
 
 
@@ -73,5 +73,5 @@ def peak_memory_bytes(device: torch.device) -> float:
 def _keep_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)

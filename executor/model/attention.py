@@ -1,9 +1,9 @@
 """Causal attention in three kinds behind one function; a kind that sees fewer keys also costs less.
 
-Full attention is SDPA's flash kernel. A sliding window and block sparse attention are the same thing seen in blocks:
-each block of queries gathers the few blocks of keys it may see and attends to those under a small mask. FlexAttention
-says the same and is what an accelerator uses (`executor.model.flex`); it has no backward on CPU (torch 2.13).
-`Documents` keeps any of them inside a document.
+Full attention is SDPA's flash kernel, or in bf16 on a CPU `executor.model.products`. A sliding window and block sparse
+attention are the same thing seen in blocks: each block of queries gathers the few blocks of keys it may see and attends
+to those under a small mask. FlexAttention says the same and is what an accelerator uses (`executor.model.flex`); it has
+no backward on CPU (torch 2.13). `Documents` keeps any of them inside a document.
 
 Axes: B batch, H query heads, G key/value heads (H is a multiple of G), T positions, D head size; N blocks of C
 positions, M key blocks that one query block gathers.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from executor.model import products
 from planner.attention import AttentionSpec
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ def attend(
         return attend_through(q_BHTD, k_BGTD, v_BGTD, sight)
     if is_local and not spec.sees_everything(q_BHTD.shape[2]):
         return _attend_in_blocks(q_BHTD, k_BGTD, v_BGTD, spec, sight)
-    is_grouped = q_BHTD.shape[1] != k_BGTD.shape[1]
+    num_sharing = q_BHTD.shape[1] // k_BGTD.shape[1]
+    is_grouped = num_sharing > 1
+    if sight is None and products.suits(q_BHTD):
+        k_BHTD, v_BHTD = (x.repeat_interleave(num_sharing, dim=1) if is_grouped else x for x in (k_BGTD, v_BGTD))
+        return products.causal_attention(q_BHTD, k_BHTD, v_BHTD)
     if sight is None:
         return scaled_dot_product_attention(q_BHTD, k_BGTD, v_BGTD, is_causal=True, enable_gqa=is_grouped)
     mask = sight.full_mask

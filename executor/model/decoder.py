@@ -122,12 +122,13 @@ class Decoder(nn.Module):
         self.register_buffer("turns_T1P", turns(seq_len, shape.head_dim, shape.rope), persistent=False)
 
     def compile_parts(self) -> None:
-        """Have each block compiled when it first runs, and the loss: a block's code serves all that are alike.
+        """Have each block compiled when it first runs, the last norm and the loss.
 
-        Compiling the whole takes a block's time once for every block, for kernels that are the same.
+        A block's code serves all that are alike. Compiling the whole takes a block's time once for every block.
         """
         for block in self.blocks:
             block.compile()
+        self.norm.compile()
         self._rules = replace(self._rules, is_compiled=True)
 
     @override

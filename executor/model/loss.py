@@ -62,7 +62,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         product_type = _product_type(hidden_SW)
         hidden, head = hidden_SW.to(product_type), head_VW.to(product_type)
-        grad_hidden = torch.zeros_like(hidden) if needs_grad else None
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_head = torch.zeros_like(head) if needs_grad and head_VW.requires_grad else None
         total = hidden_SW.new_zeros((), dtype=torch.float32)
         size = _chunk_size(hidden, len(head))
@@ -81,7 +81,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         grad_hidden, grad_head = saved[0], saved[1] if len(saved) > 1 else None
         scale = grad_loss / len(grad_hidden)
-        return grad_hidden * scale, None if grad_head is None else grad_head * scale, None, None, None
+        # In place: nothing else holds them, and a second backward pass is refused by torch.
+        return grad_hidden.mul_(scale), None if grad_head is None else grad_head.mul_(scale), None, None, None
 
 
 def _chunk_size(hidden_SW: Tensor, vocab_size: int) -> int:

@@ -1,0 +1,90 @@
+"""Attention as products of blocks: the same numbers as the float64 reference, whatever the blocks."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
+
+from executor.model import products
+from executor.model.attention import attend
+from planner.attention import AttentionSpec
+from tests.executor.model.reference import reference, visible
+
+FULL = AttentionSpec()
+
+
+def tensors(length: int, *, heads: int, head_dim: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, heads, length, head_dim, generator=generator, dtype=torch.float64) for _ in range(4)]
+
+
+def outputs(attention, tensors, dtype) -> list[torch.Tensor]:
+    """What attention gives and its gradients, in float64."""
+    *inputs, weight = (one.to(dtype) for one in tensors)
+    inputs = [one.requires_grad_() for one in inputs]
+    out = attention(*inputs)
+    return [one.double() for one in (out.detach(), *torch.autograd.grad(out, inputs, weight))]
+
+
+def exactly(tensors) -> list[torch.Tensor]:
+    mask = visible(FULL, tensors[0].shape[2], layer=0)
+    return outputs(lambda q, k, v: reference(q, k, v, mask), tensors, torch.float64)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    length=st.integers(1, 150),
+    heads=st.integers(1, 5),
+    head_dim=st.sampled_from([4, 8, 64]),
+    block=st.sampled_from([8, 32, 64]),
+    scores=st.sampled_from([64, 20_000, 2**19]),
+    seed=st.integers(0, 99),
+)
+def test_in_float32_output_and_gradients_equal_the_float64_reference(length, heads, head_dim, block, scores, seed):
+    given = tensors(length, heads=heads, head_dim=head_dim, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "LEAST_BLOCK", block)
+        patch.setattr(products, "CACHED_SCORES", scores)
+        ours = outputs(products.causal_attention, given, torch.float32)
+
+    for one, exact in zip(ours, exactly(given), strict=True):
+        torch.testing.assert_close(one, exact, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [64, 200, 300])
+def test_in_bf16_it_is_as_near_as_bf16_allows(length):
+    given = [one.bfloat16().double() for one in tensors(length, heads=3, head_dim=64, seed=length)]
+    exact, ours = exactly(given), outputs(products.causal_attention, given, torch.bfloat16)
+    flash = outputs(lambda *qkv: scaled_dot_product_attention(*qkv, is_causal=True), given, torch.bfloat16)
+
+    for one, other, truth in zip(ours, flash, exact, strict=True):
+        error, flash_error = ((it - truth).norm() / truth.norm() for it in (one, other))
+        assert error < 0.01
+        assert error < 2 * flash_error
+
+
+@pytest.mark.parametrize("num_key_heads", [1, 2, 4])
+def test_it_serves_full_attention_in_bf16_alone(monkeypatch, num_key_heads):
+    served = []
+    monkeypatch.setattr(products, "IS_FAST_HERE", True)
+    real = products.causal_attention
+    monkeypatch.setattr(products, "causal_attention", lambda *qkv: served.append(qkv) or real(*qkv))
+    q, k, v = (torch.randn(2, 4, 96, 16, dtype=torch.bfloat16) for _ in range(3))
+    k, v = k[:, :num_key_heads], v[:, :num_key_heads]
+    window = AttentionSpec(kind="sliding_window", window=32)
+
+    in_bf16 = attend(q, k, v, spec=FULL, is_local=False)
+    assert len(served) == 1
+    in_float32 = attend(q.float(), k.float(), v.float(), spec=FULL, is_local=False)
+    attend(q, k, v, spec=window, is_local=True)
+    attend(q[:, :, :10], k[:, :, :10], v[:, :, :10], spec=FULL, is_local=False)
+
+    assert len(served) == 1
+    torch.testing.assert_close(in_bf16.float(), in_float32, atol=0.02, rtol=0.02)
+
+
+def test_torch_can_trust_what_it_is_told_of_the_operations():
+    q, k, v = (torch.randn(1, 2, 70, 8, requires_grad=True) for _ in range(3))
+
+    torch.library.opcheck(products.causal_attention, (q, k, v))
