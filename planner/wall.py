@@ -3,9 +3,9 @@
     wall = start-up + (steps x step time + evaluations) / useful share + the last write
 
 Checkpoints on the way hold training up by their copy alone (`planner.goodput`); the last is waited for.
-Evaluation is a forward pass, a third of a training step's work per token. What is exceeded one time in ten adds both
-delays in quadrature, as independent ones add; its inverse, the steps that fit into a time, is closed form, so the
-search never iterates.
+Evaluation is a forward pass, a third of a training step's work per token. What is exceeded one time in ten adds the
+delays of start, steps and failures in quadrature, as independent ones add; its inverse, the steps that fit into a time,
+is closed form, so the search never iterates.
 """
 
 import math
@@ -37,22 +37,21 @@ class Pace:
         return self.startup_seconds + self._busy_seconds(num_steps) + self.write_seconds
 
     def late_seconds(self, num_steps: float) -> float:
-        """Wall time of `num_steps` that is exceeded one time in ten: start-up and steps are late on their own."""
-        late = math.hypot(self._late_start, self._busy_seconds(num_steps) * self._late_share)
+        """Wall time of `num_steps` that is exceeded one time in ten: start-up, steps and failures on their own."""
+        busy = self._busy_seconds(num_steps)
+        late = math.hypot(self._late_start, busy * self._late_share, math.sqrt(busy * self._late_failures))
         return self.wall_seconds(num_steps) + late
 
     def steps_within(self, wall_seconds: float) -> int:
         """Whole steps whose `late_seconds` are `wall_seconds` at most; 0 when not even start-up fits."""
-        left, start, share = (
-            wall_seconds - self.startup_seconds - self.write_seconds,
-            self._late_start,
-            self._late_share,
-        )
+        left = wall_seconds - self.startup_seconds - self.write_seconds
+        start, share = self._late_start, self._late_share
         if left <= start:
             return 0
-        # left - busy = hypot(start, share * busy), solved for busy in the form that loses no digits where share is 1.
-        root = math.sqrt((share * left) ** 2 + (1.0 - share**2) * start**2)
-        busy = (left**2 - start**2) / (left + root) * self.goodput.useful_fraction
+        # left - busy = hypot(start, share busy, sqrt(failures busy)), for busy, with no digits lost where share is 1.
+        middle = left + self._late_failures / 2.0
+        root = math.sqrt(middle**2 - (1.0 - share**2) * (left**2 - start**2))
+        busy = (left**2 - start**2) / (middle + root) * self.goodput.useful_fraction
         return max(0, math.floor((busy - self.eval_seconds) / self.step_seconds))
 
     def _busy_seconds(self, num_steps: float) -> float:
@@ -67,6 +66,12 @@ class Pace:
     def _late_share(self) -> float:
         """How much longer steps take one time in ten, as a share."""
         return math.expm1(Z90 * self.step_log_sd)
+
+    @property
+    def _late_failures(self) -> float:
+        """Squared seconds, per busy second, that failures take longer one time in ten: they come independently."""
+        late = Z90 * self.goodput.lost_seconds_per_failure
+        return late**2 * self.goodput.useful_fraction / self.goodput.mean_seconds_between_failures
 
     def work(self, num_steps: float) -> Work:
         """The seconds of the run if nothing fails."""

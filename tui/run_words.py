@@ -87,7 +87,7 @@ def _known(value: float | None, show: Show) -> str:
     return "–" if value is None else show(value)
 
 
-def gate_lines(seen: Seen, *, room: int) -> list[str]:
+def gate_lines(seen: Seen, room: int) -> list[str]:
     """The evaluations, as many as there is room for, the next one among them."""
     job = seen.follower.assignment
     assert job is not None, "asked for by a caller that has it"

@@ -188,6 +188,14 @@ def test_a_run_that_is_mostly_start_stays_within_its_budget_too(planned, budget_
     assert plan.predicted.probability_over_cap == pytest.approx(0.1, abs=0.02)
 
 
+@pytest.mark.parametrize(("num_devices", "deadline_seconds"), [(4_096, 3_700.0), (16_384, 4_000.0)])
+def test_a_deadline_holds_where_a_failure_more_or_less_decides(planned, num_devices, deadline_seconds):
+    plan = planned(num_devices=num_devices, deadline_seconds=deadline_seconds, budget_usd=None)
+
+    assert plan.predicted.goodput_fraction < 0.98
+    assert plan.predicted.wall_seconds.p90 == pytest.approx(deadline_seconds, rel=0.02)
+
+
 @pytest.mark.parametrize("hardware", ["h100-sxm", "a100-sxm-40gb"])
 def test_more_money_than_one_device_has_memory_for(planned, hardware):
     plan = planned(hardware=hardware, num_devices=1, budget_usd=20e6)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar
 
 from rich.text import Text
@@ -31,6 +32,7 @@ from tui.standing import standing
 from tui.widgets.chart import Chart
 from tui.widgets.loss_scene import delta_scene, measured_scene, planned_scene
 from tui.widgets.panel import Panel
+from tui.widgets.tail import Tail
 
 NO_RUN = "No run yet.\n\nisoplan run PLAN starts an approved plan; isoplan demo does everything."
 STOP = (
@@ -87,7 +89,7 @@ class RunPage(Page[Seen | None]):
         yield Panel("Loss  ━ training, ● held-out, ━ plan, ▒ P10–P90", loss, id="loss-panel")
         yield Panel("Δ to plan", delta, id="delta-panel")
         yield Horizontal(
-            Panel("Gates", Static("", markup=False, id="gates"), id="gates-now-panel"),
+            Panel("Gates", Tail(id="gates"), id="gates-now-panel"),
             Panel("Events", RichLog(id="events", max_lines=200, wrap=False, markup=False), id="events-panel"),
             id="below",
         )
@@ -129,8 +131,7 @@ class RunPage(Page[Seen | None]):
         for name in ("#loss-panel", "#delta-panel"):
             self.query_one(name, Panel).show_state("stale" if is_silent else "ready", NO_DATA if is_silent else "")
         self._show_charts(model)
-        # Once there is a height to fill: the box may have been hidden until now.
-        self.call_after_refresh(self._show_gates, model)
+        self._show_gates(model)
         self._show_events(model)
 
     @override
@@ -251,7 +252,7 @@ class RunPage(Page[Seen | None]):
             panel.show_state("empty", "no evaluations planned")
             return
         panel.show_state("ready")
-        self._tell("#gates", "\n".join(gate_lines(seen, room=max(3, panel.content_size.height))))
+        self.query_one("#gates", Tail).show(partial(gate_lines, seen))
 
     def _show_events(self, seen: Seen) -> None:
         log = self.query_one("#events", RichLog)
