@@ -7,6 +7,7 @@ Pilot sizes go on downwards at the same proportion with heads of 32 and 64.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -105,21 +106,27 @@ def with_experts(shape: ModelShape, *, num_experts: int) -> ModelShape:
 def candidate_shapes(min_params: float, max_params: float, *, vocab_size: int, seq_len: int) -> tuple[ModelShape, ...]:
     """One conventional shape per rung of width whose total parameters lie in the range, smallest first.
 
+    Below all of them, which a large vocabulary may make of any range, the smallest there is.
+
     Raises:
-        UserError: no shape lies in it.
+        UserError: it is no range, or no shape lies in it.
     """
     if not 0 < min_params <= max_params:
         raise UserError(f"{min_params:.3g} to {max_params:.3g} parameters is not a range")
-    found = {}
+    shapes = {num_params(shape): shape for shape in _every_shape(vocab_size)}
+    found = [size for size in sorted(shapes) if min_params <= size <= max_params]
+    if found:
+        return tuple(shapes[size] for size in found)
+    middle = math.sqrt(min_params * max_params)
+    if middle < min(shapes):
+        return (shapes[min(shapes)],)
+    return (standard_shape(middle, vocab_size=vocab_size, seq_len=seq_len),)
+
+
+def _every_shape(vocab_size: int) -> Iterator[ModelShape]:
     for width in WIDTHS:
         for step in (0.8, 1.0, 1.25):
-            shape = _shape(width, step, vocab_size=vocab_size)
-            if min_params <= num_params(shape) <= max_params:
-                found[num_params(shape)] = shape
-    if not found:
-        middle = math.sqrt(min_params * max_params)
-        return (standard_shape(middle, vocab_size=vocab_size, seq_len=seq_len),)
-    return tuple(found[size] for size in sorted(found))
+            yield _shape(width, step, vocab_size=vocab_size)
 
 
 @lru_cache(maxsize=KEPT_SHAPES)

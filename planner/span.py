@@ -107,9 +107,10 @@ def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelS
         return (facts.model,)
     if request.num_params is not None:
         return (standard_shape(request.num_params, vocab_size=facts.vocab_size, seq_len=facts.seq_len),)
+    least = min(max(centre / REACH, MIN_PARAMS), MAX_PARAMS / REACH)
     return candidate_shapes(
-        min(max(centre / REACH, MIN_PARAMS), MAX_PARAMS / REACH),
-        min(centre * REACH, MAX_PARAMS),
+        least,
+        min(max(centre, least) * REACH, MAX_PARAMS),
         vocab_size=facts.vocab_size,
         seq_len=facts.seq_len,
     )
