@@ -1,5 +1,7 @@
 """Attention as products of blocks: the same numbers as the float64 reference, whatever the blocks."""
 
+import random
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -88,3 +90,16 @@ def test_torch_can_trust_what_it_is_told_of_the_operations():
     q, k, v = (torch.randn(1, 2, 70, 8, requires_grad=True) for _ in range(3))
 
     torch.library.opcheck(products.causal_attention, (q, k, v))
+
+
+@pytest.mark.slow
+def test_a_hundred_shapes_equal_the_float64_reference():
+    rng = random.Random(0)
+    for seed in range(100):
+        shape = {"heads": rng.randint(1, 6), "head_dim": rng.choice([4, 8, 32, 64, 128])}
+        given = tensors(rng.randint(1, 400), **shape, seed=seed)
+        exact = exactly(given)
+        for one, truth in zip(outputs(products.causal_attention, given, torch.float32), exact, strict=True):
+            torch.testing.assert_close(one, truth, atol=2e-5, rtol=1e-5)
+        for one, truth in zip(outputs(products.causal_attention, given, torch.bfloat16), exact, strict=True):
+            assert (one - truth).norm() < 0.02 * truth.norm() + 1e-3
