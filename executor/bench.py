@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -115,8 +115,10 @@ def measure(*, effort: Effort, num_threads: int, report: Callable[[str], None]) 
     matmuls = _matmul_rates(effort.product_seconds)
     report("memory: copying")
     memory_bytes_per_s = _memory_bytes_per_s(effort.memory_tries)
-    report(f"steps: {len(effort.probes)} small models, {effort.probe_seconds:.0f} s of real training")
-    probes = _step_probes(effort, num_threads=num_threads)
+    precisions = _worth_training_in(matmuls)
+    seconds = len(precisions) * effort.probe_seconds
+    report(f"steps: {len(effort.probes)} small models in {' and '.join(precisions)}, {seconds:.0f} s of real training")
+    probes = _step_probes(effort, precisions, num_threads=num_threads)
     return Calibration(
         device="local-cpu",
         description=runtime.cpu_name(),
@@ -213,10 +215,17 @@ class _NoText:
         return np.zeros_like(self._tokens[:num_sequences, : seq_len + 1])
 
 
-def _step_probes(effort: Effort, *, num_threads: int) -> tuple[StepProbe, ...]:
-    trainers = [probe_trainer(probe, num_threads=num_threads) for probe in effort.probes]
+def _worth_training_in(matmuls: Sequence[MatmulRate]) -> tuple[Precision, ...]:
+    """Return fp32, and bf16 where its products are faster."""
+    best = {name: max(rate.flop_per_s for rate in matmuls if rate.precision == name) for name in DTYPES}
+    return ("fp32", "bf16") if best["bf16"] > best["fp32"] else ("fp32",)
+
+
+def _step_probes(effort: Effort, precisions: Sequence[Precision], *, num_threads: int) -> tuple[StepProbe, ...]:
+    kinds = [(probe, precision) for probe in effort.probes for precision in precisions]
+    trainers = [probe_trainer(probe, precision, num_threads=num_threads) for probe, precision in kinds]
     seconds: list[list[float]] = [[] for _ in trainers]
-    for _ in _rounds(effort.probe_seconds):
+    for _ in _rounds(len(precisions) * effort.probe_seconds):
         for trainer, taken in zip(trainers, seconds, strict=True):
             trainer.step()  # brings its weights back into the cache, and the first time everything into being
             taken.extend(_timed(trainer) for _ in range(_STEPS_PER_VISIT))
@@ -225,15 +234,16 @@ def _step_probes(effort: Effort, *, num_threads: int) -> tuple[StepProbe, ...]:
             shape=probe_shape(probe),
             seq_len=probe.seq_len,
             micro_batch_sequences=probe.sequences,
+            precision=precision,
             step_seconds=median(taken),
         )
-        for probe, taken in zip(effort.probes, seconds, strict=True)
+        for (probe, precision), taken in zip(kinds, seconds, strict=True)
     )
 
 
-def probe_trainer(probe: Probe, *, num_threads: int) -> Trainer:
+def probe_trainer(probe: Probe, precision: Precision = "fp32", *, num_threads: int) -> Trainer:
     """Return a probe ready to step on this CPU."""
-    recipe = _recipe(probe, num_threads=num_threads)
+    recipe = _recipe(probe, precision, num_threads=num_threads)
     return Trainer(probe_shape(probe), recipe, _NoText(probe), device=torch.device("cpu"))
 
 
@@ -265,7 +275,7 @@ def probe_shape(probe: Probe) -> ModelShape:
     )
 
 
-def _recipe(probe: Probe, *, num_threads: int) -> Recipe:
+def _recipe(probe: Probe, precision: Precision = "fp32", *, num_threads: int) -> Recipe:
     return Recipe(
         seq_len=probe.seq_len,
         micro_batch_sequences=probe.sequences,
@@ -273,6 +283,7 @@ def _recipe(probe: Probe, *, num_threads: int) -> Recipe:
         optimiser=Optimiser(peak_lr=1e-4),
         schedule=Schedule(warmup_steps=0, decay_steps=0),
         num_threads=num_threads,
+        precision=precision,
         eval_sequences=1,
         checkpoint_every_steps=1_000_000,
         seed=0,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 
 from pydantic import ValidationError
 
@@ -157,12 +158,18 @@ def _local_device(sources: Sources, *, precision: Precision | None) -> Device:
 
 
 def _faster(calibration: Calibration) -> Precision:
-    """The precision whose best measured product is faster; fp32 where bf16 is not clearly so."""
-    rates = {name: [m.flop_per_s for m in calibration.matmuls if m.precision == name] for name in _BOTH}
-    best = {name: max(found, default=0.0) for name, found in rates.items()}
-    return "bf16" if best["bf16"] > BF16_MUST_GAIN * best["fp32"] else "fp32"
+    """bf16 where the same measured steps are clearly faster in it, in the middle; else fp32.
+
+    Products alone do not tell: small models' steps are slower in bf16 on CPUs whose bf16 products are twice as fast.
+    """
+    seconds: dict[Precision, dict[object, float]] = {"fp32": {}, "bf16": {}}
+    for probe in calibration.probes:
+        if probe.precision in seconds:
+            of = probe.shape, probe.seq_len, probe.micro_batch_sequences, probe.accumulation_steps
+            seconds[probe.precision][of] = probe.step_seconds
+    gains = [seconds["fp32"][of] / taken for of, taken in seconds["bf16"].items() if of in seconds["fp32"]]
+    return "bf16" if gains and median(gains) > BF16_MUST_GAIN else "fp32"
 
 
-_BOTH: tuple[Precision, ...] = ("fp32", "bf16")
-BF16_MUST_GAIN = 1.3
-"""Casts and the optimizer's fp32 traffic eat about this much of what faster bf16 products save (docs/log.md)."""
+BF16_MUST_GAIN = 1.1
+"""Steps of small models measured again minutes later differ by about this much on a shared machine."""

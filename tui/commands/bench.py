@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="At most 10 seconds: fewer and smaller models.")
+@click.option("--quick", is_flag=True, help="In a quarter of the time: fewer and smaller models.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads to measure with; default: one per core.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("calibration.json"), show_default=True)
 @click.option("--json", "as_data", is_flag=True, help="Print the calibration as JSON.")
@@ -28,8 +28,8 @@ def bench(quick: bool, threads: int | None, out: Path, as_data: bool) -> None:
     if as_data:
         emit_json(as_json(found))
         return
-    header = ("layers x width", "params", "batch", "step", "rate")
-    data(table([_cells(probe) for probe in found.probes], header=header, right=frozenset({1, 3, 4})))
+    header = ("layers x width", "params", "batch", "in", "step", "rate")
+    data(table([_cells(probe) for probe in found.probes], header=header, right=frozenset({1, 4, 5})))
     peak = max(found.matmuls, key=lambda rate: rate.flop_per_s)
     say(
         f"{found.description}, {found.num_threads} threads: products to {show_flop_per_s(peak.flop_per_s)} "
@@ -47,6 +47,7 @@ def _cells(probe: "StepProbe") -> tuple[str, ...]:
         f"{probe.shape.num_layers} x {probe.shape.width}",
         show_count(num_params(probe.shape)),
         f"{probe.micro_batch_sequences} x {probe.seq_len}",
+        probe.precision,
         show_seconds(probe.step_seconds),
         show_flop_per_s(step_flop / probe.step_seconds),
     )
