@@ -5,8 +5,10 @@ import pytest
 
 from data.catalog.hardware import hardware
 from data.errors import UserError
+from executor.value_files import write_value
 from planner.abilities import OWN_STACK
 from planner.cluster import Cluster, Layout
+from planner.devices import resolve_device
 from planner.profile import CONSTANT_NAMES, Calibration, MatmulRate, Profile, StepProbe, constants_of
 from planner.profiles import (
     USUAL_BEST_MATMUL,
@@ -198,3 +200,21 @@ def test_constants_broadcast_over_the_last_axis() -> None:
     both = constants_of(np.stack([profile("h100-sxm", "megatron-te").values, profile("b200-sxm", "torch-ddp").values]))
 
     assert both.matmul_fraction.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("speedups", "chosen"),
+    [((), "fp32"), ((0.5, 0.7, 2.0), "fp32"), ((0.9, 1.05, 1.6), "fp32"), ((0.9, 1.5, 1.6), "bf16")],
+)
+def test_this_machine_trains_in_bf16_only_where_its_steps_clearly_gain(sources, speedups, chosen):
+    steps = [probe(params, 256, 4, a_real_cpu()) for params in (1e5, 3e5, 1e6)]
+    in_bf16 = [
+        one.model_copy(update={"precision": "bf16", "step_seconds": one.step_seconds / speedup})
+        for one, speedup in zip(steps, speedups, strict=False)
+    ]
+    twice_as_fast = [one.model_copy(update={"precision": "bf16", "flop_per_s": 2 * one.flop_per_s}) for one in rates()]
+    measured = calibration(probes=(*steps, *in_bf16)).model_copy(update={"matmuls": (*rates(), *twice_as_fast)})
+    write_value(sources.calibration, measured)
+
+    assert resolve_device("local", sources, precision=None).precision == chosen
+    assert resolve_device("local", sources, precision="bf16").precision == "bf16"
