@@ -81,7 +81,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         grad_hidden, grad_head = saved[0], saved[1] if len(saved) > 1 else None
         scale = grad_loss / len(grad_hidden)
-        # In place: nothing else holds them, and a second backward pass is refused by torch.
+        # In place: they serve one backward pass; nothing here retains a graph for another.
         return grad_hidden.mul_(scale), None if grad_head is None else grad_head.mul_(scale), None, None, None
 
 

@@ -155,6 +155,7 @@ def test_gates_stand_every_tenth_of_training_with_bands_around_the_prediction(pl
         {"budget_usd": 1.0, "num_devices": 8},
         {"budget_usd": 250_000.0, "deadline_seconds": 300.0},
         {"budget_usd": 250_000.0, "unique_tokens": 100_000},
+        {"budget_usd": 250_000.0, "unique_tokens": 1_000},
     ],
 )
 def test_what_cannot_be_done_lists_changes_that_would_each_do(sources, limits):
