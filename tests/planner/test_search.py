@@ -1,5 +1,8 @@
 """The search: it finds what trying everything by value finds, and explains itself."""
 
+from dataclasses import replace
+from itertools import product
+
 import pytest
 
 from data.catalog.hardware import hardware
@@ -54,6 +57,26 @@ def test_every_layout_considered_takes_all_devices_and_the_whole_batch() -> None
     assert len(set(layouts)) == len(layouts) > 30
     assert {layout.num_devices for layout in layouts} == {64}
     assert all(128 % (layout.dp * layout.micro_batch) == 0 for layout in layouts)
+
+
+def test_rows_are_all_that_divides_evenly_and_nothing_else() -> None:
+    space, batch = replace(SPACE, num_model_chunks=(1, 2, 4), micro_batch=(1, 2, 3, 8)), 96
+    axes = product(space.tp, space.pp, space.cp, space.ep, space.micro_batch, space.num_model_chunks)
+    expected = set()
+    for tp, pp, cp, ep, micro, count in axes:
+        dp = H100S.num_devices // (tp * pp * cp)
+        if batch % (dp * micro) or (count > 1 and (pp == 1 or batch // (dp * micro) % pp)):
+            continue
+        if LLAMA_7B.num_layers % (pp * count) and (LLAMA_7B.num_layers + 2) % (pp * count):
+            continue
+        expected.add((dp, tp, pp, cp, ep, micro, batch // (dp * micro), count))
+
+    rows = grid(LLAMA_7B, H100S, space, seq_len=4096, sequences_per_step=batch)
+    columns = (getattr(rows, name) for name in ("dp", "tp", "pp", "cp", "ep", "micro_batch", "num_micro_batches"))
+    found = list(zip(*(column.ravel().tolist() for column in (*columns, rows.num_model_chunks)), strict=True))
+
+    assert len(found) == len(expected)
+    assert set(found) == expected
 
 
 def test_the_default_space_keeps_tensor_parallelism_inside_a_node() -> None:
