@@ -24,7 +24,7 @@ from planner.estimate import estimated_row
 from planner.profile import Profile
 from planner.profiles import profile as shipped_profile
 from planner.step import P90_SIGMAS, step_log_sd
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import stacked
 
 OUT = Path(__file__).with_name("throughput.md")
@@ -58,7 +58,7 @@ def predicted(tested: Sequence[Run], profile_of: Callable[[str, str], Profile]) 
     for pair, at in places.items():
         one, work = profile_of(*pair), stacked([tested[index].work for index in at])
         measured = np.array([tested[index].step_seconds for index in at])
-        log_error[at] = np.log(step_terms(work, one.constants).total / measured)
+        log_error[at] = np.log(step_seconds(work, one.constants) / measured)
         log_sd[at] = step_log_sd(work, one)
     return Predicted(log_error, log_sd)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.profile import CONSTANT_NAMES, Belief, Profile, constants_of
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import Numbers, Workload, stacked
 
 NUM_CONSTANTS = len(CONSTANT_NAMES)
@@ -238,7 +238,7 @@ class _Problem:
 
 
 def _log_seconds(work: Workload, log_constants: NDArray[np.float64]) -> Numbers:
-    return np.log(step_terms(work, constants_of(np.exp(log_constants))).total)
+    return np.log(step_seconds(work, constants_of(np.exp(log_constants))))
 
 
 def _block_inverse(covariance: NDArray[np.float64], is_free: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from planner.memory import fits, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
 from planner.search import BLOCK, Found, Setting, looked_at, rows_of, valued
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shapes_numbers
 
 ROUNDING = 1e-9
@@ -166,7 +166,7 @@ class _Rows:
             block = slice(start, start + height)
             numbers = grid_numbers(self.grid.part(block), space, seq_len=setting.seq_len, abilities=setting.abilities)
             work = Workload(rows_of(self.shapes, block), numbers, device)
-            seconds[block] = np.where(is_valid[block], step_terms(work, setting.profile.constants).total, np.inf)
+            seconds[block] = np.where(is_valid[block], step_seconds(work, setting.profile.constants), np.inf)
             is_held[block] = fits(work, peak_bytes(work))
         return seconds, is_held & is_valid
 

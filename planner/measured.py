@@ -12,7 +12,7 @@ from planner.calibrate import MeasuredStep
 from planner.profile import Profile
 from planner.published_columns import STEPS, usual_row
 from planner.published_row import Configuration, configuration
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import stacked
 
 SECONDS_COLUMNS = ("step_time_s", "derived_step_time_s")
@@ -74,7 +74,7 @@ def measured_rows(rows: Sequence[Mapping[str, str]]) -> MeasuredRows:
 
 def relative_errors(profile: Profile, steps: Sequence[MeasuredStep]) -> NDArray[np.float64]:
     """Predicted over measured seconds, less one, of each step (n)."""
-    predicted = step_terms(stacked([step.work for step in steps]), profile.constants).total
+    predicted = step_seconds(stacked([step.work for step in steps]), profile.constants)
     return predicted / np.array([step.step_seconds for step in steps]) - 1.0
 
 

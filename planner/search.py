@@ -18,7 +18,7 @@ from planner.memory import MemoryBreakdown, fits, memory_breakdowns, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown, step_breakdowns
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_numbers, workloads
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
@@ -163,7 +163,7 @@ def looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting) 
                 numbers = grid_numbers(
                     some.part(some_held), space, seq_len=setting.seq_len, abilities=setting.abilities
                 )
-            total = step_terms(Workload(rows_of(of, some_held), numbers, device), constants).total
+            total = step_seconds(Workload(rows_of(of, some_held), numbers, device), constants)
             seconds[block][some_held] = np.where(is_held[some_held], total, np.inf)
     return Looked(rows.is_valid, seconds, needed)
 

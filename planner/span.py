@@ -16,7 +16,7 @@ from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import START_LOG_SD, Z90
 from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import Workload, device_numbers, layout_numbers, shapes_numbers
 
 REACH = 32.0
@@ -83,7 +83,7 @@ def _rough_tokens_per_s(shapes: Sequence[ModelShape], facts: Facts) -> list[floa
         device_numbers(facts.cluster, precision=facts.precision),
     )
     rates: list[float] = (
-        ROUGH_SHARE * sequences * facts.seq_len / step_terms(work, facts.profile.constants).total
+        ROUGH_SHARE * sequences * facts.seq_len / step_seconds(work, facts.profile.constants)
     ).tolist()
     return rates
 

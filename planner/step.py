@@ -16,7 +16,7 @@ from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.compute import FLASH_PASSES
 from planner.model import ModelShape, attention_flop_per_token, flop_per_token, num_active_matmul_params
 from planner.profile import CONSTANT_NAMES, Constants, Profile, constants_of
-from planner.step_terms import StepTerms, step_terms
+from planner.step_terms import StepTerms, step_seconds, terms_and_seconds
 from planner.workload import RECOMPUTED, Configuration, Numbers, Workload, workload
 
 P90_SIGMAS = 1.2815515655446004  # of a normal distribution
@@ -95,8 +95,7 @@ def step_breakdowns(
 ) -> list[StepBreakdown]:
     """`step_breakdown` of each of many configurations of one device; `work` are the same as arrays."""
     settings = {"seq_len": seq_len, "has_flash": has_flash}
-    terms = step_terms(work, _moved(profile))
-    totals = terms.total
+    terms, totals = terms_and_seconds(work, _moved(profile))
     bands = step_bands(totals[0], _log_sd(_log_gradient(totals), profile))
     causes = {f.name: np.broadcast_to(getattr(terms, f.name), totals.shape)[0].tolist() for f in fields(StepTerms)}
     peak = float(work.device.matmul_flop_per_s[0])
@@ -157,7 +156,7 @@ def _log_sd(gradient: Numbers, profile: Profile) -> Numbers:
 
 def log_gradient(work: Workload, profile: Profile) -> Numbers:
     """Relative change of step seconds per relative change of each constant: (configurations, constants)."""
-    return _log_gradient(step_terms(work, _moved(profile)).total)
+    return _log_gradient(step_seconds(work, _moved(profile)))
 
 
 def _moved(profile: Profile) -> Constants:

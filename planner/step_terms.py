@@ -4,7 +4,8 @@ The device followed is one of the stage that sets the pace: the last of a pipeli
 layers were dealt out unevenly to make room for it. The causes: `planner.compute` and `planner.collective`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ SHARE_BACKWARD = 2.0 / 3.0  # of the compute of one micro-batch, forward plus ba
 
 @dataclass(frozen=True, slots=True)
 class StepTerms:
-    """Seconds of one step by cause, one element per configuration; they add up to `total`."""
+    """Seconds of one step by cause, one element per configuration; they add up to `step_seconds`."""
 
     products: Numbers
     attention: Numbers
@@ -37,14 +38,78 @@ class StepTerms:
     overhead: Numbers
     stragglers: Numbers
 
-    @property
-    def total(self) -> Numbers:
-        """Seconds of the step."""
-        return sum((getattr(self, field.name) for field in fields(self)), np.zeros(1))
-
 
 def step_terms(work: Workload, k: Constants) -> StepTerms:
-    """Seconds of one step of every configuration."""
+    """Seconds of one step of every configuration, by cause."""
+    return _parts(work, k).terms(work, k)
+
+
+def step_seconds(work: Workload, k: Constants) -> Numbers:
+    """What `step_terms` add up to, without telling them apart: a third of the work less."""
+    return _parts(work, k).total(work, k)
+
+
+def terms_and_seconds(work: Workload, k: Constants) -> tuple[StepTerms, Numbers]:
+    """Both of the same."""
+    one = _parts(work, k)
+    return one.terms(work, k), one.total(work, k)
+
+
+class _Parts(NamedTuple):
+    """What a step takes: seconds of one layer and micro-batch, of one micro-batch, and of the whole step."""
+
+    product: Numbers
+    core: Numbers
+    traffic: Numbers
+    again: Numbers
+    tensor: Numbers
+    context: Numbers
+    expert: Numbers
+    gather: Numbers
+    moving: Numbers
+
+    head: Numbers
+    pipeline: Numbers
+    dispatch: Numbers
+    micro: Numbers
+
+    bubble: Numbers
+    exchange: Numbers
+    optimizer: Numbers
+
+    def total(self, work: Workload, k: Constants) -> Numbers:
+        """Seconds of the step."""
+        return k.slowness * collective.straggler_factor(work, k) * self._alike(work, k)
+
+    def _alike(self, work: Workload, k: Constants) -> Numbers:
+        """Seconds of the step if no node were slower than the others, and the device as good as the constants'."""
+        rest = self.bubble + self.exchange + self.optimizer + k.step_overhead_seconds
+        return work.layout.num_micro_batches * self.micro + rest
+
+    def terms(self, work: Workload, k: Constants) -> StepTerms:
+        """Seconds of the step by cause."""
+        micro = k.slowness * work.layout.num_micro_batches
+        layers = micro * compute.layers_per_device(work)
+        return StepTerms(
+            products=layers * compute.TRAIN_PASSES * self.product,
+            attention=layers * self.core,
+            elementwise=layers * compute.TRAIN_PASSES * self.traffic,
+            head=micro * self.head,
+            recompute=layers * self.again,
+            tensor=layers * self.tensor,
+            context=layers * self.context,
+            expert=layers * self.expert,
+            pipeline=micro * self.pipeline,
+            bubble=k.slowness * self.bubble,
+            data=layers * self.gather + k.slowness * self.exchange,
+            offload=layers * self.moving,
+            optimizer=k.slowness * self.optimizer,
+            overhead=micro * self.dispatch + k.slowness * k.step_overhead_seconds,
+            stragglers=k.slowness * (collective.straggler_factor(work, k) - 1.0) * self._alike(work, k),
+        )
+
+
+def _parts(work: Workload, k: Constants) -> _Parts:
     layout = work.layout
     stage = compute.layers_per_device(work)
     product, core = compute.layer_product_seconds(work, k), compute.core_seconds(work, k)
@@ -54,33 +119,32 @@ def step_terms(work: Workload, k: Constants) -> StepTerms:
     layer = compute.TRAIN_PASSES * (product + traffic) + core_total + again
     context = np.maximum(collective.context_seconds(work, k) - k.overlap_fraction * core_total, 0.0)
     tensor, expert = collective.tensor_seconds(work, k), collective.expert_seconds(work, k)
-    gather = _exposed_gather(work, k, layer_seconds=layer + context + tensor + expert)
-    moving = _moving(work, k, forward_seconds=product + traffic + core, busy_seconds=layer + context + tensor + expert)
+    busy = layer + context + tensor + expert
+    gather = _exposed_gather(work, k, layer_seconds=busy)
+    moving = _moving(work, k, forward_seconds=product + traffic + core, busy_seconds=busy)
     head = compute.head_seconds(work, k) * _head_share(work)
     pipeline = collective.pipeline_seconds(work, k)
-    computing = stage * (layer + context + tensor + expert + gather + moving) + head + pipeline
+    computing = stage * (busy + gather + moving) + head + pipeline
     dispatch = _exposed_dispatch(work, stage * k.layer_overhead_seconds, behind=computing)
     micro = computing + dispatch
-    m = layout.num_micro_batches
-    exchange = _exposed_gradients(work, k, backward_seconds=SHARE_BACKWARD * (stage * layer + head))
-    steady = StepTerms(
-        products=m * stage * compute.TRAIN_PASSES * product,
-        attention=m * stage * core_total,
-        elementwise=m * stage * compute.TRAIN_PASSES * traffic,
-        head=m * head,
-        recompute=m * stage * again,
-        tensor=m * stage * tensor,
-        context=m * stage * context,
-        expert=m * stage * expert,
-        pipeline=m * pipeline,
+    return _Parts(
+        product=product,
+        core=core_total,
+        traffic=traffic,
+        again=again,
+        tensor=tensor,
+        context=context,
+        expert=expert,
+        gather=gather,
+        moving=moving,
+        head=head,
+        pipeline=pipeline,
+        dispatch=dispatch,
+        micro=micro,
         bubble=(layout.pp - 1) / layout.num_model_chunks * _bubble_slot(work, micro, weight_pass=stage * product),
-        data=m * stage * gather + exchange,
-        offload=m * stage * moving,
+        exchange=_exposed_gradients(work, k, backward_seconds=SHARE_BACKWARD * (stage * layer + head)),
         optimizer=_optimizer_seconds(work, k),
-        overhead=m * dispatch + k.step_overhead_seconds,
-        stragglers=np.zeros_like(micro),
     )
-    return _paced(steady, stragglers=collective.straggler_factor(work, k) - 1.0, slowness=k.slowness)
 
 
 def _exposed_dispatch(work: Workload, dispatch: Numbers, *, behind: Numbers) -> Numbers:
@@ -157,8 +221,3 @@ def _optimizer_seconds(work: Workload, k: Constants) -> Numbers:
     if not np.any(work.layout.offloads_optimizer > 0):
         return here
     return np.where(work.layout.offloads_optimizer > 0, offload.host_update_seconds(work, params=local), here)
-
-
-def _paced(terms: StepTerms, *, stragglers: Numbers, slowness: Numbers) -> StepTerms:
-    values = {field.name: getattr(terms, field.name) * slowness for field in fields(StepTerms)}
-    return StepTerms(**{**values, "stragglers": stragglers * terms.total * slowness})

@@ -6,7 +6,7 @@ import pytest
 from planner.calibrate import MeasuredStep, calibrated, unidentified
 from planner.cluster import Layout
 from planner.profile import CONSTANT_NAMES, Profile, constants_of
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import Workload
 from tests.planner.workloads import LLAMA_7B, PROFILE, work
 
@@ -28,7 +28,7 @@ def truth(**factors: float) -> np.ndarray:
 
 
 def seconds(one: Workload, values: np.ndarray) -> float:
-    return float(step_terms(one, constants_of(values[np.newaxis])).total[0])
+    return float(step_seconds(one, constants_of(values[np.newaxis]))[0])
 
 
 def measured(works: list[Workload], values: np.ndarray) -> list[MeasuredStep]:

@@ -22,7 +22,7 @@ from planner.profiles import (
 )
 from planner.shapes import standard_shape
 from planner.step import step_breakdown
-from planner.step_terms import step_terms
+from planner.step_terms import step_seconds
 from planner.workload import workload
 
 PEAK = 60e9
@@ -68,7 +68,7 @@ def probe(params: float, seq_len: int, micro_batch: int, true: Profile) -> StepP
         shape=shape,
         seq_len=seq_len,
         micro_batch_sequences=micro_batch,
-        step_seconds=float(step_terms(work, true.constants).total[0]),
+        step_seconds=float(step_seconds(work, true.constants)[0]),
     )
 
 
