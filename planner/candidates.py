@@ -81,20 +81,18 @@ class Start(NamedTuple):
 
 def at_other_batches(ones: Sequence[Candidate], request: Request, facts: Facts) -> list[list[Candidate]]:
     """Each candidate at every batch around its own that fits, trained to its limits."""
-    batches = [
-        hyperparameters.nearby_batches(
-            one.sequences_per_step,
-            num_tokens=one.num_tokens,
-            seq_len=facts.seq_len,
-            multiple=facts.cluster.num_devices,
-        )
-        for one in ones
-    ]
+    batches = [_nearby(one.sequences_per_step, one.num_tokens, facts) for one in ones]
     starts = [
         Start(one.shape, one.num_tokens, batch) for one, some in zip(ones, batches, strict=True) for batch in some
     ]
     found = iter(_at_batches(starts, request, facts))
     return [[other for other in itertools.islice(found, len(some)) if other is not None] for some in batches]
+
+
+def _nearby(sequences: int, num_tokens: float, facts: Facts) -> list[int]:
+    return hyperparameters.nearby_batches(
+        sequences, num_tokens=num_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+    )
 
 
 def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:
@@ -110,14 +108,29 @@ def candidates_from(starts: Sequence[Start], request: Request, facts: Facts) -> 
     if request.target_loss is not None:
         starts = [_aimed(start, request.target_loss, facts) for start in starts]
     tried = list(starts)
-    found: list[Candidate | None] = []
-    for _ in range(BATCH_ROUNDS):
-        found = _at_batches(tried, request, facts)
+    found = _at_batches(tried, request, facts)
+    for _ in range(1, BATCH_ROUNDS):
         tried = [
             Start(start.shape, max(one.num_tokens, MIN_STEPS * facts.seq_len) if one else start.guess_tokens)
             for start, one in zip(tried, found, strict=True)
         ]
+        found = _at_batches(tried, request, facts, ahead=_ahead(found, facts))
     return found
+
+
+def _ahead(found: Sequence[Candidate | None], facts: Facts) -> list[Batch]:
+    """What will be asked for next if the best stays the best: searched with others it costs a third."""
+    best = min((one for one in found if one and one.num_steps), key=lambda one: one.loss, default=None)
+    if best is None:
+        return []
+    sequences = _sequences(best.num_tokens, facts)
+    return [Batch(best.shape, batch) for batch in _nearby(sequences, best.num_tokens, facts)]
+
+
+def _sequences(num_tokens: float, facts: Facts) -> int:
+    return hyperparameters.sequences_per_step(
+        num_tokens=num_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+    )
 
 
 def _aimed(start: Start, target_loss: float, facts: Facts) -> Start:
@@ -192,18 +205,14 @@ def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
     return max(MIN_STEPS, math.ceil(request.min_tokens_per_param * params / tokens_per_step))
 
 
-def _at_batches(starts: Sequence[Start], request: Request, facts: Facts) -> list[Candidate | None]:
+def _at_batches(
+    starts: Sequence[Start], request: Request, facts: Facts, *, ahead: Sequence[Batch] = ()
+) -> list[Candidate | None]:
     batches = [
-        Batch(
-            start.shape,
-            start.sequences_per_step
-            or hyperparameters.sequences_per_step(
-                num_tokens=start.guess_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
-            ),
-        )
-        for start in starts
+        Batch(start.shape, start.sequences_per_step or _sequences(start.guess_tokens, facts)) for start in starts
     ]
-    layouts = fastest_layouts(batches, facts.cluster, facts.profile, seq_len=facts.seq_len, precision=facts.precision)
+    settings = {"seq_len": facts.seq_len, "precision": facts.precision}
+    layouts = fastest_layouts(batches, facts.cluster, facts.profile, ahead=ahead, **settings)
     bare = [
         _without_loss(batch, best, request, facts, tokens=start.guess_tokens) if best else None
         for start, batch, best in zip(starts, batches, layouts, strict=True)

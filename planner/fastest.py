@@ -47,17 +47,25 @@ class Batch(NamedTuple):
 
 
 def fastest_layouts(
-    batches: Sequence[Batch], cluster: Cluster, profile: Profile, *, seq_len: int, precision: ComputePrecision
+    batches: Sequence[Batch],
+    cluster: Cluster,
+    profile: Profile,
+    *,
+    seq_len: int,
+    precision: ComputePrecision,
+    ahead: Sequence[Batch] = (),
 ) -> list[Found | None]:
     """The fastest layout of each batch's model that fits in memory, None where nothing fits.
 
     Models are searched together: for one, the arrays are so short that calling NumPy costs more than its work. Answers
-    are kept: a request that differs in money or time only asks for many of the same again.
+    are kept: a request that differs in money or time only asks for many of the same again. Of `ahead`, what will be asked
+    for soon, the answers are kept too if there is anything else to search.
     """
     setting = Setting(cluster, profile, seq_len, precision)
     kept = _kept(setting)
     missing = [batch for batch in dict.fromkeys(batches) if batch not in kept]
     if missing:
+        missing = list(dict.fromkeys((*missing, *(batch for batch in ahead if batch not in kept))))
         kept.update(zip(missing, _fastest(missing, setting), strict=True))
     answers = [kept[batch] for batch in batches]
     while len(kept) > KEPT_SEARCHES:
