@@ -182,7 +182,7 @@ def _predicted(
     beside = cost - run_cost_usd(expected, facts.rates)
     costs = [run_cost_usd(seconds, facts.rates) + beside for seconds in (wall.p10, wall.p90)]
     return Predicted(
-        loss=facts.law.loss(best.law_model, best.num_tokens),
+        loss=curve[-1].loss,
         cost_usd=Band(p10=costs[0], p50=cost, p90=costs[1]),
         wall_seconds=wall,
         step_seconds=best.step.step_seconds,

@@ -8,8 +8,8 @@ import numpy as np
 
 from data.source import Source
 from data.values import Band, NConvention
-from planner.law.base import Point, point
-from planner.law.predict import Predictor, extrapolation_ratio, median_losses, predict_losses, range_warnings
+from planner.law.base import Point
+from planner.law.predict import Predictor, extrapolation_ratio, median_losses, range_warnings
 from planner.law.registry import PublishedLaw
 from planner.law.trajectory import predict_trajectory
 from planner.model import ModelShape, num_active_params, num_params
@@ -86,14 +86,9 @@ class LawBelief:
             low, high = (low, middle) if self.median(model, middle) <= loss else (middle, high)
         return high
 
-    def loss(self, model: LawModel, tokens: float) -> Band:
-        """Predicted held-out loss of one run, repetition priced in."""
-        bands = predict_losses(self.by, self._point(model, tokens))
-        return _scaled(Band(p10=float(bands.p10[0]), p50=float(bands.p50[0]), p90=float(bands.p90[0])), model)
-
     def along(self, model: LawModel, recipe: Recipe, fractions: Sequence[float]) -> tuple[Band, ...]:
-        """Predicted held-out loss after each of `fractions` of a run under its schedule."""
-        points = predict_trajectory(
+        """Predicted held-out loss, repetition priced in, after each of `fractions` of a run under its schedule."""
+        bands = predict_trajectory(
             self.by,
             N=model.params,
             num_tokens=recipe.num_tokens,
@@ -104,7 +99,11 @@ class LawBelief:
             num_experts=model.num_experts,
             anneal=None if isinstance(self.by, PublishedLaw) else self.by.anneal,
         )
-        return tuple(_scaled(point.loss, model) for point in points)
+        columns = (model.loss_factor * column for column in (bands.p10, bands.p50, bands.p90))
+        return tuple(
+            Band(p10=low, p50=middle, p90=high)
+            for low, middle, high in zip(*map(np.ndarray.tolist, columns), strict=True)
+        )
 
     def planned(self, model: LawModel, tokens: float) -> PlannedLaw:
         """The law as a plan states it, with how far the plan reaches beyond the law's runs."""
@@ -133,11 +132,3 @@ class LawBelief:
         else:
             own = tuple(f"fit: {warning}" for warning in self.by.warnings)
         return reach + own
-
-    def _point(self, model: LawModel, tokens: float) -> Point:
-        return point(model.params, tokens, unique_tokens=self.unique_tokens, num_experts=model.num_experts)
-
-
-def _scaled(band: Band, model: LawModel) -> Band:
-    factor = model.loss_factor
-    return Band(p10=factor * band.p10, p50=factor * band.p50, p90=factor * band.p90)

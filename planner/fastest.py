@@ -58,8 +58,8 @@ def fastest_layouts(
     """The fastest layout of each batch's model that fits in memory, None where nothing fits.
 
     Models are searched together: for one, the arrays are so short that calling NumPy costs more than its work. Answers
-    are kept: a request that differs in money or time only asks for many of the same again. Of `ahead`, what will be asked
-    for soon, the answers are kept too if there is anything else to search.
+    are kept: a request that differs in money or time only asks for many of the same again. Of `ahead`, what will be
+    asked for soon, the answers are kept too if there is anything else to search.
     """
     setting = Setting(cluster, profile, seq_len, precision)
     kept = _kept(setting)

@@ -7,6 +7,7 @@ same names again later and compares, so a changed price, calibration or corpus i
 import math
 from calendar import monthrange
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from data.canonical import digest
@@ -148,10 +149,15 @@ def resolve_law(name: str, *, unique_tokens: int | None) -> LawBelief:
     return LawBelief(
         by=published,
         name=published.name,
-        digest=digest(as_json(published)),
+        digest=_published_digest(published.name),
         source=published.source,
         unique_tokens=unique_tokens,
     )
+
+
+@cache
+def _published_digest(name: str) -> str:
+    return digest(as_json(law(name)))
 
 
 def _law(request: Request, *, unique_tokens: int | None) -> LawBelief:

@@ -13,20 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.units import Fraction, Tokens
-from data.values import Band, Value
 from planner.law.anneal import Anneal
 from planner.law.base import Point
-from planner.law.predict import Predictor, loss_draws, median_losses
+from planner.law.predict import Bands, Predictor, loss_draws, median_losses
 from planner.recipe import Schedule
-
-
-class TrajectoryPoint(Value):
-    """The predicted held-out loss after a fraction of the run's tokens."""
-
-    fraction: Fraction
-    num_tokens: Tokens
-    loss: Band
 
 
 def lr_fraction(schedule: Schedule, *, num_steps: int, step: float) -> float:
@@ -54,7 +44,7 @@ def predict_trajectory(
     unique_tokens: float | None = None,
     num_experts: float | None = None,
     anneal: Anneal | None = None,
-) -> tuple[TrajectoryPoint, ...]:
+) -> Bands:
     """P10, P50 and P90 of the held-out loss at each of `fractions` of `num_tokens`; at 1 as `predict_losses` says."""
     if not fractions or min(fractions) <= 0 or max(fractions) > 1:
         raise ValueError("fractions lie above 0 and at most at 1")
@@ -75,12 +65,7 @@ def predict_trajectory(
     spread = np.hypot(log_gap_sd * height, gap.early_log_sd * early)
     shift = log_gap * height + spread * rng.standard_normal((len(draws), 1))
     low, high = np.percentile(draws * np.exp(shift), [10.0, 90.0], axis=0)
-    return tuple(
-        TrajectoryPoint(
-            fraction=fraction, num_tokens=round(fraction * num_tokens), loss=Band(p10=min(a, b), p50=b, p90=max(b, c))
-        )
-        for fraction, a, b, c in zip(fractions, low.tolist(), middle.tolist(), high.tolist(), strict=True)
-    )
+    return Bands(np.minimum(low, middle), middle, np.maximum(middle, high))
 
 
 def gap_height(schedule: Schedule, *, num_steps: int, fraction: float) -> float:
