@@ -11,7 +11,7 @@ import numpy as np
 
 from planner.compute import rows
 from planner.profile import Constants
-from planner.workload import Numbers, Workload, once
+from planner.workload import Numbers, Workload, moe_share, once
 
 # An all-reduce of nothing over 2, 4 and 8 A100s of a node takes 46, 54 and 79 us (vTrain's measured NCCL tables): a
 # start and 2 (n - 1) steps of a ring. Across nodes: Calculon's a100_80g.json, beside the node's own.
@@ -83,9 +83,8 @@ def expert_seconds(work: Workload, k: Constants) -> Numbers:
         return np.zeros_like(layout.ep)
     sent = rows(work) / layout.tp * shape.experts_per_token * shape.width * work.device.element_bytes
     moved = 4.0 * sent * (layout.ep - 1) / layout.ep
-    share = shape.num_moe_layers / shape.num_layers
     rate = bytes_per_s(work, k, group=layout.ep, inner=np.ones_like(layout.ep))
-    return np.where(layout.ep > 1, share * moved / rate, 0.0)
+    return np.where(layout.ep > 1, moe_share(work) * moved / rate, 0.0)
 
 
 def pipeline_seconds(work: Workload, k: Constants) -> Numbers:

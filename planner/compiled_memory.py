@@ -10,9 +10,9 @@ compiler makes again what only a product needs: the normalised copies and the ac
 
 import numpy as np
 
-from planner.compute import norm_split, rows
+from planner.compute import norm_split, rows, visited_ffn_width
 from planner.layer_bytes import LayerBytes
-from planner.workload import Numbers, Workload, once
+from planner.workload import Numbers, Workload, moe_share, once
 
 STREAM_BYTES = 4.0
 SCALE_BYTES = 4.0  # of attention's log-sum-exp, one a head and position
@@ -81,11 +81,8 @@ def _attention_bytes(work: Workload) -> Numbers:
 @once
 def _feed_forward_bytes(work: Workload) -> Numbers:
     shape, element = work.shape, work.device.element_bytes
-    moe_share = shape.num_moe_layers / shape.num_layers
-    visited = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
-    width = (1 - moe_share) * shape.ffn_width + moe_share * visited
     ups = shape.num_mlp_matrices - 1.0
     # Of experts: the copies that go in, come out, and come out weighted.
-    copies = 3.0 * shape.experts_per_token * shape.width * moe_share
-    inner = (element * ups + _kept_element(work)) * width + element * copies
+    copies = 3.0 * shape.experts_per_token * shape.width * moe_share(work)
+    inner = (element * ups + _kept_element(work)) * visited_ffn_width(work) + element * copies
     return _stream_bytes(work) + _normalised_bytes(work) + rows(work) * inner / work.layout.tp

@@ -10,7 +10,7 @@ All functions return seconds of one micro-batch on one device, forward and backw
 import numpy as np
 
 from planner.profile import Constants
-from planner.workload import Numbers, Workload, once
+from planner.workload import Numbers, Workload, has_experts, has_latents, moe_share, once
 
 TRAIN_PASSES = 3.0  # forward, gradient of the input, gradient of the weight
 FLASH_PASSES = 3.5  # flash attention's backward is 2.5 forwards: it computes the scores again (Dao 2023, section 3.1)
@@ -30,11 +30,16 @@ def layers_per_device(work: Workload) -> Numbers:
 
 def product_seconds(work: Workload, k: Constants, *, inner: Numbers, cols: Numbers, tokens: Numbers) -> Numbers:
     """Forward seconds of one product with a weight."""
-    flop = 2.0 * tokens * inner * cols
+    size = 1.0 + k.half_rows / tokens + k.half_width / inner + k.half_width / cols
+    return tokens * inner * cols / _multiply_adds_per_s(work, k) * size
+
+
+@once
+def _multiply_adds_per_s(work: Workload, k: Constants) -> Numbers:
+    """What a device does of them, two FLOP each, in a large product."""
     fraction = np.where(work.device.is_fp4 > 0, k.fp4_matmul_fraction, k.matmul_fraction)
     fraction = np.where(work.device.is_fp8 > 0, k.fp8_matmul_fraction, fraction)
-    size = 1.0 + k.half_rows / tokens + k.half_width / inner + k.half_width / cols
-    return flop / (work.device.matmul_flop_per_s * fraction) * size
+    return work.device.matmul_flop_per_s / 2.0 * fraction
 
 
 def attention_projection_seconds(work: Workload, k: Constants) -> Numbers:
@@ -42,7 +47,7 @@ def attention_projection_seconds(work: Workload, k: Constants) -> Numbers:
     shape, tp, tokens = work.shape, work.layout.tp, rows(work)
     cols = (shape.query_width + shape.key_width + shape.value_width) / tp
     into = product_seconds(work, k, inner=shape.width, cols=cols, tokens=tokens)
-    if np.any(shape.kv_rank > 0):
+    if has_latents(work):
         into = np.where(shape.kv_rank > 0, latent_projection_seconds(work, k), into)
     return into + product_seconds(work, k, inner=shape.output_width / tp, cols=shape.width, tokens=tokens)
 
@@ -111,10 +116,9 @@ def expert_seconds(work: Workload, k: Constants) -> Numbers:
 def layer_product_seconds(work: Workload, k: Constants) -> Numbers:
     """Forward seconds of the products of one average layer."""
     projections, dense = attention_projection_seconds(work, k), mlp_seconds(work, k, width=work.shape.ffn_width)
-    if not np.any(work.shape.num_moe_layers > 0):
+    if not has_experts(work):
         return projections + dense
-    moe_share = work.shape.num_moe_layers / work.shape.num_layers
-    return projections + (1 - moe_share) * dense + moe_share * expert_seconds(work, k)
+    return projections + (1 - moe_share(work)) * dense + moe_share(work) * expert_seconds(work, k)
 
 
 def core_seconds(work: Workload, k: Constants) -> Numbers:
@@ -132,6 +136,16 @@ def core_passes(work: Workload) -> Numbers:
     return np.where(work.layout.has_flash > 0, FLASH_PASSES, TRAIN_PASSES)
 
 
+@once
+def visited_ffn_width(work: Workload) -> Numbers:
+    """Mean width of the feed-forwards a token visits in a layer, in and out of experts."""
+    shape = work.shape
+    if not has_experts(work):
+        return shape.ffn_width
+    experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
+    return (1 - moe_share(work)) * shape.ffn_width + moe_share(work) * experts
+
+
 def layer_elements(work: Workload) -> Numbers:
     """Elements one layer's forward moves besides its products: norms, residuals, rotary, activation, unfused softmax.
 
@@ -141,10 +155,7 @@ def layer_elements(work: Workload) -> Numbers:
     (mask, softmax, dropout).
     """
     shape, layout, tokens = work.shape, work.layout, rows(work)
-    moe_share = shape.num_moe_layers / shape.num_layers
-    experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
-    ffn = (1 - moe_share) * shape.ffn_width + moe_share * experts
-    inner = 2.0 * (shape.query_width + shape.key_width) + shape.num_mlp_matrices * ffn
+    inner = 2.0 * (shape.query_width + shape.key_width) + shape.num_mlp_matrices * visited_ffn_width(work)
     scores = np.where(layout.has_flash > 0, 0.0, 6.0 * shape.num_heads * layout.seq_len)
     outer = 10.0 * shape.width + 2.0 * latent_width(work)
     return tokens * (outer / norm_split(work) + (inner + scores) / layout.tp)
@@ -152,14 +163,14 @@ def layer_elements(work: Workload) -> Numbers:
 
 def dispatch_elements(work: Workload) -> Numbers:
     """Elements one average layer's forward moves to order tokens by expert and back: two copies, read and written."""
-    shape = work.shape
-    moe_share = shape.num_moe_layers / shape.num_layers
-    return 4.0 * moe_share * rows(work) / work.layout.tp * shape.experts_per_token * shape.width
+    return 4.0 * moe_share(work) * rows(work) / work.layout.tp * work.shape.experts_per_token * work.shape.width
 
 
 def elementwise_seconds(work: Workload, k: Constants) -> Numbers:
     """Forward seconds of what only moves memory in one layer."""
-    passes = k.elementwise_passes * layer_elements(work) + k.dispatch_passes * dispatch_elements(work)
+    passes = k.elementwise_passes * layer_elements(work)
+    if has_experts(work):
+        passes = passes + k.dispatch_passes * dispatch_elements(work)
     return passes * work.device.element_bytes / work.device.memory_bytes_per_s
 
 

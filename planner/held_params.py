@@ -4,7 +4,7 @@ import numpy as np
 
 from planner.collective import shard_ranks
 from planner.compute import latent_width, rebuilt_width
-from planner.workload import Numbers, Workload, has_experts, once
+from planner.workload import Numbers, Workload, has_experts, has_latents, moe_share, once
 
 
 @once
@@ -14,18 +14,21 @@ def layer_params(work: Workload) -> Numbers:
     dense = shape.num_mlp_matrices * shape.width * shape.ffn_width / work.layout.tp
     if not has_experts(work):
         return attention_params(work) + dense
-    moe_share = shape.num_moe_layers / shape.num_layers
-    return attention_params(work) + (1 - moe_share) * dense + moe_share * (expert_params(work) + _shared_params(work))
+    experts = moe_share(work) * (expert_params(work) + _shared_params(work))
+    return attention_params(work) + (1 - moe_share(work)) * dense + experts
 
 
 @once
 def attention_params(work: Workload) -> Numbers:
     """Weights of one layer's projections on one device; the way down to latents is whole on every one."""
     shape, tp = work.shape, work.layout.tp
+    out = shape.output_width * shape.width / tp
     straight = shape.width * (shape.query_width + shape.key_width + shape.value_width) / tp
+    if not has_latents(work):
+        return straight + out
     up = np.where(shape.query_rank > 0, shape.query_rank, shape.width) * shape.query_width
     latent = shape.width * latent_width(work) + (up + shape.kv_rank * rebuilt_width(work)) / tp
-    return np.where(shape.kv_rank > 0, latent, straight) + shape.output_width * shape.width / tp
+    return np.where(shape.kv_rank > 0, latent, straight) + out
 
 
 @once
@@ -60,7 +63,7 @@ def held_params(work: Workload) -> tuple[Numbers, Numbers]:
     layers = shape.num_layers / layout.pp
     if not has_experts(work):
         return np.zeros(1), layers * layer_params(work) + tables
-    experts = layers * (shape.num_moe_layers / shape.num_layers) * expert_params(work)
+    experts = layers * moe_share(work) * expert_params(work)
     return experts, layers * layer_params(work) - experts + tables
 
 

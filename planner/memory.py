@@ -23,7 +23,7 @@ from planner.compute import latent_width, norm_split, rows
 from planner.held_params import embedding_params, held_params, layer_params, shard
 from planner.model import ModelShape
 from planner.offload import GRADIENT_BYTES, LAYERS_ON_DEVICE
-from planner.workload import Numbers, Workload, once, workload
+from planner.workload import Numbers, Workload, has_experts, moe_share, once, workload
 
 ADAM_BYTES = 8.0  # two fp32 moments a parameter
 MASTER_BYTES = 4.0  # the fp32 weights an optimizer of 16-bit weights keeps
@@ -284,10 +284,11 @@ def layer_activation_bytes(work: Workload) -> Numbers:
     """Bytes one layer keeps of one micro-batch for its backward, nothing recomputed but what selective frees."""
     shape, layout = work.shape, work.layout
     element = work.device.element_bytes
-    moe_share = shape.num_moe_layers / shape.num_layers
-    routed = shape.experts_per_token * (shape.num_mlp_matrices * shape.expert_ffn_width + 2.0 * shape.width)
-    routed = routed + shape.num_mlp_matrices * shape.shared_ffn_width
-    ffn = (1 - moe_share) * shape.num_mlp_matrices * shape.ffn_width + moe_share * routed
+    ffn = shape.num_mlp_matrices * shape.ffn_width
+    if has_experts(work):
+        routed = shape.experts_per_token * (shape.num_mlp_matrices * shape.expert_ffn_width + 2.0 * shape.width)
+        routed = routed + shape.num_mlp_matrices * shape.shared_ffn_width
+        ffn = (1 - moe_share(work)) * ffn + moe_share(work) * routed
     inner = shape.query_width + shape.key_width + shape.value_width + shape.output_width + ffn
     outer = 4.0 * shape.width + 2.0 * latent_width(work)
     keeps_scores = (layout.has_flash == 0) & (layout.recomputes_core == 0)
@@ -322,8 +323,9 @@ def kept_layer_bytes(work: Workload) -> Numbers:
     """
     shape, element, again = work.shape, work.device.element_bytes, work.layout.recomputed
     border = rows(work) * shape.width * element / norm_split(work)
-    moe_share = shape.num_moe_layers / shape.num_layers
-    ffn = (1 - moe_share) * shape.ffn_width + moe_share * (shape.experts_per_token * shape.expert_ffn_width)
+    ffn = shape.ffn_width
+    if has_experts(work):
+        ffn = (1 - moe_share(work)) * ffn + moe_share(work) * shape.experts_per_token * shape.expert_ffn_width
     split = shape.query_width + shape.value_width + shape.output_width + ffn
     every_second = 2.0 * border + rows(work) * element * split / work.layout.tp
     everything = layer_activation_bytes(work)

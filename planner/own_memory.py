@@ -12,9 +12,9 @@ gives is copied together. Masks of documents come on top (`planner.document_mask
 
 import numpy as np
 
-from planner.compute import norm_split, rows
+from planner.compute import norm_split, rows, visited_ffn_width
 from planner.layer_bytes import LayerBytes
-from planner.workload import Numbers, ShapeNumbers, Workload, once
+from planner.workload import Numbers, ShapeNumbers, Workload, moe_share, once
 
 FLOAT_BYTES = 4.0
 CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
@@ -108,7 +108,7 @@ def _gathered_width(work: Workload) -> Numbers:
 
 @once
 def _feed_forward_bytes(work: Workload) -> Numbers:
-    products = work.shape.num_mlp_matrices * _ffn_width(work) + _sorted_width(work)
+    products = work.shape.num_mlp_matrices * visited_ffn_width(work) + _sorted_width(work)
     return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * products / work.layout.tp
 
 
@@ -119,12 +119,4 @@ def _sorted_width(work: Workload) -> Numbers:
     """
     shape = work.shape
     copies = 3.0 * shape.experts_per_token * shape.width + shape.num_experts + 9.0 * shape.experts_per_token
-    return copies * shape.num_moe_layers / shape.num_layers
-
-
-def _ffn_width(work: Workload) -> Numbers:
-    """Mean width of the feed-forwards a token visits, in and out of experts."""
-    shape = work.shape
-    moe_share = shape.num_moe_layers / shape.num_layers
-    experts = shape.experts_per_token * shape.expert_ffn_width + shape.shared_ffn_width
-    return (1 - moe_share) * shape.ffn_width + moe_share * experts
+    return copies * moe_share(work)

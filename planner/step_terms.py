@@ -150,6 +150,8 @@ def _parts(work: Workload, k: Constants) -> _Parts:
 def _exposed_dispatch(work: Workload, dispatch: Numbers, *, behind: Numbers) -> Numbers:
     """Seconds a device waits for its host. The executor reads nothing back in a step, so its host runs ahead."""
     runs_ahead = (work.layout.is_own > 0) & (work.device.is_accelerator > 0)
+    if not runs_ahead.any():
+        return dispatch
     return np.where(runs_ahead, np.maximum(dispatch - behind, 0.0), dispatch)
 
 
@@ -158,6 +160,8 @@ def _bubble_slot(work: Workload, micro: Numbers, *, weight_pass: Numbers) -> Num
 
     F + B + W under 1F1B, F + B - W for ZB-H1, F + B - 2 W for ZB-H2 (Qi et al. 2023, table 2).
     """
+    if not np.any(work.layout.defers_weights > 0):
+        return micro
     filled = (2.0 * work.layout.defers_weights + work.layout.warms_up_twice) * weight_pass
     return np.maximum(micro - filled, 0.0)
 

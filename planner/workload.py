@@ -7,7 +7,7 @@ formulas that read them are in `planner.compute`, `planner.collective`, `planner
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, wraps
-from typing import NamedTuple, TypeVar, cast
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,21 +124,27 @@ class Workload:
     shape: ShapeNumbers
     layout: LayoutNumbers
     device: DeviceNumbers
-    kept: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+    kept: dict[object, tuple[object, object]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `once` keeps."""
 
 
 Found = TypeVar("Found")
+Given = ParamSpec("Given")
 
 
-def once(formula: Callable[[Workload], Found]) -> Callable[[Workload], Found]:
-    """The formula, worked out once for each workload: those of step and memory have many parts in common."""
+def once(formula: Callable[Concatenate[Workload, Given], Found]) -> Callable[Concatenate[Workload, Given], Found]:
+    """The formula, worked out once for each workload: those of step and memory have many parts in common.
+
+    What else it is given counts by identity.
+    """
 
     @wraps(formula)
-    def kept(work: Workload) -> Found:
-        if formula not in work.kept:
-            work.kept[formula] = formula(work)
-        return cast("Found", work.kept[formula])
+    def kept(work: Workload, *given: Given.args, **named: Given.kwargs) -> Found:
+        key = (formula, *map(id, given))
+        if key not in work.kept:
+            # Beside its answer, so that nothing else can come to have its identity.
+            work.kept[key] = (given, formula(work, *given, **named))
+        return cast("Found", work.kept[key][1])
 
     return kept
 
@@ -147,6 +153,18 @@ def once(formula: Callable[[Workload], Found]) -> Callable[[Workload], Found]:
 def has_experts(work: Workload) -> bool:
     """Whether any of the models has experts; where none has, formulas leave their terms out."""
     return bool((work.shape.num_moe_layers > 0).any())
+
+
+@once
+def has_latents(work: Workload) -> bool:
+    """Whether any of the models has latent attention, likewise."""
+    return bool((work.shape.kv_rank > 0).any())
+
+
+@once
+def moe_share(work: Workload) -> Numbers:
+    """Share of the layers whose feed-forward is experts."""
+    return work.shape.num_moe_layers / work.shape.num_layers
 
 
 class Configuration(NamedTuple):
