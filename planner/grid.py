@@ -254,11 +254,15 @@ def _allowed(one: Grid, space: Space) -> Switches:
     # Gathering every layer again for every micro-batch in flight is what nobody runs.
     is_allowed = ~(_axis(_shards_weights(space), 0) > 0) | (one.pp == 1)
     is_allowed = is_allowed & ((_axis([kind == "none" for kind in space.sharding], 0) > 0) | (one.dp * one.cp > 1))
-    is_allowed = is_allowed & ((_axis(space.is_sequence_parallel, 2) > 0) | (one.tp > 1))
-    is_deferrable = (one.pp > 1) & (one.num_model_chunks == 1) & (one.num_micro_batches >= one.pp)
-    is_allowed = is_allowed & (~(_axis(_defers(space), 3) > 0) | is_deferrable)
-    # Frameworks that offload activations do so without a pipeline (planner.abilities).
-    return is_allowed & (~(_axis(_moves_activations(space), 4) > 0) | (one.pp == 1))
+    if not all(space.is_sequence_parallel):
+        is_allowed = is_allowed & ((_axis(space.is_sequence_parallel, 2) > 0) | (one.tp > 1))
+    if any(_defers(space)):
+        is_deferrable = (one.pp > 1) & (one.num_model_chunks == 1) & (one.num_micro_batches >= one.pp)
+        is_allowed = is_allowed & (~(_axis(_defers(space), 3) > 0) | is_deferrable)
+    if any(_moves_activations(space)):
+        # Frameworks that offload activations do so without a pipeline (planner.abilities).
+        is_allowed = is_allowed & (~(_axis(_moves_activations(space), 4) > 0) | (one.pp == 1))
+    return is_allowed
 
 
 def _shards_weights(space: Space) -> list[bool]:
