@@ -1,11 +1,15 @@
 """A block of the report as text that folds to the width it has, with the glyphs in the theme's colours."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual.geometry import Region, Size
+from textual.strip import Strip
 from textual.widget import Widget
 from typing_extensions import override
 
@@ -13,6 +17,8 @@ from planner.report.document import Block
 from tui.plain import blocks_text
 
 GLYPH_COLOURS = {"✓": "text-success", "!": "text-warning", "✗": "text-error", "★": "text-accent"}
+_GLYPH = re.compile(rf"(?:^|(?<=\s))([{''.join(map(re.escape, GLYPH_COLOURS))}])(?=\s|$)")
+ELLIPSIS = "…"
 
 
 class ReportBlock(Widget):
@@ -50,7 +56,28 @@ class ReportBlock(Widget):
 
     @override
     def render(self) -> Text:
-        return coloured(self._text(self.content_size.width or 80), self)
+        return Text(self._text(self.content_size.width or 80), no_wrap=True)
+
+    @override
+    def render_line(self, y: int) -> Strip:
+        """Paint one line. Textual's own way paints all of them for each that changed; here it marks what is selected."""
+        if self.text_selection is not None:
+            return super().render_line(y)
+        width = self.content_size.width
+        lines = self._lines(width)
+        line = lines[y] if y < len(lines) else ""
+        if cell_len(line) > width:
+            line = set_cell_size(line, width - 1) + ELLIPSIS
+        base = self.visual_style.rich_style
+        return Strip(list(self._coloured(line, base))).adjust_cell_length(width, base)
+
+    def _coloured(self, line: str, base: Style) -> Iterator[Segment]:
+        for at, part in enumerate(_GLYPH.split(line)):
+            if part:
+                yield Segment(part, base + self._glyph_style(part) if at % 2 else base)
+
+    def _glyph_style(self, glyph: str) -> Style:
+        return Style(color=self.app.theme_variables.get(GLYPH_COLOURS[glyph]))
 
     def _lines(self, width: int) -> list[str]:
         return self._text(width).split("\n") if self._blocks else []
@@ -59,13 +86,3 @@ class ReportBlock(Widget):
         if self._folded is None or self._folded[0] != width:
             self._folded = width, blocks_text(self._blocks, width=width)
         return self._folded[1]
-
-
-def coloured(text: str, widget: Widget) -> Text:
-    """Return text with its glyphs coloured; the glyph says the same where there is no colour."""
-    result = Text(text, no_wrap=True)
-    variables = widget.app.theme_variables
-    for glyph, name in GLYPH_COLOURS.items():
-        if glyph in text:
-            result.highlight_regex(rf"(?m)(?:^|(?<=\s)){re.escape(glyph)}(?=\s)", variables.get(name, ""))
-    return result
