@@ -4,10 +4,12 @@ import asyncio
 from unittest.mock import patch
 
 from textual.app import App, ComposeResult
+from textual.selection import SELECT_ALL
+from textual.strip import Strip
 from textual.widget import Widget
 from typing_extensions import override
 
-from planner.report.document import Text
+from planner.report.document import Block, Commands, Notices, Text
 from tui.widgets.report_block import ReportBlock
 
 
@@ -59,6 +61,47 @@ def test_only_the_lines_that_differ_are_painted() -> None:
         return painted
 
     assert asyncio.run(session()) == [1]
+
+
+def strips_of(*blocks: Block, width: int = 40, select: bool = False) -> list[tuple[Strip, Strip]]:
+    """Each line as the block paints it, and as Textual would."""
+
+    async def session() -> list[tuple[Strip, Strip]]:
+        app = OneBlock()
+        async with app.run_test(size=(width, 10)) as pilot:
+            block = app.query_one(ReportBlock)
+            block.show(blocks)
+            await pilot.pause()
+            if select:
+                app.screen.selections = {block: SELECT_ALL}
+            return [(block.render_line(y), Widget.render_line(block, y)) for y in range(block.size.height)]
+
+    return asyncio.run(session())
+
+
+BLOCKS = (
+    Notices(items=(("good", "fits"), ("warn", "a ! inside, and at the end !"), ("bad", "✗ twice: 漢字 and ✓glued"))),
+    Commands(lines=("isoplan plan " + "--with-a-line-longer-than-the-block " * 2,)),
+)
+
+
+def test_a_line_is_painted_as_textual_would_but_for_the_colour_of_glyphs() -> None:
+    pairs = strips_of(*BLOCKS)
+
+    assert len(pairs) == 4
+    assert [own.text for own, _ in pairs] == [theirs.text for _, theirs in pairs]
+    assert pairs[-1][0].text.endswith("…")
+    coloured = [[s.text for s in own if s.style.color != theirs._segments[0].style.color] for own, theirs in pairs]
+    offsets = [next(iter(strip)).style.meta["offset"] for pair in pairs for strip in pair]
+    assert offsets[::2] == offsets[1::2]
+    assert coloured == [["✓"], ["!", "!", "!"], ["✗", "✗"], []]
+
+
+def test_what_is_selected_is_marked() -> None:
+    plain, marked = (strips_of(*BLOCKS, select=select)[0][0] for select in (False, True))
+
+    assert plain.text == marked.text
+    assert {segment.style for segment in plain}.isdisjoint(segment.style for segment in marked if segment.text.strip())
 
 
 def test_room_that_a_style_sheet_reserves_takes_more_lines_without_a_layout() -> None:

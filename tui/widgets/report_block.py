@@ -29,7 +29,7 @@ class ReportBlock(Widget):
     def __init__(self, blocks: Sequence[Block] = (), *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._blocks = tuple(blocks)
-        self._folded: tuple[int, str] | None = None
+        self._folded: tuple[int, list[str]] | None = None
 
     def show(self, blocks: Sequence[Block]) -> None:
         """Show other blocks: in as much room only lines that differ are painted, else the screen is laid out anew."""
@@ -56,11 +56,11 @@ class ReportBlock(Widget):
 
     @override
     def render(self) -> Text:
-        return Text(self._text(self.content_size.width or 80), no_wrap=True)
+        return Text("\n".join(self._lines(self.content_size.width or 80)), no_wrap=True)
 
     @override
     def render_line(self, y: int) -> Strip:
-        """Paint one line. Textual's own way paints all of them for each that changed; here it marks what is selected."""
+        """Paint one line; Textual's own way, which marks what is selected, paints all for each that changed."""
         if self.text_selection is not None:
             return super().render_line(y)
         width = self.content_size.width
@@ -69,7 +69,7 @@ class ReportBlock(Widget):
         if cell_len(line) > width:
             line = set_cell_size(line, width - 1) + ELLIPSIS
         base = self.visual_style.rich_style
-        return Strip(list(self._coloured(line, base))).adjust_cell_length(width, base)
+        return Strip(list(self._coloured(line, base))).apply_offsets(0, y)  # where a selection by mouse begins
 
     def _coloured(self, line: str, base: Style) -> Iterator[Segment]:
         for at, part in enumerate(_GLYPH.split(line)):
@@ -80,9 +80,6 @@ class ReportBlock(Widget):
         return Style(color=self.app.theme_variables.get(GLYPH_COLOURS[glyph]))
 
     def _lines(self, width: int) -> list[str]:
-        return self._text(width).split("\n") if self._blocks else []
-
-    def _text(self, width: int) -> str:
         if self._folded is None or self._folded[0] != width:
-            self._folded = width, blocks_text(self._blocks, width=width)
+            self._folded = width, blocks_text(self._blocks, width=width).split("\n") if self._blocks else []
         return self._folded[1]
