@@ -114,12 +114,14 @@ def candidates_from(starts: Sequence[Start], request: Request, facts: Facts) -> 
             Start(start.shape, max(one.num_tokens, MIN_STEPS * facts.seq_len) if one else start.guess_tokens)
             for start, one in zip(tried, found, strict=True)
         ]
-        found = _at_batches(tried, request, facts, ahead=_ahead(found, facts))
+        found = _at_batches(tried, request, facts, ahead=_ahead(found, request, facts))
     return found
 
 
-def _ahead(found: Sequence[Candidate | None], facts: Facts) -> list[Batch]:
+def _ahead(found: Sequence[Candidate | None], request: Request, facts: Facts) -> list[Batch]:
     """What will be asked for next if the best stays the best: searched with others it costs a third."""
+    if request.target_loss is not None:
+        return []  # the cheapest is the best then, and all end at the same loss
     best = min((one for one in found if one and one.num_steps), key=lambda one: one.loss, default=None)
     if best is None:
         return []

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from data.errors import UserError, nearest
 from data.source import Source
@@ -204,7 +204,7 @@ def _overlaid(name: str, table: object, path: Path) -> Hardware:
         raise UserError(f"{path}: [{name}] has no column '{unknown[0]}'", expected=nearest(unknown[0], _columns()))
     try:
         return _device({**base, **given, "name": name})
-    except (KeyError, ValueError, ValidationError) as error:
+    except (KeyError, ValueError) as error:
         raise UserError(f"{path}: [{name}] is not a device: {error}", expected="every column, or a base") from error
 
 

@@ -51,10 +51,10 @@ def predict_trajectory(
     gap = anneal or Anneal()
     at = np.asarray(fractions, dtype=np.float64)
     seen = Point(
-        np.full_like(at, N),
+        np.array([N], dtype=np.float64),
         at * num_tokens,
-        unique_tokens=None if unique_tokens is None else np.full_like(at, unique_tokens),
-        num_experts=None if num_experts is None else np.full_like(at, num_experts),
+        unique_tokens=None if unique_tokens is None else np.array([unique_tokens], dtype=np.float64),
+        num_experts=None if num_experts is None else np.array([num_experts], dtype=np.float64),
     )
     height = np.array([gap_height(schedule, num_steps=num_steps, fraction=fraction) for fraction in fractions])
     log_gap, log_gap_sd = gap.at(num_steps)
