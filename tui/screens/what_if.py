@@ -181,19 +181,26 @@ class WhatIfPage(Page[Answer | None]):
                 self._show_state("error", str(error))
             return
         self._asked = Asked(request, request.num_devices if "num_devices" in given else None)
-        self.twin = plan_command(request, has_devices="num_devices" in given)
-        if self._answer and self._answer.asked != self._asked and self._wait is None:
+        if self._wait is None and (self._answer is None or self._answer.asked != self._asked):
             self._wait = self.set_timer(WORTH_SAYING_SECONDS, self._say_planning)
+        self.twin = plan_command(request, has_devices="num_devices" in given)
         self.action_reload()
+
+    @override
+    def watch_twin(self, twin: str) -> None:
+        """Show the twin with the plan it leads to, unless that takes long: one painting in place of two."""
+        if self._wait is None:
+            super().watch_twin(twin)
 
     def _say_planning(self) -> None:
         if self._asked is not None:
-            self._show_state("stale", "planning")
+            self._show_state("stale" if self._answer else "loading", "planning")
 
     def _show_state(self, state: PanelState, words: str = "") -> None:
         if self._wait:
             self._wait.stop()
             self._wait = None
+            super().watch_twin(self.twin)
         self.query_one("#what-if-panel", Panel).show_state(state, words)
 
     def _values(self) -> Iterable[tuple[str, object]]:
