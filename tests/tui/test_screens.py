@@ -216,6 +216,18 @@ def test_what_if_follows_the_fields_and_says_when_it_is_stale(workspace: Workspa
     assert not list(workspace.plans.glob("p-*.json"))
 
 
+def test_a_twin_command_that_is_cut_says_so(workspace: Workspace) -> None:
+    narrow, wide = (
+        next(line for line in drive(workspace, "3", size=(columns, 40))[-1].split("\n") if line.startswith(" $ "))
+        for columns in (60, 130)
+    )
+
+    assert narrow.endswith("…")
+    assert cell_len(narrow) == 59
+    assert wide.startswith(narrow[:-1])
+    assert not wide.endswith("…")
+
+
 @pytest.mark.slow
 def test_what_if_without_devices_takes_as_many_as_serve_best(workspace: Workspace) -> None:
     async def session() -> tuple[str, int]:

@@ -50,7 +50,7 @@ class Uncertainty(Widget):
 
     @override
     def render(self) -> Text:
-        return Text("\n".join(self._lines(self.content_size.width or 60)), no_wrap=True, overflow="ellipsis")
+        return Text("\n".join(self._lines(self.content_size.width or 60)))
 
     def _lines(self, width: int) -> tuple[str, ...]:
         if self._plan is None:

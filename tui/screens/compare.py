@@ -113,6 +113,6 @@ class ComparePage(Page[SideBySide | None]):
         first, other, changes = sides.names[0], sides.names[at - 1], sides.changes[at - 2]
         self.query_one("#fields-panel", Panel).border_title = f"Fields, {first} → {other} · {len(changes)} differ"
         words = "\n".join(map(readable, changes)) or "The plans decide the same."
-        self.query_one("#field-changes", Static).update(Text(words, no_wrap=True, overflow="ellipsis"))
+        self.query_one("#field-changes", Static).update(Text(words))
         runs = [name for name in (other, first) if name.startswith("r-")]
         self.twin = f"isoplan compare {runs[0]}" if runs else f"isoplan diff {first} {other}"

@@ -114,7 +114,7 @@ class Page(Screen[None], Generic[M]):
 
     def watch_twin(self, twin: str) -> None:
         """Show the twin in its line."""
-        self.query_one("#twin", Static).update(Text(f"$ {twin}", no_wrap=True, overflow="ellipsis"), layout=False)
+        self.query_one("#twin", Static).update(Text(f"$ {twin}"), layout=False)
 
     def _offer(self, command: str) -> None:
         if command.startswith("isoplan watch"):

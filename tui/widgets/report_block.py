@@ -56,7 +56,7 @@ class ReportBlock(Widget):
 
     @override
     def render(self) -> Text:
-        return Text("\n".join(self._lines(self.content_size.width or 80)), no_wrap=True)
+        return Text("\n".join(self._lines(self.content_size.width or 80)))
 
     @override
     def render_line(self, y: int) -> Strip:

@@ -13,7 +13,7 @@ Lines = Callable[[int], Sequence[str]]
 class Tail(Widget):
     """Asks again what to show whenever its height changes; each line is cut at its width."""
 
-    DEFAULT_CSS = "Tail { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = "Tail { width: 1fr; height: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }"
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -29,4 +29,4 @@ class Tail(Widget):
     @override
     def render(self) -> Text:
         self._drawn = self._lines(self.size.height)
-        return Text("\n".join(self._drawn), no_wrap=True, overflow="ellipsis")
+        return Text("\n".join(self._drawn))
