@@ -86,7 +86,6 @@ def assemble(
         warnings=(*_choice_warning(request, facts), *_warnings(best, facts)),
     )
     around = economics(plan, best.pace)
-    # Sealing validates the whole document again, so the copy need not.
     return seal(plan.model_copy(update={"economics": around, "governance": governance(plan, around)}))
 
 

@@ -7,22 +7,21 @@ layout found so far are looked at, memory and all. The answers are those of `pla
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress, pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from planner.cluster import Cluster, ComputePrecision
-from planner.grid import NUM_BEHIND, Grid, Space, Switches, default_space, grid_numbers, grid_of, grid_parts, some_of
+from planner.grid import Grid, Space, Switches, default_space, grid_of, grid_parts, some_of
 from planner.memory import fits, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
-from planner.search import BLOCK, Found, Setting, looked_at, rows_of, valued
+from planner.search import BLOCK, Found, Setting, grid_work, looked_at, valued
 from planner.step_terms import step_seconds
-from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shapes_numbers
+from planner.workload import Configuration, Numbers, shape_columns
 
 ROUNDING = 1e-9
 """Sums of fifteen terms in float64 are further apart than the bound and the step it bounds can be by rounding."""
@@ -34,9 +33,6 @@ KEPT_SEARCHES = 4_096
 """Of one setting, about 2 kB each: a sitting of what-if asks some fifty at a time."""
 
 KEPT_SETTINGS = 8
-
-Places = NDArray[np.int64]
-Owners = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -88,10 +84,9 @@ def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
         for batch, space in zip(batches, spaces, strict=True)
     ]
     space = spaces[0]  # what stands behind the rows depends on the setting alone
-    joint, part = grid_of([one for some in parts for one in some], space)
-    owner = np.repeat(np.arange(len(batches)), [len(some) for some in parts])[part]
-    shapes = shapes_numbers([batch.shape for batch in batches], seq_len=setting.seq_len)
-    places = _Rows(joint, space, _one_a_row(shapes, owner), setting).fastest(owner, num_owners=len(batches))
+    joint = grid_of(parts, space)
+    models = shape_columns([batch.shape for batch in batches], seq_len=setting.seq_len)
+    places = _Rows(joint, space, models, setting).fastest()
     values = iter(
         valued(
             [
@@ -115,44 +110,38 @@ def _space(batch: Batch, setting: Setting) -> Space:
     )
 
 
-def _one_a_row(shapes: ShapeNumbers, owner: Owners) -> ShapeNumbers:
-    like = (-1, *(1,) * NUM_BEHIND)
-    return ShapeNumbers(*(getattr(shapes, field.name)[owner].reshape(like) for field in fields(ShapeNumbers)))
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The rows of many models, one after another, what can stand behind them, and the model of each."""
+    """The rows of many models, one after another, what can stand behind them, and the models as columns."""
 
     grid: Grid
     space: Space
-    shapes: ShapeNumbers
+    models: Numbers
     setting: Setting
 
-    def fastest(self, owner: Owners, *, num_owners: int) -> list[int | None]:
+    def fastest(self) -> list[int | None]:
         """For each model the place of its fastest layout among all combinations, None where none fits."""
-        edges = np.searchsorted(owner, np.arange(num_owners + 1)).tolist()
+        edges = np.searchsorted(self.grid.model.ravel(), np.arange(self.models.shape[1] + 1)).tolist()
         # Were more traffic hidden than there is compute, computing again could save time, and nothing would be a bound.
         is_bounded = bool((self.setting.profile.constants.overlap_fraction <= 1.0).all())
         is_worth_it = is_bounded and self.grid.is_valid.size > FEW
-        seconds = self._promising(owner, edges) if is_worth_it else self._all()
+        seconds = self._promising(edges) if is_worth_it else self._all()
         return [_least(seconds[start:end], start * math.prod(self.space.behind)) for start, end in pairwise(edges)]
 
     def _all(self) -> Numbers:
-        return looked_at(self.grid, self.space, self.shapes, self.setting).seconds
+        return looked_at(self.grid, self.space, self.models, self.setting).seconds
 
-    def _promising(self, owner: Owners, edges: Sequence[int]) -> Numbers:
+    def _promising(self, edges: Sequence[int]) -> Numbers:
         """Seconds of what may be the fastest of its model; infinite where not looked at, not valid, or too large."""
         seconds = np.full(self.grid.is_valid.shape, np.inf)
         plain, is_held = self._plain()
         held = np.where(is_held, plain, np.inf)
         seconds[:, :, :1][..., self._stays] = held
         best = np.array([held[start:end].min(initial=np.inf) for start, end in pairwise(edges)])
-        limit = (best[owner] * (1.0 + ROUNDING)).reshape(self.grid.dp.shape)
+        limit = best[self.grid.model] * (1.0 + ROUNDING)
         which = np.flatnonzero(some_of(~is_held & (plain <= limit) & np.isfinite(plain)))
         if len(which):
-            rows, shapes = self.grid.part(which), rows_of(self.shapes, which)
-            seconds[which] = looked_at(rows, self.space, shapes, self.setting).seconds
+            seconds[which] = looked_at(self.grid.part(which), self.space, self.models, self.setting).seconds
         return seconds
 
     @property
@@ -167,13 +156,11 @@ class _Rows:
             self.space, recompute=self.space.recompute[:1], offload=tuple(compress(self.space.offload, stays))
         )
         is_valid = self.grid.is_valid[:, :, :1][..., stays]
-        device = device_numbers(setting.cluster, precision=setting.precision)
         seconds, is_held = np.full(is_valid.shape, np.inf), np.zeros(is_valid.shape, dtype=np.bool_)
         height = max(1, BLOCK // math.prod(space.behind))
         for start in range(0, len(seconds), height):
             block = slice(start, start + height)
-            numbers = grid_numbers(self.grid.part(block), space, seq_len=setting.seq_len, abilities=setting.abilities)
-            work = Workload(rows_of(self.shapes, block), numbers, device)
+            work = grid_work(self.grid.part(block), space, self.models, setting)
             seconds[block] = np.where(is_valid[block], step_seconds(work, setting.profile.constants), np.inf)
             is_held[block] = fits(work, peak_bytes(work))
         return seconds, is_held & is_valid

@@ -108,9 +108,11 @@ class Part(NamedTuple):
 class Grid:
     """The configurations of a search: rows (n, 1, 1, 1, 1, 1), and which of what stands behind them each can take.
 
-    `is_valid` is (n, sharding, recompute, sequence parallelism, schedule, offload), as in the space.
+    `is_valid` is (n, sharding, recompute, sequence parallelism, schedule, offload), as in the space. `model` is the
+    place of a row's model among those that are searched together.
     """
 
+    model: Integers
     dp: Integers
     tp: Integers
     pp: Integers
@@ -151,7 +153,7 @@ class Grid:
 def grid(shape: ModelShape, cluster: Cluster, space: Space, *, seq_len: int, sequences_per_step: int) -> Grid:
     """Every combination of the space that divides devices, layers, heads, experts, sequence and batch evenly."""
     parts = grid_parts(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
-    whole, _ = grid_of(parts, space)
+    whole = grid_of([parts], space)
     return whole.part(some_of(whole.is_valid))
 
 
@@ -186,9 +188,11 @@ def _chunks(counts: Sequence[int], *, pp: int, num_layers: int) -> tuple[int, ..
     return tuple(count for count in counts if num_layers % (pp * count) == 0 or (num_layers + 2) % (pp * count) == 0)
 
 
-def grid_of(parts: Sequence[Part], space: Space) -> tuple[Grid, Integers]:
-    """The rows of many parts as arrays, with what of the space can stand behind each; and the part of each."""
+def grid_of(models: Sequence[Sequence[Part]], space: Space) -> Grid:
+    """The rows of each model's parts as arrays, model after model, with what of the space can stand behind each."""
     # Parts as tuples and rows as arrays: a model has a dozen of the former and some hundred of the latter.
+    parts = list(itertools.chain.from_iterable(models))
+    model = np.repeat(np.arange(len(models)), [len(some) for some in models])
     num_micro = np.array([len(part.micro_batches) for part in parts], dtype=np.int64)
     num_chunks = np.array([len(part.num_model_chunks) for part in parts], dtype=np.int64)
     sizes = num_micro * num_chunks
@@ -199,10 +203,10 @@ def grid_of(parts: Sequence[Part], space: Space) -> tuple[Grid, Integers]:
     dp, tp, pp, cp, ep, of_rank = np.array([part[:6] for part in parts], dtype=np.int64).reshape(-1, 6).T[:, of]
     num_micro_batches = of_rank // micro_batch
     is_row = (count == 1) | (num_micro_batches % pp == 0)
-    columns = (dp, tp, pp, cp, ep, micro_batch, num_micro_batches, count)
+    columns = (model[of], dp, tp, pp, cp, ep, micro_batch, num_micro_batches, count)
     bare = Grid(*(column[is_row].reshape(-1, *(1,) * NUM_BEHIND) for column in columns), is_valid=np.ones(0, np.bool_))
     is_valid = np.broadcast_to(_allowed(bare, space), (len(bare.dp), *space.behind))
-    return replace(bare, is_valid=is_valid), of[is_row]
+    return replace(bare, is_valid=is_valid)
 
 
 def _joined(tuples: Iterable[tuple[int, ...]]) -> Integers:

@@ -240,9 +240,8 @@ def content_digest(document: dict[str, Json]) -> str:
 
 def seal(plan: Plan) -> Plan:
     """Return the plan with its id and digest."""
-    document = as_json(plan)
-    whole = content_digest(document)
-    return Plan.model_validate({**document, "id": f"p-{whole[:6]}", "digest": whole})
+    whole = content_digest(as_json(plan))
+    return plan.model_copy(update={"id": f"p-{whole[:6]}", "digest": whole})
 
 
 def save_plan(plan: Plan, folder: Path) -> Path:

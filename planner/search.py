@@ -6,7 +6,7 @@ may want to say about the rest; `planner.fastest` finds the best of each of many
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from planner.model import ModelShape
 from planner.profile import Profile
 from planner.step import StepBreakdown, step_breakdowns
 from planner.step_terms import step_seconds
-from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_numbers, workloads
+from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_columns, workloads
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
 
@@ -78,7 +78,7 @@ def search(
     """Every layout of `space` on the whole cluster: the fastest that fit, and what happened to the others."""
     setting = Setting(cluster, profile, seq_len, precision)
     rows = grid(shape, cluster, space, seq_len=seq_len, sequences_per_step=sequences_per_step)
-    looked = looked_at(rows, space, shape_numbers(shape, seq_len=seq_len), setting)
+    looked = looked_at(rows, space, shape_columns([shape], seq_len=seq_len), setting)
     chosen = [Configuration(shape, rows.layout(at, space), sequences_per_step) for at in looked.best(num_best)]
     return Search(
         best=tuple(valued(chosen, setting)),
@@ -142,17 +142,15 @@ class Looked:
         return float(self.needed_bytes.min(initial=math.inf, where=self.is_valid))
 
 
-def looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting) -> Looked:
-    """Memory of every combination, and time where something of its row fits; `shapes` has one model, or one a row."""
-    device = device_numbers(setting.cluster, precision=setting.precision)
+def looked_at(rows: Grid, space: Space, models: Numbers, setting: Setting) -> Looked:
+    """Memory of every combination, and time where something of its row fits; `models` as `shape_columns` has them."""
     constants = setting.profile.constants
     seconds, needed = np.full(rows.is_valid.shape, np.inf), np.full(rows.is_valid.shape, np.inf)
     height = max(1, BLOCK // math.prod(space.behind))
     for start in range(0, len(seconds), height):
         block = slice(start, start + height)
-        some, of = rows.part(block), rows_of(shapes, block)
-        numbers = grid_numbers(some, space, seq_len=setting.seq_len, abilities=setting.abilities)
-        work = Workload(of, numbers, device)
+        some = rows.part(block)
+        work = grid_work(some, space, models, setting)
         peak = peak_bytes(work)
         needed[block] = peak.total
         is_held = np.broadcast_to(fits(work, peak), some.is_valid.shape) & some.is_valid
@@ -160,19 +158,20 @@ def looked_at(rows: Grid, space: Space, shapes: ShapeNumbers, setting: Setting) 
         some_held = some_of(is_held)
         if some_held.any():
             if not some_held.all():
-                numbers = grid_numbers(
-                    some.part(some_held), space, seq_len=setting.seq_len, abilities=setting.abilities
-                )
-            total = step_seconds(Workload(rows_of(of, some_held), numbers, device), constants)
+                work = grid_work(some.part(some_held), space, models, setting)
+            total = step_seconds(work, constants)
             seconds[block][some_held] = np.where(is_held[some_held], total, np.inf)
     return Looked(rows.is_valid, seconds, needed)
 
 
-def rows_of(shapes: ShapeNumbers, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> ShapeNumbers:
-    """Of one model a row, those rows; of one model for all, that."""
-    if len(shapes.width) == 1:
-        return shapes
-    return ShapeNumbers(*(getattr(shapes, field.name)[which] for field in fields(ShapeNumbers)))
+def grid_work(rows: Grid, space: Space, models: Numbers, setting: Setting) -> Workload:
+    """What a step of every combination has to do; its numbers broadcast to (n, *space.behind)."""
+    of_rows = models[:, rows.model] if models.shape[1] > 1 else models
+    return Workload(
+        shape=ShapeNumbers(*of_rows),
+        layout=grid_numbers(rows, space, seq_len=setting.seq_len, abilities=setting.abilities),
+        device=device_numbers(setting.cluster, precision=setting.precision),
+    )
 
 
 def valued(configurations: Sequence[Configuration], setting: Setting) -> list[Found]:

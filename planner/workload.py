@@ -232,11 +232,16 @@ def _check_host(layout: Layout, cluster: Cluster) -> None:
 
 def shapes_numbers(shapes: Sequence[ModelShape], *, seq_len: int) -> ShapeNumbers:
     """The sizes of many models, one element each."""
-    return ShapeNumbers(*np.stack([_shape_row(shape, seq_len=seq_len) for shape in shapes], axis=1))
+    return ShapeNumbers(*shape_columns(shapes, seq_len=seq_len))
+
+
+def shape_columns(shapes: Sequence[ModelShape], *, seq_len: int) -> Numbers:
+    """The sizes of many models as one array, (the fields of `ShapeNumbers`, models)."""
+    return np.stack([_shape_column(shape, seq_len=seq_len) for shape in shapes], axis=1)
 
 
 @lru_cache(maxsize=KEPT_SHAPES)
-def _shape_row(shape: ModelShape, *, seq_len: int) -> Numbers:
+def _shape_column(shape: ModelShape, *, seq_len: int) -> Numbers:
     numbers = shape_numbers(shape, seq_len=seq_len)
     return np.concatenate([getattr(numbers, one.name) for one in fields(ShapeNumbers)])
 
