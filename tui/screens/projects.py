@@ -184,7 +184,7 @@ class ProjectsPage(Page[Listing]):
         if listing is None:
             return
         self.twin = chosen.command if chosen else listing.command
-        self.query_one("#next", Static).update(Text(f"{listing.reason}:  {listing.command}"))
+        self.query_one("#next", Static).update(Text(f"{listing.reason}:  {listing.command}"), layout=False)
 
 
 def _listing(plans: Sequence["PlanRow"], runs: Sequence["RunRow"], command: str, reason: str) -> Listing:
