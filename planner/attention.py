@@ -13,12 +13,6 @@ from pydantic import Field, model_validator
 from data.units import Count
 from data.values import Value
 
-# A window is cut into blocks of a quarter of it: smaller blocks waste fewer keys, larger ones run nearer the matmul
-# peak. Best of {1/4, 1/2, 1} for windows of 64 and 256 on CPU at 1k and 4k positions; see docs/executor.md.
-BLOCKS_PER_WINDOW = 4
-SMALLEST_BLOCK = 32
-LARGEST_BLOCK = 128
-
 AttentionKind = Literal["full", "sliding_window", "block_sparse"]
 
 
@@ -58,25 +52,9 @@ class AttentionSpec(Value):
             return num_layers
         return num_layers // self.global_every if self.global_every else 0
 
-    @property
-    def block_size(self) -> int:
-        """Return the positions of one block: the stated ones, or a quarter of a window, 32 to 128."""
-        return self.block or max(SMALLEST_BLOCK, min(LARGEST_BLOCK, (self.window or 0) // BLOCKS_PER_WINDOW))
-
-    @property
-    def reach(self) -> int:
-        """Return how many blocks before its own a block of queries looks into."""
-        past = (self.window or 1) - (self.kind == "sliding_window")
-        return -(-past // self.block_size)
-
     def sees_everything(self, seq_len: int) -> bool:
         """Return whether each query of a sequence sees every earlier key, whatever its layer."""
         return self.window is None or seq_len <= self.window
-
-    @property
-    def copied_keys(self) -> int:
-        """Return the keys a position copies where each block of queries gathers the blocks it looks into."""
-        return self.reach + 1 + self.num_sink_blocks
 
     def local_fraction(self, seq_len: int, *, num_layers: int) -> float:
         """Return the share of layers that see less than every earlier key of a sequence."""

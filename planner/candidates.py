@@ -14,7 +14,6 @@ from planner import hyperparameters
 from planner.belief import LawModel
 from planner.budget import cost_lines, storage_usd
 from planner.cluster import Layout
-from planner.document_masks import with_document_masks
 from planner.facts import Facts
 from planner.fastest import Batch, fastest_layouts
 from planner.gates import eval_tokens, num_gates
@@ -226,11 +225,9 @@ def _at_batches(
 
 
 def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate | None:
-    """The model in its layout, or None where what was not searched (Muon's rounds, document masks) does not fit."""
+    """The model in its layout, or None where what was not searched, Muon's rounds, does not fit."""
     shape, sequences = batch
     step, memory = _optimised(shape, best, sequences, facts)
-    if request.choices.masks_documents and facts.hardware.kind == "cpu":
-        memory = with_document_masks(memory, shape, best.layout, seq_len=facts.seq_len)
     if memory.total_bytes > SAFE_FRACTION * facts.hardware.memory_bytes:
         return None
     at = _pace(shape, step, sequences, request, facts, tokens=tokens)

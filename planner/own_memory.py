@@ -5,9 +5,7 @@ each of which keeps its input alone, and are measured: benchmarks/training.md. A
 micro-batch on one device.
 
 A layer keeps the stream and its normalised copy twice, the fused queries, keys and values, queries and keys once more
-when they know their positions, what attention gives, and the feed-forward's products. Where attention sees a window or
-blocks, each block of queries holds its own copy of the keys and values it sees and its mask as numbers, and what it
-gives is copied together. Masks of documents come on top (`planner.document_masks`).
+when they know their positions, what attention gives, and the feed-forward's products, whatever a query may see.
 """
 
 import numpy as np
@@ -17,6 +15,7 @@ from planner.layer_bytes import LayerBytes
 from planner.workload import Numbers, ShapeNumbers, Workload, moe_share, once
 
 FLOAT_BYTES = 4.0
+BLOCK_SCORE_BYTES, BLOCK_POSITIONS = float(1 << 19), 64.0  # at a time (executor.model.products)
 CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
 
 
@@ -37,10 +36,18 @@ def backward_bytes(work: Workload) -> Numbers:
     products = np.where(
         shape.num_moe_layers > 0, _expert_gradients_width(shape), _gradients_per_width(shape) * shape.ffn_width
     )
-    seen = np.where(shape.local_fraction > 0, _gathered_width(work), shape.query_width + shape.key_width)
-    attention = FLOAT_BYTES * rows(work) * (seen + shape.value_width + shape.output_width) / tp
+    attended = shape.query_width + shape.key_width + shape.value_width + shape.output_width
+    attention = FLOAT_BYTES * rows(work) * attended / tp
+    attention = attention + np.where(shape.local_fraction > 0, _block_bytes(work), 0.0)
     gradients = np.maximum(FLOAT_BYTES * rows(work) * products / tp, attention - _feed_forward_bytes(work))
     return again + 2.0 * _stream_bytes(work) + gradients
+
+
+def _block_bytes(work: Workload) -> Numbers:
+    """Bytes of the scores of a block of queries, three times, where attention is products of blocks."""
+    layout = work.layout
+    scores = layout.micro_batch * work.shape.num_heads / layout.tp * BLOCK_POSITIONS * layout.seq_len
+    return 3.0 * np.minimum(BLOCK_SCORE_BYTES, FLOAT_BYTES * scores)
 
 
 def _gradients_per_width(shape: ShapeNumbers) -> Numbers:
@@ -92,18 +99,8 @@ def _stream_bytes(work: Workload) -> Numbers:
 @once
 def _attention_bytes(work: Workload) -> Numbers:
     shape = work.shape
-    fused = shape.query_width + shape.key_width + shape.value_width
-    everywhere = fused + shape.query_width + shape.key_width
-    locally = shape.has_qk_norm * fused + _gathered_width(work) + shape.output_width
-    heads = (1 - shape.local_fraction) * everywhere + shape.local_fraction * locally + shape.output_width
-    masks = shape.local_fraction * shape.seen_keys * work.layout.seq_len
-    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * (rows(work) * heads / work.layout.tp + masks)
-
-
-def _gathered_width(work: Workload) -> Numbers:
-    """Width of a position's queries in blocks and of the keys and values gathered for it."""
-    shape = work.shape
-    return shape.query_width + shape.copied_keys * (shape.key_width + shape.value_width)
+    heads = 2.0 * (shape.query_width + shape.key_width) + shape.value_width + shape.output_width
+    return 2.0 * _stream_bytes(work) + FLOAT_BYTES * rows(work) * heads / work.layout.tp
 
 
 @once

@@ -16,7 +16,6 @@ from data.values import Band
 from planner.abilities import abilities_of
 from planner.assemble import assemble
 from planner.candidates import Candidate
-from planner.document_masks import with_document_masks
 from planner.facts import Facts
 from planner.gates import num_gates
 from planner.health import PLANNED
@@ -129,7 +128,7 @@ def _candidate(base: Plan, facts: Facts, request: Request, start: Start, *, num_
 def _memory(base: Plan, facts: Facts) -> MemoryBreakdown:
     """What pretraining took: adapters keep less, and a pair of dpo, two sequences, more."""
     shape, layout, recipe = base.model.shape, base.layout, base.recipe
-    memory = memory_per_device(
+    return memory_per_device(
         shape,
         layout,
         facts.cluster,
@@ -138,9 +137,6 @@ def _memory(base: Plan, facts: Facts) -> MemoryBreakdown:
         precision=facts.precision,
         abilities=abilities_of(facts.profile.stack),
     )
-    if recipe.masks_documents and facts.hardware.kind == "cpu":
-        return with_document_masks(memory, shape, layout, seq_len=recipe.seq_len)
-    return memory
 
 
 def _pace(base: Plan, facts: Facts, request: Request, timing: PostTiming) -> Pace:

@@ -27,9 +27,8 @@ KEPT_SHAPES = 1_024
 class ShapeNumbers:
     """A model. The expert fields are 0 for a dense one, the ranks and `rope_dim` without latent attention.
 
-    `mean_keys` is the causal mean over layers and queries; `core_width` the mean of the widths of scores and values.
-    `copied_keys` are those that a position copies in the `local_fraction` of layers whose blocks gather what they see,
-    `seen_keys` those that a block of its positions is compared with there.
+    `mean_keys` is the causal mean over layers and queries; `core_width` the mean of the widths of scores and values;
+    `local_fraction` the share of layers that see less than every earlier key.
     """
 
     num_layers: Numbers
@@ -53,8 +52,6 @@ class ShapeNumbers:
     expert_ffn_width: Numbers
     shared_ffn_width: Numbers
     mean_keys: Numbers
-    copied_keys: Numbers
-    seen_keys: Numbers
     local_fraction: Numbers
     has_qk_norm: Numbers
 
@@ -273,8 +270,6 @@ def shape_numbers(shape: ModelShape, *, seq_len: int) -> ShapeNumbers:
         expert_ffn_width=_one(moe.expert_ffn_width if moe else 0),
         shared_ffn_width=_one(moe.shared_ffn_width if moe else 0),
         mean_keys=_one(keys / shape.num_layers),
-        copied_keys=_one(shape.attention.copied_keys),
-        seen_keys=_one(shape.attention.copied_keys * shape.attention.block_size),
         local_fraction=_one(shape.attention.local_fraction(seq_len, num_layers=shape.num_layers)),
         has_qk_norm=_one(shape.has_qk_norm),
     )

@@ -56,8 +56,9 @@ def _causal(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor
 
 
 def _pattern(spec: AttentionSpec) -> _Visible:
-    window, block, reach, num_sinks = spec.window, spec.block_size, spec.reach, spec.num_sink_blocks
+    window, block, num_sinks = spec.window, spec.block or 1, spec.num_sink_blocks
     assert window is not None, "full attention has no pattern"
+    reach = window // block
 
     def in_window(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & (query - key < window)

@@ -16,7 +16,6 @@ from executor import runtime
 from executor.train import Trainer
 from planner.attention import AttentionSpec
 from planner.cluster import Layout, Recompute
-from planner.document_masks import with_document_masks
 from planner.memory import MemoryBreakdown, memory_per_device
 from planner.model import ModelShape, MoeSpec, num_params
 from planner.recipe import Optimiser, Recipe, Schedule
@@ -69,8 +68,6 @@ def measured_and_planned(
         sequences_per_step=2 * sequences,
         precision="fp32",
     )
-    if masks_documents:
-        planned = with_document_masks(planned, shape, layout, seq_len=seq_len)
     return float(held.max()) - 4.0 * num_params(shape), planned
 
 
@@ -104,7 +101,7 @@ def test_a_step_holds_at_its_peak_what_the_plan_says(kind: Recompute, changes: M
 
 
 @pytest.mark.parametrize(("kind", "window"), [("none", None), ("full", None), ("none", 64)])
-def test_masks_of_documents_are_counted(kind: Recompute, window: int | None):
+def test_attention_within_documents_holds_no_more(kind: Recompute, window: int | None):
     attention = AttentionSpec(kind="sliding_window", window=window) if window else AttentionSpec()
     shape = ModelShape.model_validate({**SMALL, "attention": attention})
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from executor.model.attention import Documents, attend
+from executor.model.attention import attend
 from planner.attention import AttentionSpec
 from tests.executor.model.reference import reference, visible
 
@@ -50,9 +50,7 @@ def check_against_reference(spec: AttentionSpec, length: int, heads: tuple[int, 
     document_BT = documents_of(length, 2, generator)
     is_same = (document_BT[:, :, None] == document_BT[:, None, :])[:, None]
     check(exact, ours, weight, mask, attend(*ours, spec=spec, is_local=is_local))
-    check(
-        exact, ours, weight, mask & is_same, attend(*ours, spec=spec, is_local=is_local, sight=Documents(document_BT))
-    )
+    check(exact, ours, weight, mask & is_same, attend(*ours, spec=spec, is_local=is_local, sight=document_BT))
 
 
 def check(exact, ours, weight, mask, actual) -> None:
@@ -107,18 +105,20 @@ def test_the_planner_counts_the_keys_the_model_sees(spec, length):
     ids=lambda spec: spec.kind,
 )
 def test_sparse_kinds_touch_a_small_part_of_the_keys(spec, monkeypatch):
-    """The work of a blocked kind is its query-key products; it must grow with the length, not with its square."""
-    touched = []
-    real = torch.nn.functional.scaled_dot_product_attention
+    """The work of a blocked kind is its products; it must grow with the length, not with its square."""
+    touched, real = [0], torch.bmm
 
-    def counting(q, k, v, **options):
-        touched.append(q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
-        return real(q, k, v, **options)
+    def counting(left, right):
+        touched[-1] += left.shape[0] * left.shape[1] * left.shape[2] * right.shape[2]
+        return real(left, right)
 
-    monkeypatch.setattr("executor.model.attention.scaled_dot_product_attention", counting)
-    for length in (1024, 2048):
-        q = torch.zeros(1, 1, length, 8)
-        attend(q, q, q, spec=spec, is_local=True)
+    monkeypatch.setattr(torch, "bmm", counting)
+    for length in (1024, 2048, 4096):
+        touched.append(0)
+        q = torch.zeros(1, 1, length, 8, requires_grad=True)
+        attend(q, q, q, spec=spec, is_local=True).sum().backward()
 
-    assert touched[1] == 2 * touched[0]
-    assert touched[1] < 0.2 * 2048 * 2048
+    _, first, second, third = touched
+    assert third - second == 2 * (second - first)
+    # Scores, values, and five products back; of 4096 positions a tenth at the most.
+    assert third < 0.1 * 7 * 4096 * 4096 * 8
