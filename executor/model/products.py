@@ -191,8 +191,10 @@ def _seen(at: _Place, q_NRD: Tensor, k_NKD: Tensor, document_BT: Tensor | None, 
     if document_BT is not None:
         own_BC, others_BK = document_BT[at.sequences, at.queries], _beside(document_BT[at.sequences], at)
         is_other_BCK = own_BC[:, :, None] != others_BK[:, None]
+        # Added, not filled in: filling what many heads share takes half as long as the whole attention.
+        hidden_BCK = torch.zeros(is_other_BCK.shape, dtype=q_NRD.dtype).masked_fill_(is_other_BCK, float("-inf"))
         scores_BGSCK = scores_NSCK.unflatten(0, (len(own_BC), -1))
-        scores_BGSCK.masked_fill_(is_other_BCK[:, None, None], float("-inf"))
+        scores_BGSCK += hidden_BCK[:, None, None]
     return torch.softmax(scores_NRK, dim=-1)
 
 
