@@ -15,7 +15,7 @@ from planner.layer_bytes import LayerBytes
 from planner.workload import Numbers, ShapeNumbers, Workload, moe_share, once
 
 FLOAT_BYTES = 4.0
-BLOCK_SCORE_BYTES, BLOCK_POSITIONS = float(1 << 19), 64.0  # at a time (executor.model.products)
+BLOCK_SCORE_BYTES, BLOCK_POSITIONS = float(1 << 18), 64.0  # at a time (executor.model.products)
 CHUNK_ENTRIES = float(4 << 20)  # of the logits that exist at once (executor.model.loss)
 
 

@@ -25,8 +25,8 @@ IS_BF16_FAST_HERE = torch.cpu._is_avx512_bf16_supported() and not torch.cpu._is_
 
 LEAST_POSITIONS = 64
 LEAST_BLOCK, MOST_BLOCK = 64, 256
-CACHED_BYTES = {torch.float32: 2**19, torch.bfloat16: 2**20}
-"""Of the scores made at a time, a core's second cache or half of it: the fastest of three sizes on an EPYC."""
+CACHED_BYTES = {torch.float32: 2**18, torch.bfloat16: 2**20}
+"""Of the scores made at a time: the fastest of three sizes on an EPYC, in float32 the smaller of two as fast."""
 KEPT_MASKS = 64
 
 
@@ -52,10 +52,10 @@ def block_attention(
     q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, document_BT: Tensor | None, window: int, block: int, num_sinks: int
 ) -> Tensor:
     """`attend_in_blocks`, the specification as numbers: without a window all is seen, without a block it slides."""
-    q_BGSTD, sight = _by_keys(q_BHTD, k_BGTD), _Sight(window, block, num_sinks)
+    q_BGSTD, sight, documents = _by_keys(q_BHTD, k_BGTD), _Sight(window, block, num_sinks), _Documents(document_BT)
     out_BHTD = torch.empty(q_BHTD.shape, dtype=q_BHTD.dtype)
     for at in _blocks(q_BGSTD, sight):
-        seen_NRK = _seen(at, _rows(q_BGSTD, at).mul_(_scale(q_BHTD)), _keys(k_BGTD, at), document_BT, sight)
+        seen_NRK = _seen(at, _rows(q_BGSTD, at).mul_(_scale(q_BHTD)), _keys(k_BGTD, at), documents, sight)
         _put(_by_keys(out_BHTD, k_BGTD), at, torch.bmm(seen_NRK, _keys(v_BGTD, at)))
     return out_BHTD
 
@@ -79,13 +79,14 @@ def block_attention_backward(
     num_sinks: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of queries, keys and values; those of the latter two are added up in float32."""
-    q_BGSTD, grad_BGSTD, sight = _by_keys(q_BHTD, k_BGTD), _by_keys(grad_BHTD, k_BGTD), _Sight(window, block, num_sinks)
+    q_BGSTD, grad_BGSTD = _by_keys(q_BHTD, k_BGTD), _by_keys(grad_BHTD, k_BGTD)
+    sight, documents = _Sight(window, block, num_sinks), _Documents(document_BT)
     grad_q_BHTD = torch.empty(q_BHTD.shape, dtype=q_BHTD.dtype)
     grad_k_BGTD, grad_v_BGTD = (torch.zeros(k_BGTD.shape, dtype=torch.float32) for _ in range(2))
     for at in _blocks(q_BGSTD, sight):
         q_NRD, grad_NRD = _rows(q_BGSTD, at).mul_(_scale(q_BHTD)), _rows(grad_BGSTD, at)
         k_NKD, v_NKD = _keys(k_BGTD, at), _keys(v_BGTD, at)
-        seen_NRK = _seen(at, q_NRD, k_NKD, document_BT, sight)
+        seen_NRK = _seen(at, q_NRD, k_NKD, documents, sight)
         _add(grad_v_BGTD, at, torch.bmm(seen_NRK.mT, grad_NRD))
         passed_NRK = torch.bmm(grad_NRD, v_NKD.mT)
         scores_NRK = torch.ops.aten._softmax_backward_data(passed_NRK, seen_NRK, -1, seen_NRK.dtype)
@@ -166,10 +167,10 @@ def _blocks(q_BGSTD: Tensor, sight: _Sight) -> Iterator[_Place]:
     num_keys = min(num_positions, most + size) + sight.num_sinks * sight.block
     together = max(1, CACHED_BYTES[q_BGSTD.dtype] // (q_BGSTD.element_size() * num_sharing * size * num_keys))
     for sequences in _parts(num_sequences, together // num_heads):
-        for heads in _parts(num_heads, together):
-            for queries in _parts(num_positions, size):
-                first = sight.first_key(queries.start)
-                sinks = slice(0, min(sight.num_sinks * sight.block, first))
+        for queries in _parts(num_positions, size):
+            first = sight.first_key(queries.start)
+            sinks = slice(0, min(sight.num_sinks * sight.block, first))
+            for heads in _parts(num_heads, together):
                 yield _Place(sequences, heads, queries, sinks, slice(first, queries.stop))
 
 
@@ -180,7 +181,29 @@ def _parts(number: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, number))
 
 
-def _seen(at: _Place, q_NRD: Tensor, k_NKD: Tensor, document_BT: Tensor | None, sight: _Sight) -> Tensor:
+class _Documents:
+    """What is hidden of each block's keys because it is of another document; made once for all heads."""
+
+    def __init__(self, document_BT: Tensor | None) -> None:
+        self._document_BT = document_BT
+        self._made: tuple[tuple[slice, slice], Tensor] | None = None
+
+    def hide(self, scores_NSCK: Tensor, at: _Place) -> None:
+        """Make what a query may not see minus infinity."""
+        if self._document_BT is None:
+            return
+        if self._made is None or self._made[0] != (at.sequences, at.queries):
+            document_BT = self._document_BT[at.sequences]
+            is_other_BCK = document_BT[:, at.queries, None] != _beside(document_BT, at)[:, None]
+            hidden_BCK = torch.zeros(is_other_BCK.shape, dtype=scores_NSCK.dtype)
+            self._made = (at.sequences, at.queries), hidden_BCK.masked_fill_(is_other_BCK, float("-inf"))
+        hidden_BCK = self._made[1]
+        # Added, not filled in: filling what many heads share takes half as long as the whole attention.
+        scores_BGSCK = scores_NSCK.unflatten(0, (len(hidden_BCK), -1))
+        scores_BGSCK += hidden_BCK[:, None, None]
+
+
+def _seen(at: _Place, q_NRD: Tensor, k_NKD: Tensor, documents: _Documents, sight: _Sight) -> Tensor:
     """Return how much each query of a block takes from each key, (N, R, K)."""
     scores_NRK = torch.bmm(q_NRD, k_NKD.mT)
     num_positions, first = at.queries.stop - at.queries.start, at.keys.start
@@ -188,13 +211,7 @@ def _seen(at: _Place, q_NRD: Tensor, k_NKD: Tensor, document_BT: Tensor | None, 
     num_sunk = max(0, sight.num_sinks * sight.block - first)
     mask_CK = _mask(sight.window, sight.block, at.queries.start - first, num_positions, num_sunk, q_NRD.dtype)
     scores_NSCK[..., -mask_CK.shape[1] :] += mask_CK
-    if document_BT is not None:
-        own_BC, others_BK = document_BT[at.sequences, at.queries], _beside(document_BT[at.sequences], at)
-        is_other_BCK = own_BC[:, :, None] != others_BK[:, None]
-        # Added, not filled in: filling what many heads share takes half as long as the whole attention.
-        hidden_BCK = torch.zeros(is_other_BCK.shape, dtype=q_NRD.dtype).masked_fill_(is_other_BCK, float("-inf"))
-        scores_BGSCK = scores_NSCK.unflatten(0, (len(own_BC), -1))
-        scores_BGSCK += hidden_BCK[:, None, None]
+    documents.hide(scores_NSCK, at)
     return torch.softmax(scores_NRK, dim=-1)
 
 
