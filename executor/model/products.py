@@ -39,7 +39,7 @@ def beat_flash(q_BHTD: Tensor) -> bool:
 def attend_in_blocks(
     q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, spec: AttentionSpec | None, document_BT: Tensor | None
 ) -> Tensor:
-    """Return the causal attention output (B, H, T, D), scaled by 1/sqrt(D).
+    """Return the causal attention output (B, H, T, D) of float32 or bf16, scaled by 1/sqrt(D).
 
     A query sees what `spec` says, or every key before it, of its own document where `document_BT` says which that is.
     """
@@ -61,9 +61,7 @@ def block_attention(
 
 
 @block_attention.register_fake
-def _(
-    q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, document_BT: Tensor | None, window: int, block: int, num_sinks: int
-) -> Tensor:
+def _(q_BHTD: Tensor, *_: object) -> Tensor:
     return q_BHTD.new_empty(q_BHTD.shape)
 
 
@@ -96,18 +94,8 @@ def block_attention_backward(
 
 
 @block_attention_backward.register_fake
-def _(
-    grad_BHTD: Tensor,
-    q_BHTD: Tensor,
-    k_BGTD: Tensor,
-    v_BGTD: Tensor,
-    document_BT: Tensor | None,
-    window: int,
-    block: int,
-    num_sinks: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    grad_q, grad_k, grad_v = (one.new_empty(one.shape) for one in (q_BHTD, k_BGTD, v_BGTD))
-    return grad_q, grad_k, grad_v
+def _(_grad: Tensor, q_BHTD: Tensor, k_BGTD: Tensor, v_BGTD: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor]:
+    return q_BHTD.new_empty(q_BHTD.shape), k_BGTD.new_empty(k_BGTD.shape), v_BGTD.new_empty(v_BGTD.shape)
 
 
 class _Context(FunctionCtx):
