@@ -150,9 +150,9 @@ def _blocks(q_BGSTD: Tensor, sight: _Sight) -> Iterator[_Place]:
     num_sequences, num_heads, num_sharing, num_positions, _ = q_BGSTD.shape
     most = min(sight.window, num_positions) or num_positions
     size = min(MOST_BLOCK, max(LEAST_BLOCK, most // 4))
-    if sight.block:
-        size = max(1, size // sight.block) * sight.block  # so that each block's mask is as the others'
-    num_keys = min(num_positions, most + size) + sight.num_sinks * sight.block
+    if 0 < sight.block <= size:
+        size -= size % sight.block  # so that each block's mask is as the others'
+    num_keys = min(num_positions, most + max(size, sight.block) + sight.num_sinks * sight.block)
     together = max(1, CACHED_BYTES[q_BGSTD.dtype] // (q_BGSTD.element_size() * num_sharing * size * num_keys))
     for sequences in _parts(num_sequences, together // num_heads):
         for queries in _parts(num_positions, size):

@@ -69,6 +69,13 @@ def test_forward_and_gradients_equal_the_float64_reference(spec, length, heads, 
     check_against_reference(spec, length, heads, seed)
 
 
+@pytest.mark.parametrize("num_sinks", [0, 1])
+def test_a_pattern_of_blocks_larger_than_the_products_equals_the_reference(num_sinks):
+    spec = AttentionSpec(kind="block_sparse", block=96, window=96, num_sink_blocks=num_sinks)
+
+    check_against_reference(spec, 400, (4, 2), seed=num_sinks)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "sliding_window", "block_sparse"])
 def test_each_kind_equals_the_float64_reference_for_a_hundred_shapes(kind):
