@@ -294,3 +294,13 @@ def test_a_measured_step_of_ours_is_one_of_the_executors() -> None:
     work = probe_step(probe, hardware("h200-sxm")).work
 
     assert (float(work.layout.is_own[0]), float(work.device.is_accelerator[0])) == (1.0, 1.0)
+
+
+def test_what_a_workload_keeps_is_kept_for_each_set_of_constants() -> None:
+    one, faster = work(LLAMA_7B, Layout(dp=8)), replace(PROFILE.constants, matmul_fraction=np.array([0.99]))
+
+    kept = seconds(one), seconds(one, faster), seconds(one)
+
+    fresh = seconds(work(LLAMA_7B, Layout(dp=8)), faster)
+    assert kept == (kept[0], fresh, kept[0])
+    assert fresh < kept[0]
