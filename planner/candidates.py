@@ -41,6 +41,9 @@ MORE_TOKENS, TOKENS_GRAIN = 1.1, 1e-6
 BATCH_ROUNDS = 2
 """The batch depends on the tokens and the tokens on the batch's speed; two rounds settle it within a per cent."""
 
+NEAR_OCTAVES = 0.33
+"""Between a batch and the law's for the tokens it led to: one step of those looked at, which is not worth a search."""
+
 
 class Limit(NamedTuple):
     """The most steps one constraint allows."""
@@ -89,9 +92,15 @@ def at_other_batches(ones: Sequence[Candidate], request: Request, facts: Facts) 
 
 
 def _nearby(sequences: int, num_tokens: float, facts: Facts) -> list[int]:
-    return hyperparameters.nearby_batches(
-        sequences, num_tokens=num_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+    """Other batches worth a look: the law's for so many tokens, and those around it and around `sequences`."""
+    laws = _sequences(num_tokens, facts)
+    around = (
+        hyperparameters.nearby_batches(
+            one, num_tokens=num_tokens, seq_len=facts.seq_len, multiple=facts.cluster.num_devices
+        )
+        for one in {sequences, laws}
     )
+    return sorted({laws, *itertools.chain.from_iterable(around)} - {sequences})
 
 
 def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens: float) -> Candidate | None:
@@ -102,30 +111,40 @@ def candidate(shape: ModelShape, request: Request, facts: Facts, *, guess_tokens
     return candidates_from([Start(shape, guess_tokens)], request, facts)[0]
 
 
-def candidates_from(starts: Sequence[Start], request: Request, facts: Facts) -> list[Candidate | None]:
-    """`candidate` of each start, searched together."""
+def candidates_from(
+    starts: Sequence[Start], request: Request, facts: Facts, *, likely: Start | None = None
+) -> list[Candidate | None]:
+    """`candidate` of each start, searched together, and with them the other batches of the likely best."""
     if request.target_loss is not None:
         starts = [_aimed(start, request.target_loss, facts) for start in starts]
     tried = list(starts)
-    found = _at_batches(tried, request, facts)
+    ahead = [] if likely is None else _other_batches(likely.shape, likely.guess_tokens, facts)
+    found = _at_batches(tried, request, facts, ahead=ahead)
     for _ in range(1, BATCH_ROUNDS):
-        tried = [
-            Start(start.shape, max(one.num_tokens, MIN_STEPS * facts.seq_len) if one else start.guess_tokens)
-            for start, one in zip(tried, found, strict=True)
-        ]
+        tried = [_again(start, one, facts) if one else start for start, one in zip(tried, found, strict=True)]
         found = _at_batches(tried, request, facts, ahead=_ahead(found, request, facts))
     return found
 
 
+def _again(start: Start, one: Candidate, facts: Facts) -> Start:
+    """The same model from the tokens it was given, at the same batch where that is near enough to theirs."""
+    num_tokens = max(one.num_tokens, MIN_STEPS * facts.seq_len)
+    octaves = abs(math.log2(_sequences(num_tokens, facts) / one.sequences_per_step))
+    return Start(start.shape, num_tokens, one.sequences_per_step if octaves <= NEAR_OCTAVES else None)
+
+
 def _ahead(found: Sequence[Candidate | None], request: Request, facts: Facts) -> list[Batch]:
-    """What will be asked for next if the best stays the best: searched with others it costs a third."""
+    """What will be asked for next if the best stays the best: searched with the others it costs a third."""
     if request.target_loss is not None:
         return []  # the cheapest is the best then, and all end at the same loss
     best = min((one for one in found if one and one.num_steps), key=lambda one: one.loss, default=None)
     if best is None:
         return []
-    sequences = _sequences(best.num_tokens, facts)
-    return [Batch(best.shape, batch) for batch in _nearby(sequences, best.num_tokens, facts)]
+    return _other_batches(best.shape, best.num_tokens, facts)
+
+
+def _other_batches(shape: ModelShape, num_tokens: float, facts: Facts) -> list[Batch]:
+    return [Batch(shape, batch) for batch in _nearby(_sequences(num_tokens, facts), num_tokens, facts)]
 
 
 def _sequences(num_tokens: float, facts: Facts) -> int:

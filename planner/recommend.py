@@ -28,8 +28,8 @@ OUT_OF_REACH = 1e30
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at where only a rough picture is wanted."""
 
-NEAR, FAR = 5, 12
-"""Around the size that the law alone sees best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`."""
+NEAR, FAR = 5, 8
+"""Around the size that is likely the best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`."""
 
 NEIGHBOURS = 3
 """Sizes on either side of the best that have to be no better."""
@@ -67,13 +67,15 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     """Models that fit into memory, trained to their limits, smallest first; dense, and with experts where asked for.
 
     Predicted loss has one flat minimum along size, but what a device makes of a shape moves by a tenth from one size
-    to the next: so the sizes around the likely one first, of every number of experts, or every few sizes where the law
-    alone knows no likely one; then all sizes around the best until none of them is better; then other batches of it.
+    to the next: so the sizes around the likely one first, of every number of experts, or every few sizes where none is
+    likely; then all sizes around the best until none of them is better; then other batches of it, likewise.
     """
     seen = _Seen(request, facts, span(request, facts))
     counts = EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]
     for count in counts:
-        seen.look(count, seen.likely(count, with_all_near=len(counts) == 1))
+        middle = seen.likely(count)
+        if middle is not None:
+            seen.look(count, _around(middle, with_all_near=len(counts) == 1), likely=middle)
     reach = NEIGHBOURS if seen.found else STRIDE
     if not seen.found:
         for count in counts:
@@ -82,8 +84,8 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     while seen.found and seen.best() != centre:
         centre = seen.best()
         seen.look(centre.num_experts, range(centre.index - reach, centre.index + reach + 1))
-    if centre is not None:
-        seen.try_other_batches([centre])
+    while centre is not None and seen.try_other_batches([centre]):
+        pass
     return tuple(sorted(seen.found.values(), key=lambda one: num_params(one.shape)))
 
 
@@ -106,31 +108,25 @@ class _Seen:
     ranks: dict[Place, tuple[float, float]] = field(default_factory=dict)
     looked: set[Place] = field(default_factory=set)
 
-    def look(self, num_experts: int, indices: Iterable[int]) -> None:
-        """Train those that exist and were not looked at before to their limits."""
-        some = (Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes))
-        places = [place for place in some if place not in self.looked]
+    def look(self, num_experts: int, indices: Iterable[int], *, likely: int | None = None) -> None:
+        """Train those that exist and were not looked at before to their limits; `likely` is the place of the best."""
+        places = [Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes)]
+        places = [place for place in places if place not in self.looked]
         self.looked.update(places)
-        starts = [self.starts_of(num_experts)[place.index] for place in places]
-        new = {
-            place: one
-            for place, one in zip(places, candidates_from(starts, self.request, self.facts), strict=True)
-            if one is not None
-        }
+        starts = self.starts_of(num_experts)
+        some, first = [starts[place.index] for place in places], None if likely is None else starts[likely]
+        trained = candidates_from(some, self.request, self.facts, likely=first)
+        new = {place: one for place, one in zip(places, trained, strict=True) if one is not None}
         self.found.update(new)
         self.ranks.update((place, _preference(one, self.request, self.facts)) for place, one in new.items())
         coarse = COARSE * self.facts.cluster.num_devices
         self.try_other_batches([place for place, one in new.items() if one.sequences_per_step <= coarse])
 
-    def likely(self, num_experts: int, *, with_all_near: bool) -> list[int]:
-        """Places around the size that the law alone sees best; none where it cannot say."""
+    def likely(self, num_experts: int) -> int | None:
+        """The place of the size that is likely the best; None where nothing says."""
         starts = self.starts_of(num_experts)
         shapes, tokens = [start.shape for start in starts], [start.guess_tokens for start in starts]
-        middle = likely_place(shapes, tokens, self.request, self.facts)
-        if middle is None:
-            return []
-        near = range(middle - NEAR, middle + NEAR + 1) if with_all_near else ()
-        return sorted({*near, *range(middle - FAR, middle + FAR + 1, STRIDE)})
+        return likely_place(shapes, tokens, self.request, self.facts)
 
     def starts_of(self, num_experts: int) -> list[Start]:
         """Every size with so many experts, and roughly the tokens that the limits leave it."""
@@ -141,19 +137,26 @@ class _Seen:
             self.starts[num_experts] = [Start(*one) for one in zip(shapes, tokens, strict=True)]
         return self.starts[num_experts]
 
-    def try_other_batches(self, places: Sequence[Place]) -> None:
-        """Take a better batch where there is one."""
+    def try_other_batches(self, places: Sequence[Place]) -> bool:
+        """Take a better batch where there is one; whether there was."""
+        is_better = False
         places = [place for place in places if self.found[place].num_steps]
         ones = [self.found[place] for place in places]
         for place, others in zip(places, at_other_batches(ones, self.request, self.facts), strict=True):
             for other in others:
                 rank = _preference(other, self.request, self.facts)
                 if rank < self.ranks[place]:
-                    self.found[place], self.ranks[place] = other, rank
+                    self.found[place], self.ranks[place], is_better = other, rank, True
+        return is_better
 
     def best(self) -> Place:
         """Where the best of all found is."""
         return min(self.ranks, key=lambda place: self.ranks[place])
+
+
+def _around(middle: int, *, with_all_near: bool) -> list[int]:
+    near = range(middle - NEAR, middle + NEAR + 1) if with_all_near else ()
+    return sorted({*near, *range(middle - FAR, middle + FAR + 1, STRIDE)})
 
 
 def is_worth_running(one: Candidate, request: Request) -> bool:

@@ -7,17 +7,16 @@ span must hold what the limits allow, so it follows money and time, and text and
 import math
 from collections.abc import Sequence
 
-from planner.abilities import abilities_of
 from planner.belief import LawModel
-from planner.cluster import Layout
+from planner.candidates import MIN_STEPS
 from planner.facts import Facts
 from planner.model import ModelShape, num_active_params, num_params
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import START_LOG_SD, Z90
+from planner.rough import TOKENS_PER_PARAM, rough_tokens_per_s
+from planner.search import Setting
 from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
-from planner.step_terms import step_seconds
-from planner.workload import Workload, device_numbers, layout_numbers, shapes_numbers
 
 REACH = 32.0
 """Models from 1/32 to 32 times the size that the budget would train on 20 tokens per parameter."""
@@ -28,9 +27,6 @@ EXPERT_COUNTS = (1, 2, 4, 8, 16, 32)
 MFU = 0.35
 """The median utilisation of published runs (Epoch AI: 0.375)."""
 
-TOKENS_PER_PARAM = 20.0
-"""As Chinchilla; more where the request insists on more."""
-
 BYTES_PER_PARAM = 3.0
 """Fewer than any layout holds of a model, split over all devices and offloaded."""
 
@@ -40,11 +36,8 @@ MAX_REPEATS = 8.0
 ROUNDING = 4.0
 """The budget of FLOP is a power of this, twice too much or too little at most."""
 
-ROUGH_TOKENS, ROUGH_MICRO_BATCHES = 16_384, 4
-"""Tokens of a micro-batch, and micro-batches of a step, from which a model's speed is guessed."""
-
 ROUGH_SHARE = 0.85
-"""Of the speed guessed so, what is left: dearer layouts, evaluations, checkpoints, and limits kept at the P90."""
+"""Of the rough speed, what is left: evaluations, checkpoints, limits kept at the P90, and what a full search gains."""
 
 SHORTEST_TRAINING_SECONDS = 1.0
 """What is trained for when start-up alone fills the limits."""
@@ -66,36 +59,30 @@ def guess_tokens(shapes: Sequence[ModelShape], request: Request, facts: Facts) -
     text = math.inf if facts.data.unique_tokens is None else request.max_epochs * facts.data.unique_tokens
     seconds = _limited_seconds(request, facts)
     if math.isfinite(seconds):
-        return [min(text, seconds * rate) for rate in _rough_tokens_per_s(shapes, facts)]
+        setting = Setting(facts.cluster, facts.profile, facts.seq_len, facts.precision)
+        rates = rough_tokens_per_s(shapes, setting)
+        return [min(text, max(ROUGH_SHARE * seconds * rate, _fewest_tokens(facts))) for rate in rates]
     flop = unlimited_flop(request, facts)
     return [min(text, flop / (6.0 * num_active_params(shape))) for shape in shapes]
 
 
-def _rough_tokens_per_s(shapes: Sequence[ModelShape], facts: Facts) -> list[float]:
-    """Tokens a second of each, every device with a copy of its own, as if that had room."""
-    micro_batch = max(1, ROUGH_TOKENS // facts.seq_len)
-    layout = Layout(dp=facts.cluster.num_devices, micro_batch=micro_batch)
-    sequences = layout.dp * micro_batch * ROUGH_MICRO_BATCHES
-    abilities = abilities_of(facts.profile.stack)
-    work = Workload(
-        shapes_numbers(shapes, seq_len=facts.seq_len),
-        layout_numbers(layout, seq_len=facts.seq_len, sequences_per_step=sequences, abilities=abilities),
-        device_numbers(facts.cluster, precision=facts.precision),
-    )
-    rates: list[float] = (
-        ROUGH_SHARE * sequences * facts.seq_len / step_seconds(work, facts.profile.constants)
-    ).tolist()
-    return rates
-
-
 def likely_place(shapes: Sequence[ModelShape], tokens: Sequence[float], request: Request, facts: Facts) -> int | None:
-    """Where in `shapes` the law sees the lowest loss after `tokens` each; None where cost decides, not loss."""
+    """Where in `shapes` the law sees the lowest loss after `tokens` each; None where cost decides, not loss.
+
+    Of what has too few tokens for a run worth planning, the smallest.
+    """
     if request.target_loss is not None or request.num_tokens is not None:
         return None
     losses = facts.law.medians([facts.law.model(shape) for shape in shapes], tokens)
     sizes = [num_active_params(shape) for shape in shapes]
-    enough = [one >= request.min_tokens_per_param * size for one, size in zip(tokens, sizes, strict=True)]
+    fewest, per_param = _fewest_tokens(facts), request.min_tokens_per_param
+    enough = [one > max(fewest, per_param * size) for one, size in zip(tokens, sizes, strict=True)]
     return min(range(len(shapes)), key=lambda at: (not enough[at], losses[at] if enough[at] else sizes[at]))
+
+
+def _fewest_tokens(facts: Facts) -> float:
+    """Of the shortest run worth planning at the smallest batch; what does not fit is given these."""
+    return float(MIN_STEPS * facts.cluster.num_devices * facts.seq_len)
 
 
 def _tokens_per_param(request: Request) -> float:

@@ -121,7 +121,7 @@ def _parts(work: Workload, k: Constants) -> _Parts:
     tensor, expert = collective.tensor_seconds(work, k), collective.expert_seconds(work, k)
     busy = layer + context + tensor + expert
     gather = _exposed_gather(work, k, layer_seconds=busy)
-    moving = _moving(work, k, forward_seconds=product + traffic + core, busy_seconds=busy)
+    moving = _moving(work, k, layer_seconds=busy + gather)
     head = compute.head_seconds(work, k) * _head_share(work)
     pipeline = collective.pipeline_seconds(work, k)
     computing = stage * (busy + gather + moving) + head + pipeline
@@ -173,14 +173,20 @@ def _core_recomputes(work: Workload) -> Numbers:
     return np.where(is_again, 1.0, 0.0)
 
 
-def _moving(work: Workload, k: Constants, *, forward_seconds: Numbers, busy_seconds: Numbers) -> Numbers:
-    """Seconds a layer waits for its host. What the other links expose hides it too: they are other wires."""
+def _moving(work: Workload, k: Constants, *, layer_seconds: Numbers) -> Numbers:
+    """Seconds a layer waits for its host. What the other links expose hides it too: they are other wires.
+
+    The forward pass takes its part of all passes, so that what one wire waits for less, another never waits for more.
+    """
     if not np.any(work.layout.offloads_activations > 0):
         return np.zeros_like(work.layout.offloads_activations)
-    backward = busy_seconds - forward_seconds
-    kept = kept_layer_bytes(work)
+    forward = layer_seconds / (compute.TRAIN_PASSES + work.layout.recomputed)
     return offload.activation_seconds(
-        work, k, layer_bytes=kept, forward_seconds=forward_seconds, backward_seconds=backward
+        work,
+        k,
+        layer_bytes=kept_layer_bytes(work),
+        forward_seconds=forward,
+        backward_seconds=layer_seconds - forward,
     )
 
 

@@ -11,7 +11,7 @@ from data.catalog.hardware import hardware
 from data.errors import UserError
 from planner.abilities import OWN_STACK
 from planner.cluster import Cluster, Layout
-from planner.model import ModelShape, flop_per_token, num_params
+from planner.model import ModelShape, MoeSpec, flop_per_token, num_params
 from planner.profile import CONSTANT_NAMES, Constants, Profile, StepProbe, constants_of
 from planner.profiles import probe_step, profile, profile_for
 from planner.step import StepBreakdown, step_breakdown
@@ -83,6 +83,21 @@ def test_a_faster_part_never_makes_a_step_slower(name: str, shape: ModelShape, l
     one = work(shape, layout)
 
     assert seconds(with_device(one, factor, name)) <= seconds(one) * (1 + 1e-12)
+
+
+def test_what_waits_for_the_host_and_for_weights_at_once_is_not_counted_twice() -> None:
+    """Found by the test above: each hid behind the compute as if the other did not wait too."""
+    layout = Layout(dp=8, cp=2, sharding="fsdp", offload="activations", micro_batch=1)
+    moe = MoeSpec(num_experts=64, experts_per_token=1, expert_ffn_width=512)
+    one = work(
+        ModelShape(
+            num_layers=8, width=512, num_heads=8, num_kv_heads=8, head_dim=64, ffn_width=1408, vocab_size=32000, moe=moe
+        ),
+        layout,
+    )
+    taken = [seconds(with_device(one, factor, "core_flop_per_s")) for factor in np.geomspace(1.0, 100.0, 40)]
+
+    assert taken == sorted(taken, reverse=True)
 
 
 @pytest.mark.parametrize(
