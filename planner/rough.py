@@ -63,7 +63,7 @@ def _sequences(shape: ModelShape, setting: Setting) -> int:
 
 
 def _few(shape: ModelShape, batch: int, setting: Setting) -> Space:
-    """The ends of each axis, every power of two of stages, every micro-batch."""
+    """Of tensor and context parallelism the ends, of stages the powers of two, of what changes little one each."""
     space = default_space(
         shape, setting.cluster, seq_len=setting.seq_len, sequences_per_step=batch, abilities=setting.abilities
     )
@@ -72,7 +72,6 @@ def _few(shape: ModelShape, batch: int, setting: Setting) -> Space:
         tp=_ends(space.tp),
         pp=tuple(n for n in space.pp if n <= MOST_STAGES and n.bit_count() == 1),
         cp=_ends(space.cp),
-        ep=_ends(space.ep),
         num_model_chunks=(1,),
         recompute=(space.recompute[0], space.recompute[-1]),
         schedule=space.schedule[:1],

@@ -81,9 +81,9 @@ def shapes() -> st.SearchStrategy[ModelShape]:
 
 
 def layouts() -> st.SearchStrategy[Layout]:
-    """Layouts of up to 512 devices over every axis; weights gathered anew for every micro-batch in flight only under 1F1B.
+    """Layouts of up to 512 devices over every axis; of pipelines that shard weights, whose zero bubble nobody runs, 1F1B.
 
-    Nobody runs those under a zero bubble, whose filling there counts what waits for the weights as if it computed.
+    The model's filling of their bubble counts the wait for weights as if it computed.
     """
     return st.builds(
         lambda dp, tp, pp, cp, micro, chunks, sharding, recompute, schedule, offload, sequence: Layout(
