@@ -1,0 +1,58 @@
+"""What a search starts from: a few layouts, which say nearly what all of them say."""
+
+import pytest
+
+from data.catalog.hardware import hardware
+from planner.cluster import Cluster
+from planner.fastest import Batch, fastest_layouts
+from planner.profiles import profile
+from planner.rough import _sequences, rough_tokens_per_s
+from planner.search import Setting
+from planner.shapes import candidate_shapes, standard_shape, with_experts
+
+SEQ_LEN = 2048
+
+
+def a_setting(chip: str, stack: str, num_devices: int) -> Setting:
+    return Setting(Cluster(hardware=hardware(chip), num_devices=num_devices), profile(chip, stack), SEQ_LEN, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("chip", "stack", "num_devices", "num_experts"),
+    [
+        ("h100-sxm", "megatron-te", 8, 1),
+        ("h100-sxm", "megatron-te", 512, 1),
+        ("h100-sxm", "megatron-te", 64, 16),
+        ("tpu-v5p", "maxtext", 256, 1),
+        ("rtx-4090", "isoplan", 1, 1),
+    ],
+)
+def test_few_layouts_are_nearly_as_fast_as_the_fastest_of_all(
+    chip: str, stack: str, num_devices: int, num_experts: int
+) -> None:
+    setting = a_setting(chip, stack, num_devices)
+    shapes = [
+        with_experts(one, num_experts=num_experts)
+        for one in candidate_shapes(2e8, 3e10, vocab_size=32_000, seq_len=SEQ_LEN)[::5]
+    ]
+    batches = [Batch(shape, _sequences(shape, setting)) for shape in shapes]
+    all_of_them = fastest_layouts(batches, setting.cluster, setting.profile, seq_len=SEQ_LEN, precision="bf16")
+    shares = [
+        rate * one.step.step_seconds / (batch.sequences_per_step * SEQ_LEN)
+        for rate, batch, one in zip(rough_tokens_per_s(shapes, setting), batches, all_of_them, strict=True)
+        if one is not None
+    ]
+    fitting = [share for share in shares if share > 0]
+
+    assert len(fitting) >= len(shares) - 1  # the largest that fits may do so only in a layout that is not among the few
+    assert max(fitting) <= 1.0 + 1e-9
+    assert min(fitting) > 0.8
+    assert sorted(fitting)[len(fitting) // 2] > 0.97
+
+
+def test_what_does_not_fit_trains_nothing() -> None:
+    setting = a_setting("rtx-4090", "isoplan", 1)
+    fits, does_not = (standard_shape(size, vocab_size=32_000, seq_len=SEQ_LEN) for size in (3e8, 3e10))
+
+    assert rough_tokens_per_s([does_not, fits], setting)[0] == 0.0
+    assert rough_tokens_per_s([does_not, fits], setting)[1] > 0.0
