@@ -184,17 +184,17 @@ def _predicted(
         loss=curve[-1].loss,
         cost_usd=Band(p10=costs[0], p50=cost, p90=costs[1]),
         wall_seconds=wall,
-        step_seconds=best.step.step_seconds,
-        step_seconds_band=best.step.step_seconds_band,
-        tokens_per_second=best.pace.tokens_per_step / best.step.step_seconds,
+        step_seconds=best.step_seconds.p50,
+        step_seconds_band=best.step_seconds,
+        tokens_per_second=best.pace.tokens_per_step / best.step_seconds.p50,
         mfu=mfu(
             flop_per_token(best.shape, seq_len=facts.seq_len) * best.pace.tokens_per_step,
-            seconds=best.step.step_seconds,
+            seconds=best.step_seconds.p50,
             rates=facts.rates,
             peak_flop_per_s=facts.hardware.peak_flop_per_s,
         ),
-        bound_by=best.step.bound_by,
-        memory_bytes=best.memory.total_bytes,
+        bound_by=best.bound_by,
+        memory_bytes=best.memory_bytes,
         memory_limit_bytes=facts.hardware.memory_bytes,
         energy_joules=run_energy_joules(expected, facts.rates),
         goodput_fraction=best.pace.goodput.useful_fraction,
@@ -268,7 +268,7 @@ def _warnings(best: Candidate, facts: Facts) -> tuple[str, ...]:
         num_tokens=best.num_tokens,
         num_devices=facts.cluster.num_devices,
     )
-    spread = best.step.step_seconds_band
+    spread = best.step_seconds
     wide = (
         (f"step time is uncertain by {spread.p90 / spread.p50 - 1:.0%} upwards: measure one run",)
         if spread.p90 > 1.25 * spread.p50

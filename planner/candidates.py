@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from data.values import Band
 from planner import hyperparameters
 from planner.belief import LawModel
 from planner.budget import cost_lines, storage_usd
@@ -18,16 +19,16 @@ from planner.facts import Facts
 from planner.fastest import Batch, fastest_layouts
 from planner.gates import eval_tokens, num_gates
 from planner.health import probe_tokens
-from planner.memory import SAFE_FRACTION, MemoryBreakdown
+from planner.memory import SAFE_FRACTION
 from planner.model import ModelShape, num_params
 from planner.muon import memory_under_muon, step_under_muon
 from planner.plan import CostLine
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import log_sd
-from planner.search import Found
-from planner.step import StepBreakdown
+from planner.search import Brief, Found, Setting, valued
 from planner.wall import Pace, pace
+from planner.workload import Configuration
 
 MIN_STEPS = 100
 """Fewer optimizer steps than this is no training run: warm-up alone takes about as many (assumption of this tool)."""
@@ -59,8 +60,9 @@ class Candidate:
     shape: ModelShape
     law_model: LawModel
     layout: Layout
-    step: StepBreakdown
-    memory: MemoryBreakdown
+    step_seconds: Band
+    bound_by: str
+    memory_bytes: float
     pace: Pace
     sequences_per_step: int
     num_steps: int
@@ -233,6 +235,8 @@ def _at_batches(
     ]
     settings = {"seq_len": facts.seq_len, "precision": facts.precision}
     layouts = fastest_layouts(batches, facts.cluster, facts.profile, ahead=ahead, **settings)
+    if facts.optimiser == "muon":
+        layouts = _under_muon(batches, layouts, facts)
     bare = [
         _without_loss(batch, best, request, facts, tokens=start.guess_tokens) if best else None
         for start, batch, best in zip(starts, batches, layouts, strict=True)
@@ -243,21 +247,19 @@ def _at_batches(
     return [next(with_loss) if one and one.num_steps else one for one in bare]
 
 
-def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, tokens: float) -> Candidate | None:
-    """The model in its layout, or None where what was not searched, Muon's rounds, does not fit."""
+def _without_loss(batch: Batch, best: Brief, request: Request, facts: Facts, *, tokens: float) -> Candidate:
+    """The model in its layout, trained to its limits."""
     shape, sequences = batch
-    step, memory = _optimised(shape, best, sequences, facts)
-    if memory.total_bytes > SAFE_FRACTION * facts.hardware.memory_bytes:
-        return None
-    at = _pace(shape, step, sequences, request, facts, tokens=tokens)
+    at = _pace(shape, best.step_seconds, sequences, request, facts, tokens=tokens)
     tightest = min(limits(at, shape, request, facts))
     num_tokens = tightest.num_steps * at.tokens_per_step
     return Candidate(
         shape=shape,
         law_model=_with_batch_cost(facts.law.model(shape), at, num_tokens),
         layout=best.layout,
-        step=step,
-        memory=memory,
+        step_seconds=best.step_seconds,
+        bound_by=best.bound_by,
+        memory_bytes=best.memory_bytes,
         pace=at,
         sequences_per_step=sequences,
         num_steps=tightest.num_steps,
@@ -266,23 +268,33 @@ def _without_loss(batch: Batch, best: Found, request: Request, facts: Facts, *, 
     )
 
 
-def _optimised(shape: ModelShape, best: Found, sequences: int, facts: Facts) -> tuple[StepBreakdown, MemoryBreakdown]:
-    """Step and memory under the optimizer asked for; layouts are searched under AdamW, which mostly takes more."""
-    if facts.optimiser == "adamw":
-        return best.step, best.memory
-    settings = {"seq_len": facts.seq_len, "sequences_per_step": sequences, "precision": facts.precision}
-    step = step_under_muon(best.step, shape, best.layout, facts.cluster, facts.profile, **settings)
-    return step, memory_under_muon(best.memory, shape, best.layout, facts.cluster, **settings)
+def _under_muon(batches: Sequence[Batch], bests: Sequence[Brief | None], facts: Facts) -> list[Brief | None]:
+    """The same layouts under Muon, None where its rounds do not fit; AdamW, which mostly takes more, chose them."""
+    pairs = [(batch, best) for batch, best in zip(batches, bests, strict=True) if best is not None]
+    setting = Setting(facts.cluster, facts.profile, facts.seq_len, facts.precision)
+    whole = valued(
+        [Configuration(batch.shape, best.layout, batch.sequences_per_step) for batch, best in pairs], setting
+    )
+    changed = iter([_changed(batch, one, facts) for (batch, _), one in zip(pairs, whole, strict=True)])
+    under = [None if best is None else next(changed) for best in bests]
+    limit = SAFE_FRACTION * facts.hardware.memory_bytes
+    return [one if one is not None and one.memory_bytes <= limit else None for one in under]
+
+
+def _changed(batch: Batch, one: Found, facts: Facts) -> Brief:
+    settings = {"seq_len": facts.seq_len, "sequences_per_step": batch.sequences_per_step, "precision": facts.precision}
+    step = step_under_muon(one.step, batch.shape, one.layout, facts.cluster, facts.profile, **settings)
+    memory = memory_under_muon(one.memory, batch.shape, one.layout, facts.cluster, **settings)
+    return Found(one.layout, step, memory).brief
 
 
 def _pace(
-    shape: ModelShape, step: StepBreakdown, sequences: int, request: Request, facts: Facts, *, tokens: float
+    shape: ModelShape, step_seconds: Band, sequences: int, request: Request, facts: Facts, *, tokens: float
 ) -> Pace:
     scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) + probe_tokens(request.asked_items)
-    band = step.step_seconds_band
     return pace(
-        step_seconds=step.step_seconds,
-        step_log_sd=log_sd(band.p10, band.p90),
+        step_seconds=step_seconds.p50,
+        step_log_sd=log_sd(step_seconds.p10, step_seconds.p90),
         tokens_per_step=sequences * facts.seq_len,
         num_params=num_params(shape),
         eval_tokens=scored * num_gates(request.gate_fraction),

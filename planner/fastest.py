@@ -19,7 +19,7 @@ from planner.grid import Grid, Space, Switches, default_space, grid_of, grid_par
 from planner.memory import fits, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
-from planner.search import BLOCK, Found, Setting, grid_work, looked_at, valued
+from planner.search import BLOCK, Brief, Setting, briefs, grid_work, looked_at
 from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, shape_columns
 
@@ -30,7 +30,7 @@ FEW = 6000
 """Combinations looked at all at once: one pass over short arrays takes half of two over shorter ones."""
 
 KEPT_SEARCHES = 4_096
-"""Of one setting, about 2 kB each: a sitting of what-if asks some fifty at a time."""
+"""Of one setting, about 1 kB each: a sitting of what-if asks some fifty at a time."""
 
 KEPT_SETTINGS = 8
 
@@ -50,7 +50,7 @@ def fastest_layouts(
     seq_len: int,
     precision: ComputePrecision,
     ahead: Sequence[Batch] = (),
-) -> list[Found | None]:
+) -> list[Brief | None]:
     """The fastest layout of each batch's model that fits in memory, None where nothing fits.
 
     Models are searched together: for one, the arrays are so short that calling NumPy costs more than its work. Answers
@@ -70,12 +70,12 @@ def fastest_layouts(
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
-def _kept(_setting: Setting) -> dict[Batch, Found | None]:
+def _kept(_setting: Setting) -> dict[Batch, Brief | None]:
     """The answers of one setting, which is hashed once for all: a profile's hash costs as much as twenty models'."""
     return {}
 
 
-def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
+def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Brief | None]:
     spaces = [_space(batch, setting) for batch in batches]
     parts = [
         grid_parts(
@@ -88,7 +88,7 @@ def _fastest(batches: Sequence[Batch], setting: Setting) -> list[Found | None]:
     models = shape_columns([batch.shape for batch in batches], seq_len=setting.seq_len)
     places = _Rows(joint, space, models, setting).fastest()
     values = iter(
-        valued(
+        briefs(
             [
                 Configuration(batch.shape, joint.layout(place, space), batch.sequences_per_step)
                 for batch, place in zip(batches, places, strict=True)

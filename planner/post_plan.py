@@ -13,20 +13,18 @@ from data.canonical import digest
 from data.errors import UserError
 from data.source import Source
 from data.values import Band
-from planner.abilities import abilities_of
 from planner.assemble import assemble
 from planner.candidates import Candidate
 from planner.facts import Facts
 from planner.gates import num_gates
 from planner.health import PLANNED
-from planner.memory import MemoryBreakdown, memory_per_device
 from planner.plan import Binding, CostLine, Plan, PlannedLaw, TrajectoryPoint, as_json, seal
 from planner.post import PostMethod, PostTraining, flop_factor
 from planner.post_timing import BUSY, Lap, PostTiming
 from planner.recipe import Gate, Job, Optimiser, Recipe, Schedule, job_flop_per_token
 from planner.request import Request
 from planner.risk import Z90
-from planner.step import StepBreakdown, step_breakdown
+from planner.search import evaluated
 from planner.wall import Pace, pace
 
 RATE_FRACTION: dict[PostMethod, float] = {"full": 0.1, "lora": 1.0, "dpo": 0.1}
@@ -108,34 +106,23 @@ def post_plan(base: Plan, facts: Facts, request: Request, ask: PostAsk, start: S
 
 
 def _candidate(base: Plan, facts: Facts, request: Request, start: Start, *, num_steps: int) -> Candidate:
+    """The step as long as timed, and the memory that pretraining took: adapters keep less, a pair of dpo more."""
     shape, layout, sequences = base.model.shape, base.layout, base.recipe.sequences_per_step
     settings = {"seq_len": base.recipe.seq_len, "sequences_per_step": sequences}
-    step = step_breakdown(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision)
+    (found,) = evaluated(shape, layout, facts.cluster, facts.profile, **settings, precision=facts.precision).best
+    p50, reach = start.timing.step_seconds, math.exp(Z90 * start.timing.step_log_sd)
     return Candidate(
         shape=shape,
         law_model=facts.law.model(shape),
         layout=layout,
-        step=_as_timed(step, start.timing),
-        memory=_memory(base, facts),
+        step_seconds=Band(p10=p50 / reach, p50=p50, p90=p50 * reach),
+        bound_by=found.step.bound_by,
+        memory_bytes=found.memory.total_bytes,
         pace=_pace(base, facts, request, start.timing),
         sequences_per_step=sequences,
         num_steps=num_steps,
         constraint="tokens",
         loss=start.base_loss,
-    )
-
-
-def _memory(base: Plan, facts: Facts) -> MemoryBreakdown:
-    """What pretraining took: adapters keep less, and a pair of dpo, two sequences, more."""
-    shape, layout, recipe = base.model.shape, base.layout, base.recipe
-    return memory_per_device(
-        shape,
-        layout,
-        facts.cluster,
-        seq_len=recipe.seq_len,
-        sequences_per_step=recipe.sequences_per_step,
-        precision=facts.precision,
-        abilities=abilities_of(facts.profile.stack),
     )
 
 
@@ -154,16 +141,6 @@ def _pace(base: Plan, facts: Facts, request: Request, timing: PostTiming) -> Pac
         failures_per_node_day=facts.overheads.failures_per_node_day,
     )
     return replace(paced, eval_seconds=timing.eval_seconds * num_gates(request.gate_fraction))
-
-
-def _as_timed(step: StepBreakdown, timing: PostTiming) -> StepBreakdown:
-    """The step as long as timed, each cause's share as it was, with the spread of what was timed."""
-    p50, reach = timing.step_seconds, math.exp(Z90 * timing.step_log_sd)
-    factor = p50 / step.step_seconds
-    seconds = {name: value * factor for name, value in step.model_dump().items() if name.endswith("_seconds")}
-    rates = {name: getattr(step, name) / factor for name in ("mfu", "hfu", "tokens_per_s_per_device")}
-    band = Band(p10=p50 / reach, p50=p50, p90=p50 * reach)
-    return StepBreakdown.model_validate(step.model_dump() | seconds | rates | {"step_seconds_band": band.model_dump()})
 
 
 def _changes(plan: Plan, base: Plan, ask: PostAsk, start: Start) -> dict[str, object]:

@@ -202,7 +202,7 @@ def lifetime_cost_usd(one: Candidate, request: Request, facts: Facts) -> float:
     """
     training = run_cost_usd(one.pace.wall_seconds(one.num_steps), facts.rates)
     train_flop_per_s = (
-        flop_per_token(one.shape, seq_len=facts.seq_len) * one.pace.tokens_per_step / one.step.step_seconds
+        flop_per_token(one.shape, seq_len=facts.seq_len) * one.pace.tokens_per_step / one.step_seconds.p50
     )
     serve_flop = 2.0 * num_active_matmul_params(one.shape) * request.inference_tokens
     return training + run_cost_usd(serve_flop / train_flop_per_s, facts.rates)

@@ -7,21 +7,32 @@ may want to say about the rest; `planner.fastest` finds the best of each of many
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.values import Band
 from planner.abilities import Abilities, abilities_of
 from planner.cluster import Cluster, ComputePrecision, Layout
 from planner.grid import Grid, Space, grid, grid_numbers, some_of
 from planner.memory import MemoryBreakdown, fits, memory_breakdowns, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
-from planner.step import StepBreakdown, step_breakdowns
+from planner.step import StepBreakdown, bands_and_bounds, step_breakdowns
 from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_columns, workloads
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
+
+
+class Brief(NamedTuple):
+    """One layout, how long its step takes, what bounds that, and the bytes of its fullest device."""
+
+    layout: Layout
+    step_seconds: Band
+    bound_by: str
+    memory_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,11 @@ class Found:
     layout: Layout
     step: StepBreakdown
     memory: MemoryBreakdown
+
+    @property
+    def brief(self) -> Brief:
+        """What a search over models asks of it."""
+        return Brief(self.layout, self.step.step_seconds_band, self.step.bound_by, self.memory.total_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +194,28 @@ def valued(configurations: Sequence[Configuration], setting: Setting) -> list[Fo
     """Time and memory of each configuration, in full."""
     if not configurations:
         return []
-    seq_len, abilities = setting.seq_len, setting.abilities
-    work = workloads(configurations, setting.cluster, seq_len=seq_len, precision=setting.precision, abilities=abilities)
-    steps = step_breakdowns(configurations, work, setting.profile, seq_len=seq_len, has_flash=abilities.has_flash)
+    work, has_flash = _work(configurations, setting), setting.abilities.has_flash
+    steps = step_breakdowns(configurations, work, setting.profile, seq_len=setting.seq_len, has_flash=has_flash)
     memories = memory_breakdowns(work)
     triples = zip(configurations, steps, memories, strict=True)
     return [Found(one.layout, step, memory) for one, step, memory in triples]
+
+
+def briefs(configurations: Sequence[Configuration], setting: Setting) -> list[Brief]:
+    """`Found.brief` of each configuration, without the rest."""
+    if not configurations:
+        return []
+    work = _work(configurations, setting)
+    steps, needed = bands_and_bounds(work, setting.profile), peak_bytes(work).total.tolist()
+    triples = zip(configurations, steps, needed, strict=True)
+    return [Brief(one.layout, band, bound, num_bytes) for one, (band, bound), num_bytes in triples]
+
+
+def _work(configurations: Sequence[Configuration], setting: Setting) -> Workload:
+    return workloads(
+        configurations,
+        setting.cluster,
+        seq_len=setting.seq_len,
+        precision=setting.precision,
+        abilities=setting.abilities,
+    )

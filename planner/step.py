@@ -24,6 +24,13 @@ LOG_STEP = 1e-4  # of a constant's logarithm, for derivatives
 COMPUTE_TERMS = ("products", "attention", "head", "recompute")
 LINK_TERMS = ("tensor", "context", "expert", "pipeline", "data", "offload", "stragglers")
 MEMORY_TERMS = ("elementwise", "optimizer")
+BOUNDS = {
+    "compute": COMPUTE_TERMS,
+    "memory": MEMORY_TERMS,
+    "links": LINK_TERMS,
+    "bubble": ("bubble",),
+    "overhead": ("overhead",),
+}
 
 
 class StepBreakdown(Value):
@@ -95,18 +102,37 @@ def step_breakdowns(
 ) -> list[StepBreakdown]:
     """`step_breakdown` of each of many configurations of one device; `work` are the same as arrays."""
     settings = {"seq_len": seq_len, "has_flash": has_flash}
-    terms, totals = terms_and_seconds(work, _moved(profile))
-    bands = step_bands(totals[0], _log_sd(_log_gradient(totals), profile))
-    causes = {f.name: np.broadcast_to(getattr(terms, f.name), totals.shape)[0].tolist() for f in fields(StepTerms)}
+    causes, bands = _timed(work, profile)
+    columns = {name: seconds.tolist() for name, seconds in causes.items()}
     peak = float(work.device.matmul_flop_per_s[0])
     return [
-        _breakdown(one, {name: of[at] for name, of in causes.items()}, band, peak=peak, **settings)
-        for at, (one, band) in enumerate(zip(configurations, bands, strict=True))
+        _breakdown(one, {name: of[at] for name, of in columns.items()}, band, bound, peak=peak, **settings)
+        for at, (one, band, bound) in enumerate(zip(configurations, bands, bound_by(causes), strict=True))
     ]
 
 
+def bands_and_bounds(work: Workload, profile: Profile) -> list[tuple[Band, str]]:
+    """Seconds of each configuration's step and what bounds it: a third of the work of `step_breakdowns`."""
+    causes, bands = _timed(work, profile)
+    return list(zip(bands, bound_by(causes), strict=True))
+
+
+def _timed(work: Workload, profile: Profile) -> tuple[dict[str, Numbers], list[Band]]:
+    """Seconds by cause under the profile's medians, and the bands of their sums."""
+    terms, totals = terms_and_seconds(work, _moved(profile))
+    bands = step_bands(totals[0], _log_sd(_log_gradient(totals), profile))
+    return {f.name: np.broadcast_to(getattr(terms, f.name), totals.shape)[0] for f in fields(StepTerms)}, bands
+
+
 def _breakdown(
-    one: Configuration, causes: Mapping[str, float], band: Band, *, peak: float, seq_len: int, has_flash: bool
+    one: Configuration,
+    causes: Mapping[str, float],
+    band: Band,
+    bound: str,
+    *,
+    peak: float,
+    seq_len: int,
+    has_flash: bool,
 ) -> StepBreakdown:
     """The breakdown of a step whose seconds are `causes`; `peak` is the device's FLOP per second."""
     tokens_per_s = one.sequences_per_step * seq_len / band.p50 / one.layout.num_devices
@@ -119,7 +145,7 @@ def _breakdown(
         mfu=model_flop * tokens_per_s / peak,
         hfu=(model_flop + extra_flop) * tokens_per_s / peak,
         tokens_per_s_per_device=tokens_per_s,
-        bound_by=bound_by(causes),
+        bound_by=bound,
     )
 
 
@@ -171,8 +197,8 @@ def _log_gradient(totals: Numbers) -> Numbers:
     return ((logs[1:] - logs[0]) / LOG_STEP).T
 
 
-def bound_by(causes: Mapping[str, float]) -> str:
-    """What takes the largest part of a step's seconds by cause: compute, memory, links, bubble or overhead."""
-    groups = {"compute": COMPUTE_TERMS, "memory": MEMORY_TERMS, "links": LINK_TERMS}
-    groups |= {"bubble": ("bubble",), "overhead": ("overhead",)}
-    return max(groups, key=lambda group: sum(causes[name] for name in groups[group]))
+def bound_by(causes: Mapping[str, Numbers]) -> list[str]:
+    """What takes the largest part of each step's seconds by cause: compute, memory, links, bubble or overhead."""
+    sums = np.stack([sum(causes[name] for name in terms) for terms in BOUNDS.values()])
+    names = list(BOUNDS)
+    return [names[at] for at in sums.argmax(axis=0)]

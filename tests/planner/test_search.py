@@ -13,7 +13,7 @@ from planner.fastest import Batch, fastest_layouts
 from planner.grid import Space, default_space, divisors, grid
 from planner.memory import memory_per_device
 from planner.profiles import profile as profile_for
-from planner.search import Found, evaluated, search
+from planner.search import Brief, evaluated, search
 from planner.shapes import standard_shape
 from planner.step import step_breakdown
 from tests.planner.workloads import DEEPSEEK_V2, H100S, LLAMA_7B, MIXTRAL, PROFILE
@@ -137,11 +137,11 @@ def test_models_searched_together_have_the_answers_they_have_alone() -> None:
     batches = [Batch(LLAMA_7B, 128), Batch(MIXTRAL, 64), Batch(DEEPSEEK_V2, 64), Batch(LLAMA_7B, 256)]
     common = {"seq_len": 4096, "precision": "bf16"}
 
-    def alone(batch: Batch) -> Found | None:
+    def alone(batch: Batch) -> Brief | None:
         settings = {"seq_len": 4096, "sequences_per_step": batch.sequences_per_step}
         space = default_space(batch.shape, H100S, abilities=abilities_of(PROFILE.stack), **settings)
         found = search(batch.shape, H100S, PROFILE, space, precision="bf16", num_best=1, **settings)
-        return found.best[0] if found.best else None
+        return found.best[0].brief if found.best else None
 
     assert fastest_layouts(batches, H100S, PROFILE, **common) == [alone(batch) for batch in batches]
     assert alone(batches[0]) != alone(batches[1])
@@ -158,11 +158,11 @@ def test_what_is_not_looked_at_is_never_the_fastest(stack: str, chip: str, num_d
     batches = [Batch(shape, number * num_devices) for shape in (*sizes, MIXTRAL) for number in (1, 4, 48)]
     found = fastest_layouts(batches, cluster, profile, seq_len=seq_len, precision="bf16")
 
-    def everything(batch: Batch) -> Found | None:
+    def everything(batch: Batch) -> Brief | None:
         settings = {"seq_len": seq_len, "sequences_per_step": batch.sequences_per_step}
         space = default_space(batch.shape, cluster, abilities=abilities_of(stack), **settings)
         best = search(batch.shape, cluster, profile, space, precision="bf16", num_best=1, **settings).best
-        return best[0] if best else None
+        return best[0].brief if best else None
 
     assert found == [everything(batch) for batch in batches]
     assert num_devices > 4 or any(one and one.layout.recompute != "none" for one in found)  # four are short of memory

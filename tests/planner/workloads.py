@@ -81,7 +81,7 @@ def shapes() -> st.SearchStrategy[ModelShape]:
 
 
 def layouts() -> st.SearchStrategy[Layout]:
-    """Layouts of up to 512 devices over every axis; of pipelines that shard weights, whose zero bubble nobody runs, 1F1B.
+    """Layouts of up to 512 devices over every axis, but for zero bubbles with sharded weights, which nobody runs.
 
     The model's filling of their bubble counts the wait for weights as if it computed.
     """
