@@ -21,7 +21,7 @@ from planner.economics.scope import Scope
 from planner.economics.serving import Volume, closed_api, open_api, served, serving_usd_per_million, volume
 from planner.economics.spot import SPOT_SECONDS_BETWEEN_PREEMPTIONS, spot_useful_fraction
 from planner.facts import Facts
-from planner.model import num_active_params, num_params
+from planner.model import num_active_params
 from planner.plan import Alternative, SizeOption
 from planner.recipe import Rates, run_cost_usd
 from planner.request import Request
@@ -86,8 +86,8 @@ def alternatives(
 def sizes(best: Candidate, others: Sequence[Candidate]) -> tuple[SizeOption, ...]:
     """The best candidate of each size of the chosen kind, at most `MAX_SIZES` of them, around the chosen one."""
     kin = sorted((one for one in others if _experts(one) == _experts(best)), key=lambda one: one.loss, reverse=True)
-    by_size = sorted({num_params(one.shape): one for one in kin}.items())
-    chosen = [size for size, _ in by_size].index(num_params(best.shape))
+    by_size = sorted({one.num_params: one for one in kin}.items())
+    chosen = [size for size, _ in by_size].index(best.num_params)
     first = max(0, min(chosen - MAX_SIZES // 2, len(by_size) - MAX_SIZES))
     return tuple(
         SizeOption(num_params=size, num_tokens=one.num_tokens, loss_p50=one.loss)
@@ -96,16 +96,16 @@ def sizes(best: Candidate, others: Sequence[Candidate]) -> tuple[SizeOption, ...
 
 
 def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume, scope: Scope) -> list[Alternative]:
-    chosen = num_params(best.shape)
-    smaller = [one for one in others if num_params(one.shape) <= 0.6 * chosen]
-    larger = [one for one in others if num_params(one.shape) >= 1.6 * chosen]
+    chosen = best.num_params
+    smaller = [one for one in others if one.num_params <= 0.6 * chosen]
+    larger = [one for one in others if one.num_params >= 1.6 * chosen]
     rows: list[Alternative] = []
     if smaller:
-        nearest = max(smaller, key=lambda one: num_params(one.shape))
+        nearest = max(smaller, key=lambda one: one.num_params)
         name = "smaller model, more tokens" if nearest.num_tokens > best.num_tokens else "smaller model"
         rows.append(_size(nearest, best, facts, at, scope, serving="cheaper to serve", name=name))
     if larger:
-        nearest = min(larger, key=lambda one: num_params(one.shape))
+        nearest = min(larger, key=lambda one: one.num_params)
         name = "larger model, fewer tokens" if nearest.num_tokens < best.num_tokens else "larger model"
         rows.append(_size(nearest, best, facts, at, scope, serving="dearer to serve", name=name))
     return rows
@@ -131,7 +131,7 @@ def _experts(one: Candidate) -> int:
 def _size(
     one: Candidate, best: Candidate, facts: Facts, at: Volume, scope: Scope, *, serving: str, name: str
 ) -> Alternative:
-    params, active = num_params(one.shape), num_active_params(one.shape)
+    params, active = one.num_params, num_active_params(one.shape)
     ratio = active / num_active_params(best.shape)
     seconds = one.pace.wall_seconds(one.num_steps)
     usd = run_cost_usd(seconds, facts.rates)
@@ -173,7 +173,7 @@ def _same_run(best: Candidate, how: str, *, seconds: float, rates: Rates, note: 
         cost_usd=run_cost_usd(seconds, rates),
         wall_seconds=seconds,
         loss_p50=best.loss,
-        num_params=num_params(best.shape),
+        num_params=best.num_params,
         num_tokens=best.num_tokens,
         note=note,
     )
@@ -217,7 +217,7 @@ def _adaptations(best: Candidate) -> Iterator[Adaptation]:
     yield Adaptation("LoRA on an open 8B model", base, tokens, 4.0 * base * tokens, "adapters only")
     slower = 4.0 * base * tokens * QLORA_SLOWER
     yield Adaptation("QLoRA on an open 8B model", base, tokens, slower, "4-bit base on one device's memory")
-    student, distilled = num_params(best.shape), max(1, round(DISTILLED_SHARE * best.num_tokens))
+    student, distilled = best.num_params, max(1, round(DISTILLED_SHARE * best.num_tokens))
     if student >= TEACHER_PARAMS:
         return  # nothing to learn from a smaller one
     yield Adaptation(
@@ -246,7 +246,7 @@ def _adapted(one: Adaptation, facts: Facts, at: Volume) -> Alternative:
 
 
 def _bought(best: Candidate, at: Volume) -> list[Alternative]:
-    near, closed = open_api(num_params(best.shape)), closed_api()
+    near, closed = open_api(best.num_params), closed_api()
     dearest = max(api_prices(), key=lambda one: one.blended_usd_per_million)
     return [
         _api(f"{near.model} by API (open weights)", near, at, factor=1.0),

@@ -120,7 +120,7 @@ def _recipe(best: Candidate, request: Request, facts: Facts) -> Recipe:
 def _model(best: Candidate) -> PlannedModel:
     return PlannedModel(
         shape=best.shape,
-        num_params=num_params(best.shape),
+        num_params=best.num_params,
         num_params_non_embedding=num_params(best.shape, convention="non-embedding"),
         num_params_matmul=num_params(best.shape, convention="matmul"),
     )

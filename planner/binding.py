@@ -28,23 +28,25 @@ def binding(best: Candidate, feasible: Sequence[Candidate], request: Request, fa
         return Binding(constraint=best.constraint, loss_change_for_10_percent_more=None, note=note)
     more = Request.model_validate(request.model_dump() | loosened)
     # The same run, longer: another batch might divide worse, and then more would seem to bring less.
-    num_tokens = min(limits(best.pace, best.shape, more, facts)).num_steps * best.pace.tokens_per_step
+    num_tokens = (
+        min(limits(best.pace, best.shape, more, facts, params=best.num_params)).num_steps * best.pace.tokens_per_step
+    )
     change = facts.law.median(best.law_model, num_tokens) - best.loss
     return Binding(constraint=best.constraint, loss_change_for_10_percent_more=change, note=note)
 
 
 def _edge_note(best: Candidate, feasible: Sequence[Candidate], request: Request, facts: Facts) -> str:
     """Why no larger or smaller size is better, where the best is the last of those that could be chosen."""
-    sizes = sorted(num_params(one.shape) for one in feasible if one.law_model.num_experts == best.law_model.num_experts)
-    if len(sizes) < 3 or num_params(best.shape) not in (sizes[0], sizes[-1]):
+    sizes = sorted(one.num_params for one in feasible if one.law_model.num_experts == best.law_model.num_experts)
+    if len(sizes) < 3 or best.num_params not in (sizes[0], sizes[-1]):
         return ""
     edge = "the best size is the edge of the sizes searched"
-    if num_params(best.shape) == sizes[0]:
+    if best.num_params == sizes[0]:
         return edge
     least = request.min_tokens_per_param
     if best.num_tokens < SIZE_RATIO * least * num_active_params(best.shape):
         return f"a larger model would read less than {least:g} tokens a parameter (--min-tokens-per-param)"
-    larger = next((one for one in span(request, facts) if num_params(one) > num_params(best.shape)), None)
+    larger = next((one for one in span(request, facts) if num_params(one) > best.num_params), None)
     if larger is None or best.law_model.num_experts > 1:
         return edge
     fits = candidate(request.choices.applied(larger), request, facts, guess_tokens=best.num_tokens)

@@ -7,7 +7,7 @@ that a cap at the budget rarely bites. The law then says which candidate ends lo
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from data.values import Band
@@ -58,6 +58,7 @@ class Candidate:
     """One model on this cluster, trained as long as the limits allow."""
 
     shape: ModelShape
+    num_params: int
     law_model: LawModel
     layout: Layout
     step_seconds: Band
@@ -166,15 +167,15 @@ def expected_lines(one: Candidate, facts: Facts) -> tuple[CostLine, ...]:
     return cost_lines(
         one.pace,
         num_steps=one.num_steps,
-        num_params=num_params(one.shape),
+        num_params=one.num_params,
         rates=facts.rates,
         price=facts.price,
         storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month,
     )
 
 
-def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple[Limit, ...]:
-    """What each constraint of the request allows this model, in steps."""
+def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts, *, params: int) -> tuple[Limit, ...]:
+    """What each constraint of the request allows this model, of so many parameters, in steps."""
     found: list[Limit] = []
     if request.target_loss is not None:
         model = facts.law.model(shape)
@@ -184,7 +185,7 @@ def limits(at: Pace, shape: ModelShape, request: Request, facts: Facts) -> tuple
     if request.num_tokens is not None:
         found.append(Limit(max(1, round(request.num_tokens / at.tokens_per_step)), "tokens"))
     if request.run_budget_usd is not None:
-        stored = storage_usd(num_params(shape), storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
+        stored = storage_usd(params, storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
         seconds = seconds_for_cost(max(0.0, request.run_budget_usd - stored), facts.rates)
         found.append(Limit(at.steps_within(seconds), "budget"))
     if request.deadline_seconds is not None:
@@ -219,7 +220,7 @@ def _with_batch_cost(model: LawModel, at: Pace, num_tokens: float) -> LawModel:
     if not num_tokens:
         return model
     factor = hyperparameters.batch_factor(tokens_per_step=at.tokens_per_step, num_tokens=num_tokens)
-    return replace(model, loss_factor=factor)
+    return LawModel(model.params, model.num_experts, factor)
 
 
 def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
@@ -237,34 +238,52 @@ def _at_batches(
     layouts = fastest_layouts(batches, facts.cluster, facts.profile, ahead=ahead, **settings)
     if facts.optimiser == "muon":
         layouts = _under_muon(batches, layouts, facts)
-    bare = [
-        _without_loss(batch, best, request, facts, tokens=start.guess_tokens) if best else None
+    trained = [
+        _trained(batch, best, request, facts, tokens=start.guess_tokens) if best else None
         for start, batch, best in zip(starts, batches, layouts, strict=True)
     ]
-    some = [one for one in bare if one and one.num_steps]
-    losses = facts.law.medians([one.law_model for one in some], [float(one.num_tokens) for one in some])
-    with_loss = iter([replace(one, loss=loss) for one, loss in zip(some, losses, strict=True)])
-    return [next(with_loss) if one and one.num_steps else one for one in bare]
+    some = [one for one in trained if one and one.limit.num_steps]
+    losses = iter(facts.law.medians([one.law_model for one in some], [float(one.num_tokens) for one in some]))
+    return [_with_loss(one, next(losses) if one.limit.num_steps else math.inf) if one else None for one in trained]
 
 
-def _without_loss(batch: Batch, best: Brief, request: Request, facts: Facts, *, tokens: float) -> Candidate:
-    """The model in its layout, trained to its limits."""
-    shape, sequences = batch
-    at = _pace(shape, best.step_seconds, sequences, request, facts, tokens=tokens)
-    tightest = min(limits(at, shape, request, facts))
-    num_tokens = tightest.num_steps * at.tokens_per_step
+class _Trained(NamedTuple):
+    """A model in its layout, trained to its limits; losses are predicted for many together."""
+
+    batch: Batch
+    best: Brief
+    num_params: int
+    law_model: LawModel
+    pace: Pace
+    limit: Limit
+
+    @property
+    def num_tokens(self) -> int:
+        return self.limit.num_steps * self.pace.tokens_per_step
+
+
+def _trained(batch: Batch, best: Brief, request: Request, facts: Facts, *, tokens: float) -> _Trained:
+    params = num_params(batch.shape)
+    at = _pace(params, best.step_seconds, batch.sequences_per_step, request, facts, tokens=tokens)
+    tightest = min(limits(at, batch.shape, request, facts, params=params))
+    law_model = _with_batch_cost(facts.law.model(batch.shape), at, tightest.num_steps * at.tokens_per_step)
+    return _Trained(batch, best, params, law_model, at, tightest)
+
+
+def _with_loss(one: _Trained, loss: float) -> Candidate:
     return Candidate(
-        shape=shape,
-        law_model=_with_batch_cost(facts.law.model(shape), at, num_tokens),
-        layout=best.layout,
-        step_seconds=best.step_seconds,
-        bound_by=best.bound_by,
-        memory_bytes=best.memory_bytes,
-        pace=at,
-        sequences_per_step=sequences,
-        num_steps=tightest.num_steps,
-        constraint=tightest.constraint,
-        loss=math.inf,
+        shape=one.batch.shape,
+        num_params=one.num_params,
+        law_model=one.law_model,
+        layout=one.best.layout,
+        step_seconds=one.best.step_seconds,
+        bound_by=one.best.bound_by,
+        memory_bytes=one.best.memory_bytes,
+        pace=one.pace,
+        sequences_per_step=one.batch.sequences_per_step,
+        num_steps=one.limit.num_steps,
+        constraint=one.limit.constraint,
+        loss=loss,
     )
 
 
@@ -288,15 +307,13 @@ def _changed(batch: Batch, one: Found, facts: Facts) -> Brief:
     return Found(one.layout, step, memory).brief
 
 
-def _pace(
-    shape: ModelShape, step_seconds: Band, sequences: int, request: Request, facts: Facts, *, tokens: float
-) -> Pace:
+def _pace(params: int, step_seconds: Band, sequences: int, request: Request, facts: Facts, *, tokens: float) -> Pace:
     scored = eval_tokens(tokens, heldout_tokens=facts.data.heldout_tokens) + probe_tokens(request.asked_items)
     return pace(
         step_seconds=step_seconds.p50,
         step_log_sd=log_sd(step_seconds.p10, step_seconds.p90),
         tokens_per_step=sequences * facts.seq_len,
-        num_params=num_params(shape),
+        num_params=params,
         eval_tokens=scored * num_gates(request.gate_fraction),
         num_nodes=math.ceil(facts.cluster.num_devices / facts.cluster.devices_per_node),
         startup_seconds=facts.overheads.startup_seconds,

@@ -26,8 +26,10 @@ class Choices(Value):
 
     def applied(self, plain: ModelShape) -> ModelShape:
         """Return the shape with what is chosen of it."""
+        if self == PLAIN:
+            return plain
         chosen = {"attention": self.attention.model_dump(), "logit_softcap": self.logit_softcap}
-        return plain if self == PLAIN else ModelShape.model_validate(plain.model_dump() | chosen)
+        return ModelShape.model_validate(plain.model_dump() | chosen)
 
     @property
     def words(self) -> tuple[str, ...]:

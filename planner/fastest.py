@@ -59,7 +59,7 @@ def fastest_layouts(
     """
     setting = Setting(cluster, profile, seq_len, precision)
     kept = _kept(setting)
-    missing = [batch for batch in dict.fromkeys(batches) if batch not in kept]
+    missing = [batch for batch in batches if batch not in kept]
     if missing:
         missing = list(dict.fromkeys((*missing, *(batch for batch in ahead if batch not in kept))))
         kept.update(zip(missing, _fastest(missing, setting), strict=True))

@@ -171,4 +171,4 @@ def _has(value: object, path: str) -> bool:
     """Whether a field of a field of a value says anything; a path of no such field says nothing."""
     for name in path.split("."):
         value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-    return value not in (None, 0, "", (), [], {})
+    return bool(value)

@@ -113,6 +113,7 @@ def _candidate(base: Plan, facts: Facts, request: Request, start: Start, *, num_
     p50, reach = start.timing.step_seconds, math.exp(Z90 * start.timing.step_log_sd)
     return Candidate(
         shape=shape,
+        num_params=base.model.num_params,
         law_model=facts.law.model(shape),
         layout=layout,
         step_seconds=Band(p10=p50 / reach, p50=p50, p90=p50 * reach),

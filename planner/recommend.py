@@ -14,7 +14,7 @@ from planner.assemble import assemble
 from planner.binding import binding
 from planner.candidates import Candidate, Start, at_other_batches, candidates_from, min_steps
 from planner.facts import Facts
-from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params, num_params
+from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params
 from planner.plan import Alternative, Plan
 from planner.recipe import run_cost_usd
 from planner.relax import relaxations
@@ -86,7 +86,7 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
         seen.look(centre.num_experts, range(centre.index - reach, centre.index + reach + 1))
     while centre is not None and seen.try_other_batches([centre]):
         pass
-    return tuple(sorted(seen.found.values(), key=lambda one: num_params(one.shape)))
+    return tuple(sorted(seen.found.values(), key=lambda one: one.num_params))
 
 
 class Place(NamedTuple):
@@ -168,12 +168,12 @@ def is_worth_running(one: Candidate, request: Request) -> bool:
 def _preference(one: Candidate, request: Request, facts: Facts) -> tuple[float, float]:
     """What is better sorts first: worth running, then loss, or cost where a target loss is asked for."""
     if not is_worth_running(one, request):
-        return math.inf, num_params(one.shape)
+        return math.inf, one.num_params
     if request.target_loss is None:
-        return one.loss, num_params(one.shape)
+        return one.loss, one.num_params
     if one.constraint != "target loss":
-        return OUT_OF_REACH + one.loss, num_params(one.shape)
-    return lifetime_cost_usd(one, request, facts), num_params(one.shape)
+        return OUT_OF_REACH + one.loss, one.num_params
+    return lifetime_cost_usd(one, request, facts), one.num_params
 
 
 def choose(feasible: Sequence[Candidate], request: Request, facts: Facts) -> Candidate:
@@ -183,7 +183,7 @@ def choose(feasible: Sequence[Candidate], request: Request, facts: Facts) -> Can
         InfeasibleError: none reaches the target loss.
     """
     if request.target_loss is None:
-        return min(feasible, key=lambda one: (one.loss, num_params(one.shape)))
+        return min(feasible, key=lambda one: (one.loss, one.num_params))
     reaching = [one for one in feasible if one.constraint == "target loss"]
     if not reaching:
         lowest = min(one.loss for one in feasible)

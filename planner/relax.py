@@ -7,7 +7,7 @@ from data.units import show_seconds, show_usd
 from planner.budget import storage_usd
 from planner.candidates import Candidate, min_steps
 from planner.facts import Facts
-from planner.model import num_active_params, num_params
+from planner.model import num_active_params
 from planner.recipe import run_cost_usd
 from planner.request import Request
 
@@ -65,7 +65,7 @@ def _wall(one: Candidate, request: Request) -> float:
 
 
 def _cost(one: Candidate, request: Request, facts: Facts) -> float:
-    stored = storage_usd(num_params(one.shape), storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
+    stored = storage_usd(one.num_params, storage_usd_per_byte_month=facts.overheads.storage_usd_per_byte_month)
     return stored + run_cost_usd(_wall(one, request), facts.rates)
 
 

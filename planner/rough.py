@@ -31,10 +31,11 @@ KEPT_SETTINGS = 8
 def rough_tokens_per_s(shapes: Sequence[ModelShape], setting: Setting) -> list[float]:
     """Tokens a second of each on the whole cluster; none of what does not fit in any of the few layouts."""
     known = _known(setting)
-    missing = [shape for shape in dict.fromkeys(shapes) if shape not in known]
+    found = [known.get(shape) for shape in shapes]
+    missing = list(dict.fromkeys(shape for shape, rate in zip(shapes, found, strict=True) if rate is None))
     if missing:
         known.update(zip(missing, _rates(missing, setting), strict=True))
-    return [known[shape] for shape in shapes]
+    return [known[shape] if rate is None else rate for shape, rate in zip(shapes, found, strict=True)]
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
