@@ -42,6 +42,9 @@ RETRIEVED_TOKENS = 4.0
 
 ADAPTATION_MFU = 0.35
 MAX_SIZES = 15
+OTHER_SIZE = 1.5
+"""How many times smaller or larger a model is that is another choice, not a neighbour."""
+
 QLORA_SLOWER = 1.3
 """Unpacking 4-bit weights in every product (assumption; QLoRA's paper reports memory, not time)."""
 
@@ -97,8 +100,8 @@ def sizes(best: Candidate, others: Sequence[Candidate]) -> tuple[SizeOption, ...
 
 def _sizes(best: Candidate, others: Sequence[Candidate], facts: Facts, at: Volume, scope: Scope) -> list[Alternative]:
     chosen = best.num_params
-    smaller = [one for one in others if one.num_params <= 0.6 * chosen]
-    larger = [one for one in others if one.num_params >= 1.6 * chosen]
+    smaller = [one for one in others if one.num_params * OTHER_SIZE <= chosen]
+    larger = [one for one in others if one.num_params >= OTHER_SIZE * chosen]
     rows: list[Alternative] = []
     if smaller:
         nearest = max(smaller, key=lambda one: one.num_params)

@@ -28,7 +28,7 @@ OUT_OF_REACH = 1e30
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at where only a rough picture is wanted."""
 
-NEAR, FAR = 5, 8
+NEAR, FAR = 4, 8
 """Around the size that is likely the best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`."""
 
 NEIGHBOURS = 3
