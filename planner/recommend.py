@@ -28,8 +28,9 @@ OUT_OF_REACH = 1e30
 STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at where only a rough picture is wanted."""
 
-NEAR, FAR = 4, 8
-"""Around the size that is likely the best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`."""
+NEAR, FAR, FURTHER = 4, 8, 12
+"""Around the size that is likely the best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`; with many
+numbers of experts, between which the few decide that are looked at of each, some as far as `FURTHER`."""
 
 NEIGHBOURS = 3
 """Sizes on either side of the best that have to be no better."""
@@ -75,7 +76,7 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     for count in counts:
         middle = seen.likely(count)
         if middle is not None:
-            seen.look(count, _around(middle, with_all_near=len(counts) == 1), likely=middle)
+            seen.look(count, _around(middle, is_one_of_many=len(counts) > 1), likely=middle)
     reach = NEIGHBOURS if seen.found else STRIDE
     if not seen.found:
         for count in counts:
@@ -84,8 +85,8 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     while seen.found and seen.best() != centre:
         centre = seen.best()
         seen.look(centre.num_experts, range(centre.index - reach, centre.index + reach + 1))
-    while centre is not None and seen.try_other_batches([centre]):
-        pass
+    if centre is not None:
+        seen.climb_batches([centre])
     return tuple(sorted(seen.found.values(), key=lambda one: one.num_params))
 
 
@@ -120,7 +121,7 @@ class _Seen:
         self.found.update(new)
         self.ranks.update((place, _preference(one, self.request, self.facts)) for place, one in new.items())
         coarse = COARSE * self.facts.cluster.num_devices
-        self.try_other_batches([place for place, one in new.items() if one.sequences_per_step <= coarse])
+        self.climb_batches([place for place, one in new.items() if one.sequences_per_step <= coarse])
 
     def likely(self, num_experts: int) -> int | None:
         """The place of the size that is likely the best; None where nothing says."""
@@ -137,26 +138,31 @@ class _Seen:
             self.starts[num_experts] = [Start(*one) for one in zip(shapes, tokens, strict=True)]
         return self.starts[num_experts]
 
-    def try_other_batches(self, places: Sequence[Place]) -> bool:
-        """Take a better batch where there is one; whether there was."""
-        is_better = False
-        places = [place for place in places if self.found[place].num_steps]
-        ones = [self.found[place] for place in places]
-        for place, others in zip(places, at_other_batches(ones, self.request, self.facts), strict=True):
-            for other in others:
-                rank = _preference(other, self.request, self.facts)
-                if rank < self.ranks[place]:
-                    self.found[place], self.ranks[place], is_better = other, rank, True
-        return is_better
+    def climb_batches(self, places: Sequence[Place]) -> None:
+        """Take a better batch where there is one nearby, until there is none."""
+        while places:
+            places = [place for place in places if self.found[place].num_steps]
+            ones = [self.found[place] for place in places]
+            tried = zip(places, at_other_batches(ones, self.request, self.facts), strict=True)
+            places = [place for place, others in tried if self._takes_better(place, others)]
+
+    def _takes_better(self, place: Place, others: Sequence[Candidate]) -> bool:
+        ranks = [_preference(other, self.request, self.facts) for other in others]
+        rank = min(ranks, default=self.ranks[place])
+        if rank >= self.ranks[place]:
+            return False
+        self.found[place], self.ranks[place] = others[ranks.index(rank)], rank
+        return True
 
     def best(self) -> Place:
         """Where the best of all found is."""
         return min(self.ranks, key=lambda place: self.ranks[place])
 
 
-def _around(middle: int, *, with_all_near: bool) -> list[int]:
-    near = range(middle - NEAR, middle + NEAR + 1) if with_all_near else ()
-    return sorted({*near, *range(middle - FAR, middle + FAR + 1, STRIDE)})
+def _around(middle: int, *, is_one_of_many: bool) -> list[int]:
+    far = FURTHER if is_one_of_many else FAR
+    near = () if is_one_of_many else range(middle - NEAR, middle + NEAR + 1)
+    return sorted({*near, *range(middle - far, middle + far + 1, STRIDE)})
 
 
 def is_worth_running(one: Candidate, request: Request) -> bool:
