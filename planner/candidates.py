@@ -43,7 +43,7 @@ BATCH_ROUNDS = 2
 """The batch depends on the tokens and the tokens on the batch's speed; two rounds settle it within a per cent."""
 
 NEAR_OCTAVES = 0.33
-"""Between a batch and the law's for the tokens it led to: one step of those looked at, which is not worth a search."""
+"""Between a batch and what the tokens it led to ask for: one step of those looked at, which is not worth a search."""
 
 
 class Limit(NamedTuple):
@@ -77,18 +77,28 @@ class Candidate:
 
 
 class Start(NamedTuple):
-    """A model, the tokens from which the search for its batch starts, which need not be good, or the batch itself."""
+    """A model, the tokens from which the search for its batch starts, which need not be good, or the batch itself.
+
+    Without one it is `times_batch` the law's for the tokens.
+    """
 
     shape: ModelShape
     guess_tokens: float
+    times_batch: int = 1
     sequences_per_step: int | None = None
+
+    def batch(self, facts: Facts) -> Batch:
+        """What is searched for."""
+        return Batch(self.shape, self.sequences_per_step or self.times_batch * _sequences(self.guess_tokens, facts))
 
 
 def at_other_batches(ones: Sequence[Candidate], request: Request, facts: Facts) -> list[list[Candidate]]:
     """Each candidate at every batch around its own that fits, trained to its limits."""
     batches = [_nearby(one.sequences_per_step, one.num_tokens, facts) for one in ones]
     starts = [
-        Start(one.shape, one.num_tokens, batch) for one, some in zip(ones, batches, strict=True) for batch in some
+        Start(one.shape, one.num_tokens, sequences_per_step=batch)
+        for one, some in zip(ones, batches, strict=True)
+        for batch in some
     ]
     found = iter(_at_batches(starts, request, facts))
     return [[other for other in itertools.islice(found, len(some)) if other is not None] for some in batches]
@@ -121,7 +131,7 @@ def candidates_from(
     if request.target_loss is not None:
         starts = [_aimed(start, request.target_loss, facts) for start in starts]
     tried = list(starts)
-    ahead = [] if likely is None else _other_batches(likely.shape, likely.guess_tokens, facts)
+    ahead = [] if likely is None else _around(likely.batch(facts), likely.guess_tokens, facts)
     found = _at_batches(tried, request, facts, ahead=ahead)
     for _ in range(1, BATCH_ROUNDS):
         tried = [_again(start, one, facts) if one else start for start, one in zip(tried, found, strict=True)]
@@ -131,9 +141,9 @@ def candidates_from(
 
 def _again(start: Start, one: Candidate, facts: Facts) -> Start:
     """The same model from the tokens it was given, at the same batch where that is near enough to theirs."""
-    num_tokens = max(one.num_tokens, MIN_STEPS * facts.seq_len)
-    octaves = abs(math.log2(_sequences(num_tokens, facts) / one.sequences_per_step))
-    return Start(start.shape, num_tokens, one.sequences_per_step if octaves <= NEAR_OCTAVES else None)
+    again = start._replace(guess_tokens=max(one.num_tokens, MIN_STEPS * facts.seq_len))
+    octaves = abs(math.log2(again.batch(facts).sequences_per_step / one.sequences_per_step))
+    return again._replace(sequences_per_step=one.sequences_per_step) if octaves <= NEAR_OCTAVES else again
 
 
 def _ahead(found: Sequence[Candidate | None], request: Request, facts: Facts) -> list[Batch]:
@@ -143,11 +153,11 @@ def _ahead(found: Sequence[Candidate | None], request: Request, facts: Facts) ->
     best = min((one for one in found if one and one.num_steps), key=lambda one: one.loss, default=None)
     if best is None:
         return []
-    return _other_batches(best.shape, best.num_tokens, facts)
+    return _around(Batch(best.shape, best.sequences_per_step), best.num_tokens, facts)
 
 
-def _other_batches(shape: ModelShape, num_tokens: float, facts: Facts) -> list[Batch]:
-    return [Batch(shape, batch) for batch in _nearby(_sequences(num_tokens, facts), num_tokens, facts)]
+def _around(batch: Batch, num_tokens: float, facts: Facts) -> list[Batch]:
+    return [Batch(batch.shape, other) for other in _nearby(batch.sequences_per_step, num_tokens, facts)]
 
 
 def _sequences(num_tokens: float, facts: Facts) -> int:
@@ -231,9 +241,7 @@ def min_steps(request: Request, *, params: int, tokens_per_step: int) -> int:
 def _at_batches(
     starts: Sequence[Start], request: Request, facts: Facts, *, ahead: Sequence[Batch] = ()
 ) -> list[Candidate | None]:
-    batches = [
-        Batch(start.shape, start.sequences_per_step or _sequences(start.guess_tokens, facts)) for start in starts
-    ]
+    batches = [start.batch(facts) for start in starts]
     settings = {"seq_len": facts.seq_len, "precision": facts.precision}
     layouts = fastest_layouts(batches, facts.cluster, facts.profile, ahead=ahead, **settings)
     if facts.optimiser == "muon":

@@ -12,15 +12,16 @@ from typing import NamedTuple
 from data.errors import InfeasibleError
 from planner.assemble import assemble
 from planner.binding import binding
-from planner.candidates import Candidate, Start, at_other_batches, candidates_from, min_steps
+from planner.candidates import Candidate, at_other_batches, candidates_from, min_steps
 from planner.facts import Facts
+from planner.guess import Guess, guesses, likeliest
 from planner.model import ModelShape, flop_per_token, num_active_matmul_params, num_active_params
 from planner.plan import Alternative, Plan
 from planner.recipe import run_cost_usd
 from planner.relax import relaxations
 from planner.request import Request
 from planner.shapes import with_experts
-from planner.span import EXPERT_COUNTS, guess_tokens, likely_place, span
+from planner.span import EXPERT_COUNTS, span
 
 OUT_OF_REACH = 1e30
 """Added to the loss of what cannot reach the target, so that the nearest is still preferred among those."""
@@ -29,8 +30,8 @@ STRIDE = 4
 """Of the sizes, about 12 % apart, every fourth is looked at where only a rough picture is wanted."""
 
 NEAR, FAR, FURTHER = 4, 8, 12
-"""Around the size that is likely the best, all sizes are looked at as far as `NEAR`, and some as far as `FAR`; with many
-numbers of experts, between which the few decide that are looked at of each, some as far as `FURTHER`."""
+"""Around the size that is likely the best, all are looked at as far as `NEAR`, some as far as `FAR`; of each of many
+numbers of experts, between which the few that are looked at decide, some as far as `FURTHER`."""
 
 NEIGHBOURS = 3
 """Sizes on either side of the best that have to be no better."""
@@ -104,7 +105,7 @@ class _Seen:
     request: Request
     facts: Facts
     sizes: Sequence[ModelShape]
-    starts: dict[int, list[Start]] = field(default_factory=dict)
+    guessed: dict[Place, Guess] = field(default_factory=dict)
     found: dict[Place, Candidate] = field(default_factory=dict)
     ranks: dict[Place, tuple[float, float]] = field(default_factory=dict)
     looked: set[Place] = field(default_factory=set)
@@ -114,9 +115,9 @@ class _Seen:
         places = [Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes)]
         places = [place for place in places if place not in self.looked]
         self.looked.update(places)
-        starts = self.starts_of(num_experts)
-        some, first = [starts[place.index] for place in places], None if likely is None else starts[likely]
-        trained = candidates_from(some, self.request, self.facts, likely=first)
+        starts = [one.start for one in self.guesses_of(places)]
+        first = None if likely is None else self.guessed[Place(num_experts, likely)].start
+        trained = candidates_from(starts, self.request, self.facts, likely=first)
         new = {place: one for place, one in zip(places, trained, strict=True) if one is not None}
         self.found.update(new)
         self.ranks.update((place, _preference(one, self.request, self.facts)) for place, one in new.items())
@@ -125,18 +126,23 @@ class _Seen:
 
     def likely(self, num_experts: int) -> int | None:
         """The place of the size that is likely the best; None where nothing says."""
-        starts = self.starts_of(num_experts)
-        shapes, tokens = [start.shape for start in starts], [start.guess_tokens for start in starts]
-        return likely_place(shapes, tokens, self.request, self.facts)
+        middle = self._likeliest(num_experts, range(0, len(self.sizes), STRIDE))
+        if middle is None:
+            return None
+        return self._likeliest(num_experts, range(middle - 2 * STRIDE, middle + 2 * STRIDE + 1))
 
-    def starts_of(self, num_experts: int) -> list[Start]:
-        """Every size with so many experts, and roughly the tokens that the limits leave it."""
-        if num_experts not in self.starts:
-            applied = self.request.choices.applied
-            shapes = [applied(with_experts(size, num_experts=num_experts)) for size in self.sizes]
-            tokens = guess_tokens(shapes, self.request, self.facts)
-            self.starts[num_experts] = [Start(*one) for one in zip(shapes, tokens, strict=True)]
-        return self.starts[num_experts]
+    def _likeliest(self, num_experts: int, indices: Iterable[int]) -> int | None:
+        places = [Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes)]
+        at = likeliest(self.guesses_of(places), self.request, self.facts)
+        return None if at is None else places[at].index
+
+    def guesses_of(self, places: Sequence[Place]) -> list[Guess]:
+        """What the limits roughly leave each."""
+        missing = [place for place in places if place not in self.guessed]
+        applied = self.request.choices.applied
+        shapes = [applied(with_experts(self.sizes[place.index], num_experts=place.num_experts)) for place in missing]
+        self.guessed.update(zip(missing, guesses(shapes, self.request, self.facts), strict=True))
+        return [self.guessed[place] for place in places]
 
     def climb_batches(self, places: Sequence[Place]) -> None:
         """Take a better batch where there is one nearby, until there is none."""

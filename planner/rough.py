@@ -1,14 +1,15 @@
 """How fast each of many models roughly trains, from a few layouts instead of all, so that a search starts near its end.
 
-Each at the batch of a run of its own best length, whatever the money and the time: so the answers are kept for as long
-as the cluster stays the same.
+Each at batches of a run of its own best length, whatever the money and the time: so the answers are kept for as long as
+the cluster stays the same.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,42 +26,60 @@ TOKENS_PER_PARAM = 20.0
 
 MOST_STAGES = 16
 
+COARSE = 16
+"""Sequences a device: with no more than that, a batch is so small that a larger one may be much faster."""
+
+FEWER, MORE = 1, 2
+"""Of such batches, how often half as large and twice as large are looked at."""
+
 KEPT_SETTINGS = 8
 
 
-def rough_tokens_per_s(shapes: Sequence[ModelShape], setting: Setting) -> list[float]:
-    """Tokens a second of each on the whole cluster; none of what does not fit in any of the few layouts."""
+class Rate(NamedTuple):
+    """Tokens a second on the whole cluster at one batch; none where it fits in none of the few layouts."""
+
+    sequences_per_step: int
+    tokens_per_s: float
+
+
+def rough_rates(shapes: Sequence[ModelShape], setting: Setting) -> list[tuple[Rate, ...]]:
+    """How fast each trains at a batch near its best, or where that is coarse, at several around it."""
     known = _known(setting)
     found = [known.get(shape) for shape in shapes]
-    missing = list(dict.fromkeys(shape for shape, rate in zip(shapes, found, strict=True) if rate is None))
+    missing = list(dict.fromkeys(shape for shape, rates in zip(shapes, found, strict=True) if rates is None))
     if missing:
         known.update(zip(missing, _rates(missing, setting), strict=True))
-    return [known[shape] if rate is None else rate for shape, rate in zip(shapes, found, strict=True)]
+    return [rates or known[shape] for shape, rates in zip(shapes, found, strict=True)]
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
-def _known(_setting: Setting) -> dict[ModelShape, float]:
+def _known(_setting: Setting) -> dict[ModelShape, tuple[Rate, ...]]:
     """The answers of one setting; there are some hundred sizes of a vocabulary."""
     return {}
 
 
-def _rates(shapes: Sequence[ModelShape], setting: Setting) -> list[float]:
-    batches = [_sequences(shape, setting) for shape in shapes]
-    spaces = [_few(shape, batch, setting) for shape, batch in zip(shapes, batches, strict=True)]
+def _rates(shapes: Sequence[ModelShape], setting: Setting) -> list[tuple[Rate, ...]]:
+    batches = [_batches(shape, setting) for shape in shapes]
+    pairs = [(shape, batch) for shape, some in zip(shapes, batches, strict=True) for batch in some]
+    spaces = [_few(shape, batch, setting) for shape, batch in pairs]
     parts = [
         grid_parts(shape, setting.cluster, space, seq_len=setting.seq_len, sequences_per_step=batch)
-        for shape, space, batch in zip(shapes, spaces, batches, strict=True)
+        for (shape, batch), space in zip(pairs, spaces, strict=True)
     ]
     rows = grid_of(parts, spaces[0])  # what stands behind the rows depends on the setting alone
-    models = shape_columns(shapes, seq_len=setting.seq_len)
+    models = shape_columns([shape for shape, _ in pairs], seq_len=setting.seq_len)
     seconds = _seconds(rows, spaces[0], models, setting)
-    return [batch * setting.seq_len / each for batch, each in zip(batches, seconds, strict=True)]
+    rates = iter([Rate(batch, batch * setting.seq_len / each) for (_, batch), each in zip(pairs, seconds, strict=True)])
+    return [tuple(islice(rates, len(some))) for some in batches]
 
 
-def _sequences(shape: ModelShape, setting: Setting) -> int:
-    """A power of two for each device, near the best batch: how well a batch divides says nothing of the next one."""
+def _batches(shape: ModelShape, setting: Setting) -> list[int]:
+    """Powers of two for each device, around the best: how well a batch divides says nothing of the next one."""
+    num_devices = setting.cluster.num_devices
     best = hyperparameters.batch_tokens(TOKENS_PER_PARAM * num_active_params(shape)) / setting.seq_len
-    return setting.cluster.num_devices * 2 ** max(0, round(math.log2(best / setting.cluster.num_devices)))
+    power = max(0, round(math.log2(best / num_devices)))
+    powers = range(max(0, power - FEWER), power + MORE + 1) if 2**power <= COARSE else (power,)
+    return [num_devices * 2**one for one in powers]
 
 
 def _few(shape: ModelShape, batch: int, setting: Setting) -> Space:
@@ -76,7 +95,7 @@ def _few(shape: ModelShape, batch: int, setting: Setting) -> Space:
         num_model_chunks=(1,),
         recompute=(space.recompute[0], space.recompute[-1]),
         schedule=space.schedule[:1],
-        offload=space.offload[:1],
+        offload=tuple(kind for kind in space.offload if kind != "activations"),
     )
 
 

@@ -1,21 +1,18 @@
-"""Where the search for a model starts: which sizes are looked at, and the tokens each is first given.
+"""Which sizes are looked at: a thousandfold span, which must hold what the limits allow.
 
-Guesses need not be good: sizes a thousandfold apart are looked at, and limits decide how long each is trained. But the
-span must hold what the limits allow, so it follows money and time, and text and memory where those allow less.
+So it follows money and time, and text and memory where those allow less.
 """
 
 import math
 from collections.abc import Sequence
 
 from planner.belief import LawModel
-from planner.candidates import MIN_STEPS
 from planner.facts import Facts
-from planner.model import ModelShape, num_active_params, num_params
+from planner.model import ModelShape, num_params
 from planner.recipe import seconds_for_cost
 from planner.request import Request
 from planner.risk import START_LOG_SD, Z90
-from planner.rough import TOKENS_PER_PARAM, rough_tokens_per_s
-from planner.search import Setting
+from planner.rough import TOKENS_PER_PARAM
 from planner.shapes import MAX_PARAMS, MIN_PARAMS, candidate_shapes, standard_shape
 
 REACH = 32.0
@@ -36,9 +33,6 @@ MAX_REPEATS = 8.0
 ROUNDING = 4.0
 """The budget of FLOP is a power of this, twice too much or too little at most."""
 
-ROUGH_SHARE = 0.85
-"""Of the rough speed, what is left: evaluations, checkpoints, limits kept at the P90, and what a full search gains."""
-
 SHORTEST_TRAINING_SECONDS = 1.0
 """What is trained for when start-up alone fills the limits."""
 
@@ -50,39 +44,6 @@ def span(request: Request, facts: Facts) -> Sequence[ModelShape]:
     flop = ROUNDING ** round(math.log(flop, ROUNDING))
     held = facts.cluster.num_devices * facts.hardware.memory_bytes / BYTES_PER_PARAM
     return _shapes(request, facts, centre=min(held, math.sqrt(flop / (6.0 * _tokens_per_param(request)))))
-
-
-def guess_tokens(shapes: Sequence[ModelShape], request: Request, facts: Facts) -> list[float]:
-    """Roughly what the limits leave each model to read."""
-    if request.num_tokens is not None:
-        return [float(request.num_tokens)] * len(shapes)
-    text = math.inf if facts.data.unique_tokens is None else request.max_epochs * facts.data.unique_tokens
-    seconds = _limited_seconds(request, facts)
-    if math.isfinite(seconds):
-        setting = Setting(facts.cluster, facts.profile, facts.seq_len, facts.precision)
-        rates = rough_tokens_per_s(shapes, setting)
-        return [min(text, max(ROUGH_SHARE * seconds * rate, _fewest_tokens(facts))) for rate in rates]
-    flop = unlimited_flop(request, facts)
-    return [min(text, flop / (6.0 * num_active_params(shape))) for shape in shapes]
-
-
-def likely_place(shapes: Sequence[ModelShape], tokens: Sequence[float], request: Request, facts: Facts) -> int | None:
-    """Where in `shapes` the law sees the lowest loss after `tokens` each; None where cost decides, not loss.
-
-    Of what has too few tokens for a run worth planning, the smallest.
-    """
-    if request.target_loss is not None or request.num_tokens is not None:
-        return None
-    losses = facts.law.medians([facts.law.model(shape) for shape in shapes], tokens)
-    sizes = [num_active_params(shape) for shape in shapes]
-    fewest, per_param = _fewest_tokens(facts), request.min_tokens_per_param
-    enough = [one > max(fewest, per_param * size) for one, size in zip(tokens, sizes, strict=True)]
-    return min(range(len(shapes)), key=lambda at: (not enough[at], losses[at] if enough[at] else sizes[at]))
-
-
-def _fewest_tokens(facts: Facts) -> float:
-    """Of the shortest run worth planning at the smallest batch; what does not fit is given these."""
-    return float(MIN_STEPS * facts.cluster.num_devices * facts.seq_len)
 
 
 def _tokens_per_param(request: Request) -> float:
@@ -104,13 +65,13 @@ def _shapes(request: Request, facts: Facts, *, centre: float) -> Sequence[ModelS
 
 
 def _limited_flop(request: Request, facts: Facts) -> float:
-    seconds = _limited_seconds(request, facts)
+    seconds = limited_seconds(request, facts)
     if math.isfinite(seconds):
         return seconds * facts.cluster.num_devices * facts.hardware.peak_flop_per_s * MFU
     return unlimited_flop(request, facts)
 
 
-def _limited_seconds(request: Request, facts: Facts) -> float:
+def limited_seconds(request: Request, facts: Facts) -> float:
     """What money and time leave for training; infinite where neither is limited."""
     budget, deadline = request.run_budget_usd, request.deadline_seconds
     seconds = min(

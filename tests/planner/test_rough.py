@@ -6,7 +6,7 @@ from data.catalog.hardware import hardware
 from planner.cluster import Cluster
 from planner.fastest import Batch, fastest_layouts
 from planner.profiles import profile
-from planner.rough import _sequences, rough_tokens_per_s
+from planner.rough import rough_rates
 from planner.search import Setting
 from planner.shapes import candidate_shapes, standard_shape, with_experts
 
@@ -35,11 +35,16 @@ def test_few_layouts_are_nearly_as_fast_as_the_fastest_of_all(
         with_experts(one, num_experts=num_experts)
         for one in candidate_shapes(2e8, 3e10, vocab_size=32_000, seq_len=SEQ_LEN)[::5]
     ]
-    batches = [Batch(shape, _sequences(shape, setting)) for shape in shapes]
+    rates = {
+        Batch(shape, one.sequences_per_step): one.tokens_per_s
+        for shape, some in zip(shapes, rough_rates(shapes, setting), strict=True)
+        for one in some
+    }
+    batches = list(rates)
     all_of_them = fastest_layouts(batches, setting.cluster, setting.profile, seq_len=SEQ_LEN, precision="bf16")
     shares = [
         rate * one.step_seconds.p50 / (batch.sequences_per_step * SEQ_LEN)
-        for rate, batch, one in zip(rough_tokens_per_s(shapes, setting), batches, all_of_them, strict=True)
+        for (batch, rate), one in zip(rates.items(), all_of_them, strict=True)
         if one is not None
     ]
     fitting = [share for share in shares if share > 0]
@@ -54,5 +59,7 @@ def test_what_does_not_fit_trains_nothing() -> None:
     setting = a_setting("rtx-4090", "isoplan", 1)
     fits, does_not = (standard_shape(size, vocab_size=32_000, seq_len=SEQ_LEN) for size in (3e8, 3e10))
 
-    assert rough_tokens_per_s([does_not, fits], setting)[0] == 0.0
-    assert rough_tokens_per_s([does_not, fits], setting)[1] > 0.0
+    none, some = rough_rates([does_not, fits], setting)
+
+    assert {one.tokens_per_s for one in none} == {0.0}
+    assert min(one.tokens_per_s for one in some) > 0.0
