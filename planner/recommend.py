@@ -75,7 +75,8 @@ def candidates(request: Request, facts: Facts) -> tuple[Candidate, ...]:
     seen = _Seen(request, facts, span(request, facts))
     counts = EXPERT_COUNTS if request.moe else EXPERT_COUNTS[:1]
     for count in counts:
-        middle = seen.likely(count)
+        # Of one number of experts all, since what was guessed for a little less money is known.
+        middle = seen.likely(count, stride=STRIDE if len(counts) > 1 else 1)
         if middle is not None:
             seen.look(count, _around(middle, is_one_of_many=len(counts) > 1), likely=middle)
     reach = NEIGHBOURS if seen.found else STRIDE
@@ -124,12 +125,12 @@ class _Seen:
         coarse = COARSE * self.facts.cluster.num_devices
         self.climb_batches([place for place, one in new.items() if one.sequences_per_step <= coarse])
 
-    def likely(self, num_experts: int) -> int | None:
-        """The place of the size that is likely the best; None where nothing says."""
-        middle = self._likeliest(num_experts, range(0, len(self.sizes), STRIDE))
-        if middle is None:
-            return None
-        return self._likeliest(num_experts, range(middle - 2 * STRIDE, middle + 2 * STRIDE + 1))
+    def likely(self, num_experts: int, *, stride: int) -> int | None:
+        """The place of the size that is likely the best, first of those so far apart; None where nothing says."""
+        middle = self._likeliest(num_experts, range(0, len(self.sizes), stride))
+        if middle is None or stride == 1:
+            return middle
+        return self._likeliest(num_experts, range(middle - 2 * stride, middle + 2 * stride + 1))
 
     def _likeliest(self, num_experts: int, indices: Iterable[int]) -> int | None:
         places = [Place(num_experts, index) for index in indices if 0 <= index < len(self.sizes)]
