@@ -90,7 +90,7 @@ class RunPage(Page[Seen | None]):
         yield Panel("Δ to plan", delta, id="delta-panel")
         yield Horizontal(
             Panel("Gates", Tail(id="gates"), id="gates-now-panel"),
-            Panel("Events", RichLog(id="events", max_lines=200, wrap=False, markup=False), id="events-panel"),
+            Panel("Events", RichLog(id="events", max_lines=200, min_width=1, markup=False), id="events-panel"),
             id="below",
         )
 
