@@ -50,7 +50,7 @@ def likeliest(guessed: Sequence[Guess], request: Request, facts: Facts) -> int |
 
 
 def _options(shapes: Sequence[ModelShape], request: Request, facts: Facts) -> list[list[Start]]:
-    """Each model at each batch."""
+    """Each model at the batches worth a thought."""
     if request.num_tokens is not None:
         return [[Start(shape, float(request.num_tokens))] for shape in shapes]
     text = math.inf if facts.data.unique_tokens is None else request.max_epochs * facts.data.unique_tokens
@@ -77,7 +77,7 @@ def _at(start: Start, rate: Rate, facts: Facts) -> Start:
 
 
 def _lowest(options: Sequence[Guess], facts: Facts) -> Guess:
-    """At one batch, as the law has it: what that costs says nothing of others then."""
+    """The lowest of one model's batches, those off the law's counted; a single one is the law's."""
     if len(options) == 1:
         return options[0]
     return min(

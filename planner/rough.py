@@ -32,7 +32,7 @@ COARSE = 16
 FEWER, MORE = 1, 2
 """Of such batches, how often half as large and twice as large are looked at."""
 
-KEPT_SETTINGS = 8
+KEPT_SETTINGS, KEPT_SHAPES = 8, 2_048
 
 
 class Rate(NamedTuple):
@@ -49,12 +49,15 @@ def rough_rates(shapes: Sequence[ModelShape], setting: Setting) -> list[tuple[Ra
     missing = list(dict.fromkeys(shape for shape, rates in zip(shapes, found, strict=True) if rates is None))
     if missing:
         known.update(zip(missing, _rates(missing, setting), strict=True))
-    return [rates or known[shape] for shape, rates in zip(shapes, found, strict=True)]
+    answers = [rates or known[shape] for shape, rates in zip(shapes, found, strict=True)]
+    while len(known) > KEPT_SHAPES:
+        known.pop(next(iter(known)))
+    return answers
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
 def _known(_setting: Setting) -> dict[ModelShape, tuple[Rate, ...]]:
-    """The answers of one setting; there are some hundred sizes of a vocabulary."""
+    """The answers of one setting; there are some hundred sizes of a vocabulary and a number of experts."""
     return {}
 
 
