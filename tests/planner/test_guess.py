@@ -60,3 +60,17 @@ def test_where_devices_have_few_sequences_a_larger_batch_is_guessed(sources) -> 
 
 def test_where_cost_decides_nothing_is_likely(sources) -> None:
     assert likely({"target_loss": 2.7}, sources)[-1] is None
+
+
+def test_no_guess_reads_more_text_than_there_is(sources) -> None:
+    request, *_, guessed, _ = likely({"budget_usd": 75_000.0, "unique_tokens": 1_000_000}, sources)
+
+    assert max(one.start.guess_tokens for one in guessed) <= request.max_epochs * 1_000_000
+
+
+def test_a_size_that_could_hardly_start_is_not_likely(sources) -> None:
+    """With little money on many devices, steps of the fewest sequences are too dear for all but small models."""
+    _, facts, _, guessed, at = likely({"num_devices": 1_024, "budget_usd": 800.0}, sources)
+
+    assert at is not None
+    assert guessed[at].start.guess_tokens > 100 * 1_024 * facts.seq_len

@@ -386,3 +386,35 @@ def test_what_muon_pushes_out_of_memory_is_no_candidate(sources, monkeypatch):
     monkeypatch.setattr("planner.candidates.memory_under_muon", crowded)
     with pytest.raises(InfeasibleError, match="no model of the searched sizes fits"):
         recommend(request, facts)
+
+
+def test_the_batch_does_not_depend_on_a_bad_guess(sources):
+    request = make_request(CLUSTER)
+    facts = resolve(request, sources, now=NOW)
+    best, _ = best_candidate(request, facts)
+    far, near = (
+        candidate(best.shape, request, facts, guess_tokens=best.num_tokens * times).sequences_per_step
+        for times in (0.01, 1.0)
+    )
+
+    assert far == pytest.approx(near, rel=0.25)
+
+
+@pytest.mark.parametrize("changes", [{"num_devices": 128, "budget_usd": 300.0}, {"num_devices": 8, "budget_usd": 20.0}])
+def test_batches_are_climbed_until_none_nearby_is_better(sources, changes):
+    request = make_request(CLUSTER | changes)
+    facts = resolve(request, sources, now=NOW)
+    best, _ = best_candidate(request, facts)
+    (others,) = at_other_batches([best], request, facts)
+
+    assert best.loss <= min(one.loss for one in others if one.num_steps)
+
+
+def test_a_smaller_and_a_larger_model_stand_among_the_alternatives(planned):
+    plan = planned()
+    smaller, larger = (
+        next(one for one in plan.alternatives if one.name.startswith(kind)) for kind in ("smaller", "larger")
+    )
+
+    assert 0.2 * plan.model.num_params < smaller.num_params <= plan.model.num_params / 1.5
+    assert 1.5 * plan.model.num_params <= larger.num_params < 5 * plan.model.num_params

@@ -14,7 +14,7 @@ from planner.cluster import Cluster, Layout
 from planner.model import ModelShape, MoeSpec, flop_per_token, num_params
 from planner.profile import CONSTANT_NAMES, Constants, Profile, StepProbe, constants_of
 from planner.profiles import probe_step, profile, profile_for
-from planner.step import StepBreakdown, step_breakdown
+from planner.step import StepBreakdown, bound_by, step_breakdown
 from planner.step_terms import StepTerms, step_seconds, step_terms
 from planner.workload import DeviceNumbers, Workload, stacked
 from tests.planner.workloads import H100S, LLAMA_7B, MIXTRAL, PROFILE, layouts, shapes, work
@@ -319,3 +319,15 @@ def test_what_a_workload_keeps_is_kept_for_each_set_of_constants() -> None:
     fresh = seconds(work(LLAMA_7B, Layout(dp=8)), faster)
     assert kept == (kept[0], fresh, kept[0])
     assert fresh < kept[0]
+
+
+def test_what_takes_most_of_a_step_bounds_it() -> None:
+    causes = {f.name: np.zeros(3) for f in fields(StepTerms)}
+    causes |= {
+        "products": np.array([2.0, 1.0, 1.0]),
+        "head": np.array([1.0, 1.0, 0.0]),
+        "bubble": np.array([2.5, 2.5, 0.5]),
+    }
+    causes |= {"data": np.array([0.0, 0.0, 0.8]), "tensor": np.array([0.0, 0.0, 0.7])}
+
+    assert bound_by(causes) == ["compute", "bubble", "links"]
