@@ -10,7 +10,7 @@ from planner.model import num_params
 from planner.plan import load_plan, save_plan
 from planner.public_models import public_shape
 from planner.recipe import run_cost_usd
-from planner.recommend import best_candidate, recommend
+from planner.recommend import best_candidate, lifetime_cost_usd, recommend
 from planner.request import Request, make_request
 from planner.resolve import resolve
 from planner.shapes import candidate_shapes
@@ -408,6 +408,18 @@ def test_batches_are_climbed_until_none_nearby_is_better(sources, changes):
     (others,) = at_other_batches([best], request, facts)
 
     assert best.loss <= min(one.loss for one in others if one.num_steps)
+
+
+def test_for_a_target_batches_are_climbed_until_none_nearby_is_cheaper(sources):
+    request = make_request({"hardware": "b200-sxm", "num_devices": 64, "law": "epoch-2024", "target_loss": 3.1})
+    facts = resolve(request, sources, now=NOW)
+    best, _ = best_candidate(request, facts)
+    (others,) = at_other_batches([best], request, facts)
+    reaching = [one for one in others if one.constraint == "target loss"]
+
+    assert reaching
+    cheapest = min(lifetime_cost_usd(one, request, facts) for one in reaching)
+    assert lifetime_cost_usd(best, request, facts) <= cheapest
 
 
 def test_a_smaller_and_a_larger_model_stand_among_the_alternatives(planned):
