@@ -19,7 +19,7 @@ from planner.grid import Grid, Space, Switches, default_space, grid_of, grid_par
 from planner.memory import fits, peak_bytes
 from planner.model import ModelShape
 from planner.profile import Profile
-from planner.search import BLOCK, Brief, Setting, briefs, grid_work, looked_at
+from planner.search import BLOCK, Brief, Setting, briefs, grid_work, looked_at, remembered
 from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, shape_columns
 
@@ -58,15 +58,9 @@ def fastest_layouts(
     asked for soon, the answers are kept too if there is anything else to search.
     """
     setting = Setting(cluster, profile, seq_len, precision)
-    kept = _kept(setting)
-    missing = [batch for batch in batches if batch not in kept]
-    if missing:
-        missing = list(dict.fromkeys((*missing, *(batch for batch in ahead if batch not in kept))))
-        kept.update(zip(missing, _fastest(missing, setting), strict=True))
-    answers = [kept[batch] for batch in batches]
-    while len(kept) > KEPT_SEARCHES:
-        kept.pop(next(iter(kept)))
-    return answers
+    return remembered(
+        _kept(setting), batches, lambda missing: _fastest(missing, setting), most=KEPT_SEARCHES, ahead=ahead
+    )
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
@@ -121,7 +115,7 @@ class _Rows:
 
     def fastest(self) -> list[int | None]:
         """For each model the place of its fastest layout among all combinations, None where none fits."""
-        edges = np.searchsorted(self.grid.model.ravel(), np.arange(self.models.shape[1] + 1)).tolist()
+        edges = self.grid.edges(self.models.shape[1])
         # Were more traffic hidden than there is compute, computing again could save time, and nothing would be a bound.
         is_bounded = bool((self.setting.profile.constants.overlap_fraction <= 1.0).all())
         is_worth_it = is_bounded and self.grid.is_valid.size > FEW

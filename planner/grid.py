@@ -127,6 +127,11 @@ class Grid:
         """Some of the rows."""
         return Grid(*(getattr(self, field.name)[which] for field in fields(self)))
 
+    def edges(self, num_models: int) -> list[int]:
+        """Where the rows of each model begin, and where the last ones end."""
+        edges: list[int] = np.searchsorted(self.model.ravel(), np.arange(num_models + 1)).tolist()
+        return edges
+
     def layouts(self, space: Space) -> list[Layout]:
         """Every configuration as a value, in order."""
         return [self.layout(int(index), space) for index in np.flatnonzero(self.is_valid)]

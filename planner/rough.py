@@ -17,7 +17,7 @@ from planner import hyperparameters
 from planner.grid import Grid, Space, default_space, grid_of, grid_parts
 from planner.memory import fits, peak_bytes
 from planner.model import ModelShape, num_active_params
-from planner.search import Setting, grid_work
+from planner.search import Setting, grid_work, remembered
 from planner.step_terms import step_seconds
 from planner.workload import Numbers, shape_columns
 
@@ -26,7 +26,7 @@ TOKENS_PER_PARAM = 20.0
 
 MOST_STAGES = 16
 
-COARSE = 16
+FEW_SEQUENCES = 16
 """Sequences a device: with no more than that, a batch is so small that a larger one may be much faster."""
 
 FEWER, MORE = 1, 2
@@ -44,15 +44,7 @@ class Rate(NamedTuple):
 
 def rough_rates(shapes: Sequence[ModelShape], setting: Setting) -> list[tuple[Rate, ...]]:
     """How fast each trains at a batch near its best, or where that is coarse, at several around it."""
-    known = _known(setting)
-    found = [known.get(shape) for shape in shapes]
-    missing = list(dict.fromkeys(shape for shape, rates in zip(shapes, found, strict=True) if rates is None))
-    if missing:
-        known.update(zip(missing, _rates(missing, setting), strict=True))
-    answers = [rates or known[shape] for shape, rates in zip(shapes, found, strict=True)]
-    while len(known) > KEPT_SHAPES:
-        known.pop(next(iter(known)))
-    return answers
+    return remembered(_known(setting), shapes, lambda missing: _rates(missing, setting), most=KEPT_SHAPES)
 
 
 @lru_cache(maxsize=KEPT_SETTINGS)
@@ -81,7 +73,7 @@ def _batches(shape: ModelShape, setting: Setting) -> list[int]:
     num_devices = setting.cluster.num_devices
     best = hyperparameters.batch_tokens(TOKENS_PER_PARAM * num_active_params(shape)) / setting.seq_len
     power = max(0, round(math.log2(best / num_devices)))
-    powers = range(max(0, power - FEWER), power + MORE + 1) if 2**power <= COARSE else (power,)
+    powers = range(max(0, power - FEWER), power + MORE + 1) if 2**power <= FEW_SEQUENCES else (power,)
     return [num_devices * 2**one for one in powers]
 
 
@@ -111,5 +103,5 @@ def _seconds(rows: Grid, space: Space, models: Numbers, setting: Setting) -> lis
     work = grid_work(rows, space, models, setting)
     is_held = rows.is_valid & fits(work, peak_bytes(work))
     seconds = np.where(is_held, step_seconds(work, setting.profile.constants), np.inf)
-    edges = np.searchsorted(rows.model.ravel(), np.arange(models.shape[1] + 1)).tolist()
-    return [float(seconds[start:end].min(initial=np.inf)) for start, end in pairwise(edges)]
+    edges = pairwise(rows.edges(models.shape[1]))
+    return [float(seconds[start:end].min(initial=np.inf)) for start, end in edges]

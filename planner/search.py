@@ -5,9 +5,9 @@ may want to say about the rest; `planner.fastest` finds the best of each of many
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from planner.profile import Profile
 from planner.step import StepBreakdown, bands_and_bounds, step_breakdowns
 from planner.step_terms import step_seconds
 from planner.workload import Configuration, Numbers, ShapeNumbers, Workload, device_numbers, shape_columns, workloads
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 BLOCK = 16_384  # configurations at a time: about 130 kB an array, so that a formula's arrays stay in a core's cache
 
@@ -219,3 +222,17 @@ def _work(configurations: Sequence[Configuration], setting: Setting) -> Workload
         precision=setting.precision,
         abilities=setting.abilities,
     )
+
+
+def remembered(
+    kept: dict[K, V], asked: Sequence[K], work: Callable[[list[K]], list[V]], *, most: int, ahead: Sequence[K] = ()
+) -> list[V]:
+    """The answer to each that is asked: kept, or worked out now, with those `ahead`; at most `most` stay kept."""
+    missing = [one for one in asked if one not in kept]
+    if missing:
+        missing = list(dict.fromkeys((*missing, *(one for one in ahead if one not in kept))))
+        kept.update(zip(missing, work(missing), strict=True))
+    answers = [kept[one] for one in asked]
+    while len(kept) > most:
+        kept.pop(next(iter(kept)))
+    return answers
